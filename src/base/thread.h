@@ -1,0 +1,34 @@
+/* Compute threads: a pool that runs one function on all of its threads and meets at barriers.
+ *
+ * The pool has n lanes; the caller's thread is lane 0 and n-1 workers wait for work. pool_run calls
+ * fn(ctx, lane, n_lanes) on every lane and returns when all are done. Inside, lanes may meet at
+ * pool_barrier. A waiting lane spins at most 20 µs, then sleeps on a futex (or condition variable),
+ * so idle costs nothing and a busy neighbour is not starved. Which lane does what must never change
+ * a result: work is split by output, sums are never split.
+ * One pool_run at a time; the pool belongs to the thread that made it.
+ */
+#ifndef BASE_THREAD_H
+#define BASE_THREAD_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+enum { POOL_LANES_MAX = 256 };
+
+struct pool;
+
+/* lanes 0 = all cores of this process (affinity and container limits respected). */
+int pool_new(struct pool **pool, int lanes, struct err *err) MUST_CHECK;
+void pool_free(struct pool *pool); /* NULL is fine */
+int pool_lanes(const struct pool *pool);
+void pool_run(struct pool *pool, void (*fn)(void *ctx, int lane, int lanes), void *ctx);
+void pool_barrier(struct pool *pool, int lane);
+
+/* The part [*begin, *end) of n items in units of `grain` that falls to lane. */
+void pool_split(size_t n, size_t grain, int lane, int lanes, size_t *begin, size_t *end);
+
+/* Number of cores this process may run on. */
+int cpu_count(void);
+
+#endif
