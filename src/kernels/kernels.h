@@ -1,0 +1,131 @@
+/* Serving kernels: quantised and float products, norms, rope, attention, softmax, activations.
+ *
+ * One `struct kernels` of function pointers per instruction set; all give the same bits (numerics
+ * rules). Everything takes raw pointers and sizes, allocates nothing and cannot fail except where a
+ * function returns false for a value that is not finite.
+ * Shapes are written (rows, cols), row-major; "tokens" is the leading dimension of activations.
+ * Any thread may call any kernel on disjoint outputs.
+ */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    KERNEL_LANES = 16, /* rows of a weight panel; lanes of every reduction */
+    KERNEL_BLOCK = 32, /* activations that share one scale */
+    KERNEL_HEAD_DIM_MAX = 256,
+    KERNEL_QUERY_TILE = 12 /* queries that attention takes at once */
+};
+
+/* --- packed weights ------------------------------------------------------------------------- */
+/* A matrix (n_rows, n_cols) cut into panels of sixteen rows; the last panel is padded with zeros.
+ *   quantised panel: all blocks' quants, then all blocks' scales, padded to 64 bytes.
+ *     PACK_Q8: block = 8 groups × 16 rows × 4 columns of (q ^ 0x80)              512 bytes
+ *     PACK_Q4*: block = 4 groups × 16 rows × 4 bytes; low nibbles are columns 4g…4g+3, high nibbles
+ *               columns 16+4g…16+4g+3                                            256 bytes
+ *     scales: fp16 d[16] per block; PACK_Q4_1 also fp16 m[16] after it
+ *   float panel: n_cols × 16 rows of the element type.
+ * A value is d·(q − zero) with zero = 8 for PACK_Q4_0, or d·q + m for PACK_Q4_1. */
+enum pack_kind { PACK_Q4_0, PACK_Q4_1, PACK_Q8, PACK_F16, PACK_BF16, PACK_F32, PACK_KIND_COUNT };
+
+struct pack {
+    enum pack_kind kind;
+    size_t n_rows, n_cols; /* n_cols is a multiple of 32 for quantised kinds */
+    size_t panel_bytes;
+    const uint8_t *data; /* 64-byte aligned */
+};
+
+static inline size_t pack_panels(size_t n_rows)
+{
+    return (n_rows + KERNEL_LANES - 1) / KERNEL_LANES;
+}
+static inline bool pack_is_quantised(enum pack_kind kind)
+{
+    return kind <= PACK_Q8;
+}
+/* Bytes of one panel of a matrix with n_cols columns. */
+size_t pack_panel_bytes(enum pack_kind kind, size_t n_cols);
+
+/* --- quantised activations ------------------------------------------------------------------ */
+/* (tokens, cols) in blocks of 32: x ≈ d·q. The caller owns all arrays. */
+struct qact {
+    size_t n_cols;
+    int8_t *q;        /* (tokens, n_cols) */
+    float *d;         /* (tokens, n_cols/32) */
+    float *dsum;      /* (tokens, n_cols/32): d × Σq, for types with an offset */
+    int32_t *zero8;   /* (tokens, n_cols/32): −8 Σq: where the integer sum of PACK_Q4_0 starts */
+    int32_t *zero128; /* −128 Σq, for PACK_Q8 */
+};
+
+/* --- attention ------------------------------------------------------------------------------ */
+/* One key-value head's timeline as pages of sixteen positions. A page holds, at `offset` halves
+ * from its start, K as fp16 (head_dim, 16) and then V as fp16 (16, head_dim). */
+struct kv_view {
+    uint16_t *const *pages;
+    size_t offset;
+};
+
+struct kernels {
+    const char *isa;
+
+    /* Quantises columns [begin, end) (multiples of 32) of one token's x. False when a value is not
+     * finite. Rule "Quantised products". */
+    bool (*quantise)(const float *x, struct qact *out, size_t token, size_t begin, size_t end);
+
+    /* y[t][n] = Σ_k w[n][k]·x[t][k] for panels [begin, end) and tokens [0, n_tokens): quantised
+     * weights by quantised activations. y rows are y_stride floats; n = 16·panel + lane. With add,
+     * the product is added to what y holds (one more rounding). Writes only rows < n_rows. */
+    void (*matmul_q)(const struct pack *w, size_t begin, size_t end, const struct qact *x,
+                     size_t n_tokens, float *y, size_t y_stride, bool add);
+    /* The same for float kinds with fp32 activations x (tokens, n_cols), rows x_stride apart. */
+    void (*matmul_f)(const struct pack *w, size_t begin, size_t end, const float *x,
+                     size_t x_stride, size_t n_tokens, float *y, size_t y_stride, bool add);
+
+    /* out = x / sqrt(mean(x²) + eps) · weight, n columns: (x·r)·weight. Rule "Reductions". */
+    void (*rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
+
+    /* Half-rotation rope on one head of head_dim: pairs (i, i + head_dim/2). cos, sin: head_dim/2.
+     */
+    void (*rope)(float *x, const float *cosines, const float *sines, size_t head_dim);
+
+    /* g = silu(g)·u, n values. */
+    void (*silu_mul)(float *g, const float *u, size_t n);
+    /* y = fma(scale, z, y), n values. */
+    void (*axpy)(float *y, float scale, const float *z, size_t n);
+
+    /* Writes one token's K and V (head_dim each) of one kv head at `position`, rounded to fp16.
+     * Returns how many values were clamped to ±65504. */
+    unsigned (*kv_store)(const struct kv_view *kv, size_t position, const float *k, const float *v,
+                         size_t head_dim);
+    /* out[i] = softmax(scale · q_i·K)·V for n_queries ≤ KERNEL_QUERY_TILE rows, query i seeing
+     * positions [0, n_visible[i]); n_visible rises or stays. q and out rows by pointer. scores:
+     * n_queries × scores_stride floats, scores_stride ≥ n_visible rounded up to 16. */
+    void (*attention)(const struct kv_view *kv, size_t head_dim, float scale, size_t n_queries,
+                      const float *const *q, const size_t *n_visible, float *const *out,
+                      float *scores, size_t scores_stride);
+
+    /* Probabilities in place over n logits: exact maximum, exp, sum by index mod 16, one division.
+     * Returns false when a logit is not finite. */
+    bool (*softmax)(float *x, size_t n);
+    /* The sum of e^(x−max) by index mod 16, and max: for log-probabilities. */
+    float (*exp_sum)(const float *x, size_t n, float *max);
+    /* True when all n values are finite. */
+    bool (*all_finite)(const float *x, size_t n);
+};
+
+/* The table for "ref", "avx2", "avx512", "neon" or "best"; NULL when this build or this machine
+ * cannot run it. */
+const struct kernels *kernels_get(const char *isa);
+/* Names that kernels_get would accept here, best first, NULL-terminated. */
+const char *const *kernels_available(void);
+
+/* --- packing -------------------------------------------------------------------------------- */
+/* Writes panel `panel` from rows given as file blocks. rows[i] points to the start of row
+ * 16·panel + i in its own format (18-, 20- or 34-byte blocks, or floats), NULL for padding. */
+void pack_panel(enum pack_kind kind, size_t n_cols, const uint8_t *const rows[KERNEL_LANES],
+                uint8_t *out);
+
+#endif
