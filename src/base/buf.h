@@ -29,7 +29,8 @@ void buf_puts(struct buf *buf, const char *text);
 void buf_putc(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
 void buf_vprintf(struct buf *buf, const char *fmt, va_list args);
-/* Makes room for n more bytes and returns where they go, or NULL; the caller then adds to len. */
+/* Makes room for n more bytes and returns where they go, or NULL; the caller then adds to len. The
+ * NUL is placed after all n; a caller that adds fewer gets it back with the next append or take. */
 char *buf_reserve(struct buf *buf, size_t n);
 /* 0, or the sticky error with `what` naming the thing that was being built. */
 int buf_check(const struct buf *buf, const char *what, struct err *err) MUST_CHECK;

@@ -29,8 +29,10 @@ enum fault_kind {
 bool fault_hit(enum fault_kind kind); /* true: this call must fail */
 void fault_arm(enum fault_kind kind, uint64_t nth, bool all_after);
 void fault_disarm(void);
-uint64_t fault_seen(enum fault_kind kind); /* calls counted since armed or disarmed */
-bool fault_fired(void);
+/* Calls of a kind counted while armed; arming starts at 0, disarming stops the count and keeps it.
+ */
+uint64_t fault_seen(enum fault_kind kind);
+bool fault_fired(void); /* the armed fault has hit; kept until the next arming */
 int fault_from_env(struct err *err) MUST_CHECK;
 
 #endif

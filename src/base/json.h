@@ -17,7 +17,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { JSON_DEPTH_MAX = 64 };
+/* What comes in, and what goes out: a tree that came in fits inside an answer's own nesting. */
+enum { JSON_DEPTH_MAX = 64, JSON_OUT_DEPTH_MAX = 160 };
 
 /* Parses exactly one value from `length` bytes. ERR_UNPROCESSABLE with line and column for bad
  * syntax, bad UTF-8, a duplicate key or too deep nesting. NULL on error. */
@@ -44,7 +45,7 @@ void json_format_real(double value, char out[32]);
 struct json_out {
     struct buf *buf;
     unsigned depth;
-    bool first[JSON_DEPTH_MAX];
+    bool first[JSON_OUT_DEPTH_MAX];
     bool after_key;
 };
 
