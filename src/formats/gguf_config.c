@@ -1,0 +1,206 @@
+/* Keys are "<arch>.<field>". What metadata does not say is read off the tensors: embeddings are
+ * tied when there is no output.weight, biases are there when the first layer has them, and llama
+ * 3's rope scaling is the tensor rope_freqs.weight instead of parameters. */
+#include "formats/gguf_config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { KEY_BYTES = 128 };
+
+struct source {
+    const struct gguf *gguf;
+    const char *arch;
+};
+
+static void key_of(const struct source *source, const char *field, char key[KEY_BYTES])
+{
+    (void)snprintf(key, KEY_BYTES, "%s.%s", source->arch, field);
+}
+
+static int missing(const char *key, struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "missing metadata: '%s'", key);
+}
+
+/* A missing key leaves *out alone. */
+static int read_u32(const struct source *source, const char *field, uint32_t *out, struct err *err)
+{
+    char key[KEY_BYTES];
+    uint64_t value = 0;
+    key_of(source, field, key);
+    if (!gguf_has(source->gguf, key))
+        return 0;
+    int rc = gguf_get_u64(source->gguf, key, &value, err);
+    if (rc != 0)
+        return rc;
+    if (value > UINT32_MAX)
+        return err_set(err, ERR_CORRUPT, "metadata '%s' is %" PRIu64 ", out of range", key, value);
+    *out = (uint32_t)value;
+    return 0;
+}
+
+static int require_u32(const struct source *source, const char *field, uint32_t *out,
+                       struct err *err)
+{
+    char key[KEY_BYTES];
+    key_of(source, field, key);
+    if (!gguf_has(source->gguf, key))
+        return missing(key, err);
+    return read_u32(source, field, out, err);
+}
+
+static int read_real(const struct source *source, const char *field, double *out, struct err *err)
+{
+    char key[KEY_BYTES];
+    key_of(source, field, key);
+    if (!gguf_has(source->gguf, key))
+        return 0;
+    return gguf_get_f64(source->gguf, key, out, err);
+}
+
+static int read_arch(const struct gguf *gguf, struct model_config *config, struct err *err)
+{
+    const char *text = NULL;
+    size_t length = 0;
+    if (!gguf_has(gguf, "general.architecture"))
+        return missing("general.architecture", err);
+    int rc = gguf_get_string(gguf, "general.architecture", &text, &length, err);
+    if (rc != 0)
+        return rc;
+    (void)snprintf(config->arch, sizeof config->arch, "%.*s",
+                   (int)(length < MODEL_ARCH_BYTES ? length : MODEL_ARCH_BYTES - 1), text);
+    return model_config_check_arch(config->arch, err);
+}
+
+/* llama.vocab_size is optional: the vocabulary is then as long as the embedding table. */
+static int read_vocab(const struct source *source, struct model_config *config, struct err *err)
+{
+    const struct tensor_view *embeddings = gguf_tensor(source->gguf, "token_embd.weight");
+    if (embeddings && embeddings->n_dims == 2 && embeddings->dims[0] <= UINT32_MAX)
+        config->vocab = (uint32_t)embeddings->dims[0];
+    int rc = read_u32(source, "vocab_size", &config->vocab, err);
+    if (rc == 0 && config->vocab == 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "missing tensors: no token_embd.weight and no metadata "
+                     "'%s.vocab_size' (a file with a vocabulary only?)",
+                     source->arch);
+    return rc;
+}
+
+static int read_head_dim(const struct source *source, struct model_config *config, struct err *err)
+{
+    uint32_t rope_dims = 0, value_dim = 0;
+    config->head_dim = config->n_heads ? config->hidden / config->n_heads : 0;
+    int rc = read_u32(source, "attention.key_length", &config->head_dim, err);
+    rope_dims = value_dim = config->head_dim;
+    if (rc != 0 || (rc = read_u32(source, "attention.value_length", &value_dim, err)) != 0 ||
+        (rc = read_u32(source, "rope.dimension_count", &rope_dims, err)) != 0)
+        return rc;
+    if (rope_dims != config->head_dim || value_dim != config->head_dim)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "heads of %" PRIu32 " with rope over %" PRIu32 " and values of %" PRIu32
+                       " are not supported (all three must be equal)",
+                       config->head_dim, rope_dims, value_dim);
+    return 0;
+}
+
+static int refuse_experts(const struct source *source, struct err *err)
+{
+    uint32_t n_experts = 0;
+    int rc = read_u32(source, "expert_count", &n_experts, err);
+    if (rc == 0 && n_experts > 0)
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "mixtures of experts (%" PRIu32 " here) are not supported", n_experts);
+    return rc;
+}
+
+static int read_sizes(const struct source *source, struct model_config *config, struct err *err)
+{
+    int rc;
+    if ((rc = require_u32(source, "block_count", &config->n_layers, err)) != 0 ||
+        (rc = require_u32(source, "context_length", &config->context_length, err)) != 0 ||
+        (rc = require_u32(source, "embedding_length", &config->hidden, err)) != 0 ||
+        (rc = require_u32(source, "feed_forward_length", &config->ffn, err)) != 0 ||
+        (rc = require_u32(source, "attention.head_count", &config->n_heads, err)) != 0)
+        return rc;
+    config->n_kv_heads = config->n_heads;
+    config->rope_theta = 10000.0;
+    if ((rc = read_u32(source, "attention.head_count_kv", &config->n_kv_heads, err)) != 0 ||
+        (rc = read_real(source, "rope.freq_base", &config->rope_theta, err)) != 0 ||
+        (rc = read_real(source, "attention.layer_norm_rms_epsilon", &config->rms_eps, err)) != 0 ||
+        (rc = read_vocab(source, config, err)) != 0)
+        return rc;
+    if (config->rms_eps == 0) {
+        char key[KEY_BYTES];
+        key_of(source, "attention.layer_norm_rms_epsilon", key);
+        return missing(key, err);
+    }
+    return read_head_dim(source, config, err);
+}
+
+static int read_scaling(const struct source *source, struct model_config *config, struct err *err)
+{
+    struct rope_scaling *scaling = &config->rope_scaling;
+    char key[KEY_BYTES];
+    const char *text = "none";
+    size_t length = 4;
+    key_of(source, "rope.scaling.type", key);
+    int rc =
+        gguf_has(source->gguf, key) ? gguf_get_string(source->gguf, key, &text, &length, err) : 0;
+    if (rc != 0)
+        return rc;
+    if (length == 6 && memcmp(text, "linear", 6) == 0) {
+        scaling->type = ROPE_SCALING_LINEAR;
+        scaling->factor = 1.0;
+        return read_real(source, "rope.scaling.factor", &scaling->factor, err);
+    }
+    if (length != 4 || memcmp(text, "none", 4) != 0)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "rope scaling '%.*s' is not supported (none and linear are)",
+                       (int)(length < 64 ? length : 64), text);
+    if (gguf_tensor(source->gguf, "rope_freqs.weight"))
+        scaling->type = ROPE_SCALING_FACTORS;
+    return 0;
+}
+
+static int read_tokens(const struct gguf *gguf, struct model_config *config, struct err *err)
+{
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    uint64_t id = 0;
+    int rc;
+    config->bos_id = MODEL_TOKEN_NONE;
+    if (gguf_has(gguf, "tokenizer.ggml.bos_token_id")) {
+        if ((rc = gguf_get_u64(gguf, "tokenizer.ggml.bos_token_id", &id, err)) != 0)
+            return rc;
+        if (id >= MODEL_VOCAB_MAX)
+            return err_set(err, ERR_CORRUPT, "begin token %" PRIu64 " is not a token id", id);
+        config->bos_id = (int32_t)id;
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (!gguf_has(gguf, ends[i]))
+            continue;
+        if ((rc = gguf_get_u64(gguf, ends[i], &id, err)) != 0 ||
+            (rc = model_config_add_eos(config, id > INT64_MAX ? -1 : (int64_t)id, err)) != 0)
+            return rc;
+    }
+    return 0;
+}
+
+int gguf_config_read(const struct gguf *gguf, struct model_config *config, struct err *err)
+{
+    struct source source = {gguf, config->arch};
+    int rc;
+    *config = (struct model_config){0};
+    if ((rc = read_arch(gguf, config, err)) != 0 || (rc = refuse_experts(&source, err)) != 0 ||
+        (rc = read_sizes(&source, config, err)) != 0 ||
+        (rc = read_scaling(&source, config, err)) != 0 ||
+        (rc = read_tokens(gguf, config, err)) != 0)
+        return rc;
+    config->tied_embeddings = !gguf_tensor(gguf, "output.weight");
+    config->attention_bias = gguf_tensor(gguf, "blk.0.attn_q.bias") != NULL;
+    config->mlp_bias = gguf_tensor(gguf, "blk.0.ffn_gate.bias") != NULL;
+    return model_config_check(config, err);
+}

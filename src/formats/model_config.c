@@ -1,0 +1,126 @@
+/* Bounds. They exist so that later products (n_heads × head_dim, vocab × hidden, …) cannot overflow
+ * 64 bits and a nonsense file is named at once instead of being refused for memory. */
+#include "formats/model_config.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+static const char *const architectures[] = {"llama"};
+
+const char *model_config_architectures(void)
+{
+    return "llama";
+}
+
+int model_config_check_arch(const char *arch, struct err *err)
+{
+    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
+        if (strcmp(arch, architectures[i]) == 0)
+            return 0;
+    }
+    return err_set(err, ERR_UNSUPPORTED, "architecture '%.64s' is not supported (%s is)", arch,
+                   model_config_architectures());
+}
+
+int model_config_add_eos(struct model_config *config, int64_t id, struct err *err)
+{
+    if (id < 0 || id >= MODEL_VOCAB_MAX)
+        return err_set(err, ERR_CORRUPT, "end token %" PRId64 " is not a token id", id);
+    for (unsigned i = 0; i < config->n_eos; i++) {
+        if (config->eos_ids[i] == id)
+            return 0;
+    }
+    if (config->n_eos == MODEL_EOS_MAX)
+        return err_set(err, ERR_CORRUPT, "count too large: more than %d end tokens", MODEL_EOS_MAX);
+    config->eos_ids[config->n_eos++] = (int32_t)id;
+    return 0;
+}
+
+static int check_range(const char *field, uint32_t value, uint32_t max, struct err *err)
+{
+    if (value == 0 || value > max)
+        return err_set(err, ERR_CORRUPT, "%s is %" PRIu32 ", it must be from 1 to %" PRIu32, field,
+                       value, max);
+    return 0;
+}
+
+static int check_positive(const char *field, double value, struct err *err)
+{
+    if (!(value > 0) || !isfinite(value) || value > 1e12)
+        return err_set(err, ERR_CORRUPT, "%s is %g, it must be a positive number", field, value);
+    return 0;
+}
+
+static int check_heads(const struct model_config *config, struct err *err)
+{
+    if (config->n_heads % config->n_kv_heads != 0)
+        return err_set(err, ERR_CORRUPT,
+                       "%" PRIu32 " attention heads cannot share %" PRIu32 " key/value heads",
+                       config->n_heads, config->n_kv_heads);
+    if (config->head_dim % 2 != 0)
+        return err_set(err, ERR_CORRUPT, "head_dim is %" PRIu32 ", it must be even",
+                       config->head_dim);
+    return 0;
+}
+
+static int check_rope(const struct model_config *config, struct err *err)
+{
+    const struct rope_scaling *scaling = &config->rope_scaling;
+    int rc = check_positive("rope_theta", config->rope_theta, err);
+    if (rc == 0 && (scaling->type == ROPE_SCALING_LINEAR || scaling->type == ROPE_SCALING_LLAMA3))
+        rc = check_positive("the rope scaling factor", scaling->factor, err);
+    if (rc != 0 || scaling->type != ROPE_SCALING_LLAMA3)
+        return rc;
+    if ((rc = check_positive("low_freq_factor", scaling->low_freq_factor, err)) != 0 ||
+        (rc = check_range("original_max_position_embeddings", scaling->original_context,
+                          MODEL_CONTEXT_MAX, err)) != 0)
+        return rc;
+    if (!(scaling->high_freq_factor > scaling->low_freq_factor) ||
+        !isfinite(scaling->high_freq_factor))
+        return err_set(err, ERR_CORRUPT, "high_freq_factor is %g, it must be above %g",
+                       scaling->high_freq_factor, scaling->low_freq_factor);
+    return 0;
+}
+
+static int check_tokens(const struct model_config *config, struct err *err)
+{
+    if (config->bos_id != MODEL_TOKEN_NONE &&
+        (config->bos_id < 0 || (uint32_t)config->bos_id >= config->vocab))
+        return err_set(err, ERR_CORRUPT,
+                       "begin token %" PRId32 " is outside the vocabulary (%" PRIu32 ")",
+                       config->bos_id, config->vocab);
+    for (unsigned i = 0; i < config->n_eos; i++) {
+        if ((uint32_t)config->eos_ids[i] >= config->vocab)
+            return err_set(err, ERR_CORRUPT,
+                           "end token %" PRId32 " is outside the vocabulary (%" PRIu32 ")",
+                           config->eos_ids[i], config->vocab);
+    }
+    return 0;
+}
+
+int model_config_check(const struct model_config *config, struct err *err)
+{
+    const struct {
+        const char *field;
+        uint32_t value, max;
+    } ranges[] = {
+        {"the number of layers", config->n_layers, MODEL_LAYERS_MAX},
+        {"the number of heads", config->n_heads, MODEL_HEADS_MAX},
+        {"the number of key/value heads", config->n_kv_heads, MODEL_HEADS_MAX},
+        {"head_dim", config->head_dim, MODEL_HEAD_DIM_MAX},
+        {"the hidden size", config->hidden, MODEL_WIDTH_MAX},
+        {"the feed-forward size", config->ffn, MODEL_WIDTH_MAX},
+        {"the vocabulary size", config->vocab, MODEL_VOCAB_MAX},
+        {"the context length", config->context_length, MODEL_CONTEXT_MAX},
+    };
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof ranges / sizeof *ranges; i++)
+        rc = check_range(ranges[i].field, ranges[i].value, ranges[i].max, err);
+    if (rc != 0 || (rc = check_heads(config, err)) != 0 || (rc = check_rope(config, err)) != 0)
+        return rc;
+    if (!(config->rms_eps > 0 && config->rms_eps < 1))
+        return err_set(err, ERR_CORRUPT, "the norm's epsilon is %g, it must be between 0 and 1",
+                       config->rms_eps);
+    return check_tokens(config, err);
+}

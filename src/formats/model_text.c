@@ -1,0 +1,86 @@
+/* What a model says about its text: the chat template and where the tokenizer is. Nothing here
+ * interprets it; that is the text room's work. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/utf8.h"
+#include "formats/model_private.h"
+#include "formats/strict_json.h"
+
+static const char template_key[] = "tokenizer.chat_template";
+
+static int keep_template(struct model_files *files, const char *text, size_t length,
+                         struct err *err)
+{
+    if (length > MODEL_TEMPLATE_BYTES_MAX)
+        return err_set(err, ERR_TOO_LARGE,
+                       "the chat template has %zu bytes, at most %d are allowed", length,
+                       MODEL_TEMPLATE_BYTES_MAX);
+    if (memchr(text, 0, length) || !utf8_valid(text, length))
+        return err_set(err, ERR_CORRUPT, "the chat template holds a NUL or invalid UTF-8");
+    files->chat_template = arena_strndup(&files->arena, text, length);
+    return files->chat_template ? 0 : mem_err(err, length + 1);
+}
+
+int model_text_from_gguf(struct model_files *files, struct err *err)
+{
+    const char *text = NULL;
+    size_t length = 0;
+    if (!gguf_has(files->gguf, template_key))
+        return 0;
+    int rc = gguf_get_string(files->gguf, template_key, &text, &length, err);
+    return rc != 0 ? rc : keep_template(files, text, length, err);
+}
+
+static int template_from_file(struct model_files *files, const char *path, struct err *err)
+{
+    struct buf text;
+    buf_init(&text, MODEL_TEMPLATE_BYTES_MAX);
+    int rc = fs_read_file(path, MODEL_TEMPLATE_BYTES_MAX, &text, err);
+    if (rc == 0)
+        rc = keep_template(files, text.data ? text.data : "", text.len, err);
+    buf_release(&text);
+    return rc;
+}
+
+/* "chat_template": a string, or [{"name": …, "template": …}, …]. */
+static int template_from_config(struct model_files *files, struct err *err)
+{
+    const json_t *value = json_object_get(files->tokenizer_config, "chat_template");
+    if (json_is_array(value)) {
+        const json_t *named = NULL;
+        for (size_t i = 0; i < json_array_size(value); i++) {
+            const json_t *item = json_array_get(value, i);
+            const char *name = json_string_value(json_object_get(item, "name"));
+            if (name && strcmp(name, "default") == 0)
+                named = json_object_get(item, "template");
+        }
+        value = named;
+    }
+    if (!value || json_is_null(value))
+        return 0;
+    if (!json_is_string(value))
+        return err_set(err, ERR_CORRUPT,
+                       "\"chat_template\" of tokenizer_config.json is of the wrong type");
+    return keep_template(files, json_string_value(value), json_string_length(value), err);
+}
+
+int model_text_from_dir(struct model_files *files, const char *dir, struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    int rc = fs_join(path, dir, "tokenizer.json", err);
+    if (rc != 0)
+        return rc;
+    if (fs_exists(path)) {
+        files->tokenizer_path = arena_strdup(&files->arena, path);
+        if (!files->tokenizer_path)
+            return mem_err(err, strlen(path) + 1);
+    }
+    if ((rc = strict_json_file(dir, "tokenizer_config.json", MODEL_TOKENIZER_CONFIG_BYTES_MAX, true,
+                               &files->tokenizer_config, err)) != 0 ||
+        (rc = fs_join(path, dir, "chat_template.jinja", err)) != 0)
+        return rc;
+    return fs_exists(path) ? template_from_file(files, path, err)
+                           : template_from_config(files, err);
+}
