@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "base/machine.h" /* cpu_count */
 
 enum { POOL_LANES_MAX = 256 };
 
@@ -23,12 +24,12 @@ int pool_new(struct pool **pool, int lanes, struct err *err) MUST_CHECK;
 void pool_free(struct pool *pool); /* NULL is fine */
 int pool_lanes(const struct pool *pool);
 void pool_run(struct pool *pool, void (*fn)(void *ctx, int lane, int lanes), void *ctx);
+/* ERR_INTERNAL when a lane's floating-point environment (fpenv.h) was found changed at the end of a
+ * run since the last check: what was computed must not be used. Ask after each forward or step. */
+int pool_check(struct pool *pool, struct err *err) MUST_CHECK;
 void pool_barrier(struct pool *pool, int lane);
 
 /* The part [*begin, *end) of n items in units of `grain` that falls to lane. */
 void pool_split(size_t n, size_t grain, int lane, int lanes, size_t *begin, size_t *end);
-
-/* Number of cores this process may run on. */
-int cpu_count(void);
 
 #endif

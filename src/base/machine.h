@@ -1,0 +1,20 @@
+/* Facts about the machine, as far as this process may use it: affinity and container limits count.
+ *
+ * Any thread; nothing fails: what cannot be read does not limit.
+ */
+#ifndef BASE_MACHINE_H
+#define BASE_MACHINE_H
+
+#include <stdint.h>
+
+/* Number of cores this process may run on, at least 1. */
+int cpu_count(void);
+
+/* Bytes of memory that this process may use: the machine's, or its container's when that is less.
+ */
+uint64_t machine_ram_bytes(void);
+
+/* Bytes of memory resident in this process now (RSS); 0 where it cannot be read. */
+uint64_t machine_resident_bytes(void);
+
+#endif
