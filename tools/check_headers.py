@@ -29,8 +29,9 @@ def package_flags():
 
 
 def guard_of(name):
-    """src/base/mem.h → BASE_MEM_H; the folder that all share is left out."""
-    parts = name.with_suffix("").parts[1:]
+    """src/base/mem.h → BASE_MEM_H, tests/test.h → TESTS_TEST_H."""
+    parts = name.with_suffix("").parts
+    parts = parts[1:] if parts[0] == "src" else parts
     return re.sub(r"[^A-Z0-9]", "_", "_".join(parts).upper()) + "_H"
 
 

@@ -40,7 +40,8 @@ BEHIND = {
     r"openssl/.*": {"base"},
     r"pcre2\.h": {"text"},
     r"utf8proc\.h": {"text"},
-    r".*intrin\.h|arm_neon\.h": {"kernels"},
+    r"(?!xmm).*intrin\.h|arm_neon\.h": {"kernels"},
+    r"xmmintrin\.h": {"kernels", "base"},  # base sets the rounding mode
 }
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"])([^>"]+)[>"]', re.MULTILINE)

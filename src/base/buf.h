@@ -28,7 +28,7 @@ void buf_append(struct buf *buf, const void *bytes, size_t n);
 void buf_puts(struct buf *buf, const char *text);
 void buf_putc(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
-void buf_vprintf(struct buf *buf, const char *fmt, va_list args);
+void buf_vprintf(struct buf *buf, const char *fmt, va_list args) PRINTF_LIKE(2, 0);
 /* Makes room for n more bytes and returns where they go, or NULL; the caller then adds to len. The
  * NUL is placed after all n; a caller that adds fewer gets it back with the next append or take. */
 char *buf_reserve(struct buf *buf, size_t n);

@@ -54,15 +54,16 @@ void err_clear(struct err *err);
 /* The analyzer reads one file at a time and cannot see that err.c returns negative codes only; told
  * so, it does not follow paths where a call failed and its caller sees a 0. */
 #ifdef __clang_analyzer__
-static inline int err_negative(int code)
-{
-    if (code >= 0) {
-        __builtin_unreachable();
-    }
-    return code;
-}
+#define err_negative(call)                                                                         \
+    ({                                                                                             \
+        int err_code_ = (call);                                                                    \
+        if (err_code_ >= 0) {                                                                      \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
+        err_code_;                                                                                 \
+    })
 #else
-#define err_negative(code) (code)
+#define err_negative(call) (call)
 #endif
 
 /* Sets code and message unless an error is already set; returns the negative code that stands.

@@ -167,12 +167,6 @@ char *mem_printf(const char *fmt, ...)
     return text;
 }
 
-int mem_err(struct err *err, size_t size)
-{
-    return err_set(err, ERR_NOMEM, "out of memory: %zu bytes were asked for with %zu in use", size,
-                   mem_used());
-}
-
 size_t mem_used(void)
 {
     return atomic_load_explicit(&used, memory_order_relaxed);

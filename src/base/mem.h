@@ -31,8 +31,11 @@ char *mem_strndup(const char *text, size_t length);
 /* printf into fresh memory. NULL on failure. */
 char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
-/* Fills err with ERR_NOMEM naming the size that was asked for; returns the code. */
-int mem_err(struct err *err, size_t size);
+/* Fills err with ERR_NOMEM naming the size that was asked for and the place that asked; returns the
+ * code. */
+#define mem_err(err, size)                                                                         \
+    err_set((err), ERR_NOMEM, "out of memory: %zu bytes were asked for with %zu in use",           \
+            (size_t)(size), mem_used())
 
 /* Bytes in use through this interface now, and the highest value seen. */
 size_t mem_used(void);
