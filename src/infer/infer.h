@@ -1,0 +1,151 @@
+/* Inference as the hub sees it: requests in, tokens out, models in child processes.
+ *
+ * `struct infer` owns the runners: one child process per loaded base model, started when first
+ * needed, evicted when idle past keep_alive or when another model needs its memory. Nothing here
+ * touches a tensor; it speaks frames (runner.h) with the children. Files of a model are read only
+ * on the far side.
+ *
+ *   submit ─▶ waiting for a runner ─▶ sent ─▶ accepted ─▶ token … ─▶ done
+ *                      │                │         │           └─ runner dies: replayed in a fresh
+ * one └────────────────┴─────────┴─▶ failed (also: present at two crashes)
+ *
+ * Threads: infer_submit and infer_cancel may be called from any thread. Events are called on
+ * infer's own threads, one request's events never at once and in order; they must not block and
+ * must not call back into infer except infer_cancel. After `done` or `failed` no event follows.
+ * Bounds: max_queue requests wait in all (ERR_BUSY beyond), max_models runners, memory_bytes_max
+ * over all runners (ERR_UNAVAILABLE with both numbers).
+ */
+#ifndef INFER_INFER_H
+#define INFER_INFER_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/settings.h"
+
+enum {
+    INFER_STOPS_MAX = 16,
+    INFER_STOP_BYTES_MAX = 256,
+    INFER_PROMPT_BYTES_MAX = 16 << 20,
+    INFER_KEY_BYTES = 80,
+    INFER_ID_BYTES = 64
+};
+
+struct infer;
+struct infer_request; /* a running request: opaque, freed by infer after its last event */
+
+/* Defaults are the hub's own (interfaces.md, POST /inference). */
+struct infer_sampling {
+    int max_tokens;    /* ≥ 1 */
+    float temperature; /* 0 = greedy */
+    float top_p;
+    int top_k; /* 0 = all */
+    float min_p;
+    float repetition_penalty;
+    int repeat_last_n; /* 64 */
+    float presence_penalty, frequency_penalty;
+    bool has_seed;
+    uint64_t seed;
+    bool ignore_eos;
+    int n_stops;
+    char stops[INFER_STOPS_MAX][INFER_STOP_BYTES_MAX];
+};
+void infer_sampling_defaults(struct infer_sampling *sampling);
+
+/* What to generate with. All strings are copied by infer_submit. */
+struct infer_spec {
+    const char *base_id;       /* for messages and metrics */
+    const char *base_key;      /* sha256 of the base's blob: names the runner */
+    const char *base_path;     /* file or folder of the weights */
+    const char *adapter_key;   /* sha256 of the adapter file, or NULL for the bare base */
+    const char *adapter_path;  /* adapter.safetensors, or NULL */
+    float adapter_scale;       /* alpha / rank as the version's manifest says */
+    const char *chat_template; /* the version's own, or NULL for the model's (or the plain one) */
+    const char *prompt;        /* either a prompt, taken as it is … */
+    size_t prompt_bytes;
+    const json_t *messages; /* … or messages, rendered by the template; borrowed for the call */
+    const json_t *tools;    /* or NULL */
+    const char *date;       /* "YYYY-MM-DD" for templates that ask, or NULL: today */
+    struct infer_sampling sampling;
+    const char *trace_id; /* for logs and spans, or NULL */
+};
+
+struct infer_accepted {
+    int prompt_tokens;
+    uint64_t seed; /* the one in use, chosen by the hub when none was given */
+    char engine[16];
+    int numerics_version;
+};
+
+struct infer_done {
+    const char *finish_reason; /* "stop" (end token or stop string), "length" */
+    int prompt_tokens;
+    int completion_tokens;
+    double time_to_first_token, total_time, queue_time; /* seconds */
+    double tokens_per_second;                           /* of decoding */
+    uint64_t seed;
+    char engine[16];
+    int numerics_version;
+};
+
+struct infer_events {
+    /* The prompt fits and work has begun; a stream may send its 200 now. */
+    void (*accepted)(void *ctx, const struct infer_accepted *accepted);
+    /* Text that one more token completed: whole characters, perhaps none; stop strings held back.
+     */
+    void (*token)(void *ctx, int index, int32_t id, const char *text, size_t bytes);
+    void (*done)(void *ctx, const struct infer_done *done);
+    void (*failed)(void *ctx, const struct err *err);
+};
+
+/* settings: memory_limit, max_models, max_queue, max_sessions, keep_alive, threads, isa,
+ * context_length, storage (for cache/). `program` is argv[0] of the children: this executable. */
+int infer_new(struct infer **infer, const struct settings *settings, const char *program,
+              struct err *err) MUST_CHECK;
+/* Stops taking requests, lets running ones finish for at most drain_ms, then ends the runners. */
+void infer_free(struct infer *infer, int drain_ms);
+
+/* Errors known at once (bad sampling, queue full) come back here; all others by `failed`. */
+int infer_submit(struct infer *infer, const struct infer_spec *spec,
+                 const struct infer_events *events, void *ctx, struct infer_request **request,
+                 struct err *err) MUST_CHECK;
+/* The client is gone: work on it stops, `failed` with ERR_CANCELLED comes as the last event. Safe
+ * until that last event has returned. */
+void infer_cancel(struct infer_request *request);
+
+/* Text without generation, through the model's runner; blocking, for handlers. Results in `out` as
+ * JSON: {"tokens":[…],"pieces":[…]} · {"text":…} · {"prompt":…}. */
+enum infer_text_op { INFER_TOKENIZE, INFER_DETOKENIZE, INFER_APPLY_TEMPLATE };
+int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
+               const json_t *arguments, struct buf *out, struct err *err) MUST_CHECK;
+
+/* --- loaded models --- */
+struct infer_model {
+    char base_id[512];
+    char base_key[INFER_KEY_BYTES];
+    int pid;
+    uint64_t memory_bytes; /* what the ledger counts for it */
+    int active_requests;
+    int64_t loaded_at_us, last_used_us;
+};
+struct infer_cache {
+    struct infer_model *models; /* mem_free */
+    int n_models;
+    int max_models;
+    uint64_t memory_bytes, memory_bytes_max;
+    int queued;
+};
+int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err) MUST_CHECK;
+/* Ends the runner of base_key (NULL: all idle ones). ERR_NOT_FOUND, ERR_CONFLICT while in use. */
+int infer_unload(struct infer *infer, const char *base_key, struct err *err) MUST_CHECK;
+
+/* --- looking at files, in a child with limits --- */
+/* What an import needs to know of weights: {"format","architecture","parameters","quantization",
+ * "bytes","context_length","vocab_size","has_template","eos":[…]} into out. Errors are the
+ * parser's. */
+int infer_inspect(const char *program, const char *path, struct buf *out,
+                  struct err *err) MUST_CHECK;
+
+#endif

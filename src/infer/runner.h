@@ -1,0 +1,27 @@
+/* The runner: a child process that holds one base model and answers frames on its control socket.
+ *
+ * Frames (base/frame.h) carry JSON except where noted; `r` is the request's number, chosen by the
+ * hub. Hub → runner:
+ *   'O' open    {path, threads, isa, context_length, kv_bytes, max_sessions, cache_dir}
+ *   'G' generate {r, prompt | messages, tools, template, date, adapter:{key,path,scale},
+ *               sampling:{…}, seed, sent:[token ids already delivered]}
+ *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
+ * Runner → hub:
+ *   'o' opened  {info…}      'a' accepted {r, prompt_tokens, …}
+ *   't' token   binary: u32 r, u32 index, i32 id, text bytes
+ *   'd' done    {r, finish_reason, …}      'x' failed {r (absent: the runner itself), code,
+ * message} 'j' text op result {r, …} The runner's life: open once, then generate until the socket
+ * closes; it exits 0 on 'Q' or when the hub is gone. One thread reads frames, one runs the model
+ * (scheduler.h).
+ */
+#ifndef INFER_RUNNER_H
+#define INFER_RUNNER_H
+
+#include "base/err.h"
+
+/* The whole life of the process `mlx-hub runner --fd N`; returns its exit status. */
+int runner_main(int control_fd);
+/* The whole life of the process `mlx-hub inspect --fd N`: reads one path, answers once. */
+int inspect_main(int control_fd);
+
+#endif

@@ -1,0 +1,89 @@
+/* Training one adapter: from a base, a dataset and a config to a version folder.
+ *
+ * train_run is a pure function of its spec: the same base, dataset bytes, config, seed and pinned
+ * date give the same adapter.safetensors, byte for byte, whatever the threads, the instruction set,
+ * and however often it was stopped and run again with the same checkpoint folder.
+ *
+ *   rows ─▶ tokens and targets ─▶ shuffled rows ─▶ micro-steps ─▶ engine_train_step ─▶ clip ─▶
+ * AdamW └─ every checkpoint_every steps: a folder published by one rename
+ *
+ * One thread; compute threads are the engine's. Memory is planned before step 1.
+ */
+#ifndef TRAIN_TRAIN_H
+#define TRAIN_TRAIN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "formats/train_config.h"
+
+struct train_spec {
+    const char *base_id, *base_path, *base_sha256;
+    const char *dataset_path, *dataset_sha256;
+    const char *validation_path;   /* val_dataset_id's file, or NULL */
+    const char *init_adapter_path; /* init_from's adapter.safetensors, or NULL */
+    const struct train_config *config;
+    const char
+        *checkpoint_dir;    /* checkpoints/{job}; made when missing; resumed from if it holds any */
+    const char *output_dir; /* the version folder to publish; must not exist */
+    const char *model_name, *version;
+    const char *date; /* pinned, "YYYY-MM-DD" */
+    const char *source_revision;
+    int threads;
+    const char *isa;
+    uint64_t memory_bytes_max; /* refuse beyond, naming both numbers; 0 = no limit */
+};
+
+struct train_progress {
+    int64_t step, steps;
+    double epoch;    /* 1.5 = half way through the second */
+    double loss;     /* of this optimizer step; NaN before the first */
+    double val_loss; /* latest; NaN when there is none */
+    double learning_rate;
+    double grad_norm;
+    double tokens_per_second; /* tokens of rows trained on, targets or not */
+    uint64_t memory_bytes;
+    double eta_seconds;
+};
+
+enum train_stop { TRAIN_GO_ON, TRAIN_CANCEL, TRAIN_CHECKPOINT_AND_STOP };
+
+struct train_hooks {
+    void *ctx;
+    /* After every optimizer step; `log` marks the steps that log_every asks for. */
+    void (*progress)(void *ctx, const struct train_progress *progress, bool log);
+    void (*note)(void *ctx, const char *line); /* one line for the job's log */
+    enum train_stop (*poll)(void *ctx);        /* asked between micro-steps */
+};
+
+struct train_result {
+    int64_t steps;
+    double first_loss, final_loss, best_val_loss; /* val NaN when there was none */
+    int64_t rows, rows_dropped, rows_truncated, targets;
+    double seconds;
+    int64_t resumed_from_step; /* 0 = from the start */
+    uint64_t peak_memory_bytes;
+    char checksum[SHA256_HEX_BYTES]; /* of adapter.safetensors */
+};
+
+/* ERR_CANCELLED after TRAIN_CANCEL; ERR_CLOSED after TRAIN_CHECKPOINT_AND_STOP (a checkpoint was
+ * written); ERR_CORRUPT when the dataset or base no longer has its checksum; ERR_INVALID "NaN/Inf
+ * loss detected at step N"; ERR_UNAVAILABLE when it would not fit. On any error output_dir does not
+ * exist. */
+int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
+              struct train_result *result, struct err *err) MUST_CHECK;
+
+/* Bytes a run would hold: weights, trainer, optimizer, data. Reads only headers. */
+int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,
+                   struct err *err) MUST_CHECK;
+/* The step of the newest valid checkpoint in the folder, 0 when there is none. */
+int64_t train_checkpoint_step(const char *checkpoint_dir);
+
+/* Writes a published version's adapter as another tool's folder. format: "mlx" or "peft". dest must
+ * not exist. */
+int train_export(const char *version_dir, const char *format, const char *dest,
+                 struct err *err) MUST_CHECK;
+
+#endif
