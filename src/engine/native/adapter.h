@@ -5,16 +5,25 @@
 #include "engine/engine.h"
 #include "kernels/kernels.h"
 
-/* One projection's factors packed for matmul_f; data NULL where the adapter has none. */
-struct lora_pack {
-    struct pack a; /* (rank, in) */
-    struct pack b; /* (out, rank) */
+/* Projections that share an input share one product with their A factors. */
+enum lora_input { LORA_ATTENTION, LORA_O, LORA_FFN, LORA_DOWN, LORA_INPUT_COUNT };
+
+enum {
+    LORA_RANK_MAX = 256,
+    LORA_H_MAX = 3 * LORA_RANK_MAX /* widest A·x of one input: q, k and v */
 };
 
-/* All projections of all layers: packs[layer * ENGINE_TARGET_COUNT + target]. */
+/* data is NULL where the adapter has no factor. */
+struct lora_layer {
+    struct pack a[LORA_INPUT_COUNT];    /* the A of the input's targets one below the other, each
+                                           padded to sixteen rows */
+    struct pack b[ENGINE_TARGET_COUNT]; /* (out, rank) */
+    size_t h_at[ENGINE_TARGET_COUNT];   /* where the target's A·x begins in a row of h */
+};
+
 struct lora_packs {
-    struct lora_pack *packs;
-    uint8_t *data; /* behind all of them */
+    struct lora_layer *layers; /* n_layers */
+    uint8_t *data;             /* behind all of them */
 };
 
 struct engine_adapter {
@@ -26,7 +35,7 @@ struct engine_adapter {
     struct lora_packs *serving; /* made by engine_eval when NULL; dropped by every change */
 };
 
-/* The factor of one projection, or NULL where the adapter has none. */
+/* The A or B factor of one projection, or NULL where the adapter has none. */
 struct engine_tensor *adapter_tensor(const struct engine_adapter *adapter, int layer,
                                      enum engine_target target, bool b);
 

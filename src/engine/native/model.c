@@ -1,0 +1,329 @@
+/* Opening a base: files checked, numbers noted, norms widened, matrices packed, rope frequencies
+ * and page pool made. Everything that is allocated here lives as long as the model. */
+#include "engine/native/model.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/tokenizer_files.h"
+#include "formats/dequant.h"
+#include "kernels/det_math.h"
+
+enum { CONTEXT_DEFAULT_MAX = 8192 };
+
+static const char *const target_parts[ENGINE_TARGET_COUNT] = {
+    "self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+    "self_attn.o_proj.weight", "mlp.gate_proj.weight",    "mlp.up_proj.weight",
+    "mlp.down_proj.weight"};
+
+/* What the native engine cannot do although the files are sound. */
+static int check_served(const struct model_config *c, struct err *err)
+{
+    if (c->attention_bias || c->mlp_bias) {
+        return err_set(err, ERR_UNSUPPORTED, "biases on linear layers are not served");
+    }
+    if (c->head_dim % KERNEL_LANES != 0 || c->head_dim > KERNEL_HEAD_DIM_MAX) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a head of %u dimensions; multiples of %d up to %d are served", c->head_dim,
+                       KERNEL_LANES, KERNEL_HEAD_DIM_MAX);
+    }
+    return 0;
+}
+
+static void describe(struct engine_info *info, const struct model_files *files, int context_length)
+{
+    const struct model_config *c = model_files_config(files);
+    snprintf(info->engine, sizeof info->engine, "native");
+    snprintf(info->architecture, sizeof info->architecture, "%.31s", c->arch);
+    snprintf(info->quantization, sizeof info->quantization, "%.15s",
+             model_files_quantisation(files));
+    info->n_layers = (int)c->n_layers;
+    info->n_heads = (int)c->n_heads;
+    info->n_kv_heads = (int)c->n_kv_heads;
+    info->head_dim = (int)c->head_dim;
+    info->d_model = (int)c->hidden;
+    info->d_ffn = (int)c->ffn;
+    info->vocab_size = (int)c->vocab;
+    info->context_trained = (int)c->context_length;
+    info->context_length = context_length > 0                            ? context_length
+                           : info->context_trained < CONTEXT_DEFAULT_MAX ? info->context_trained
+                                                                         : CONTEXT_DEFAULT_MAX;
+    info->n_eos = 0;
+    for (unsigned i = 0; i < c->n_eos && i < ENGINE_EOS_MAX; i++) {
+        info->eos[info->n_eos++] = (int)c->eos_ids[i];
+    }
+    info->n_parameters = model_files_parameters(files);
+    info->kv_page_bytes = (uint64_t)c->n_layers * c->n_kv_heads * c->head_dim * 2 *
+                          ENGINE_KV_PAGE_TOKENS * sizeof(uint16_t);
+}
+
+static void widen(const struct tensor_view *view, float *out)
+{
+    tensor_dequant_row(view, 0, out);
+}
+
+static int load_norms(struct engine_model *m, struct err *err)
+{
+    const size_t d = (size_t)m->info.d_model;
+    const size_t n = (size_t)m->info.n_layers;
+    m->norms = mem_alloc_simd((2 * n + 1) * d, sizeof(float));
+    if (m->norms == NULL) {
+        return mem_err(err, (2 * n + 1) * d * sizeof(float));
+    }
+    float *at = m->norms;
+    for (uint32_t i = 0; i < n; i++) {
+        widen(model_files_layer_tensor(m->files, i, "input_layernorm.weight"), at);
+        m->layers[i].attn_norm = at;
+        at += d;
+        widen(model_files_layer_tensor(m->files, i, "post_attention_layernorm.weight"), at);
+        m->layers[i].ffn_norm = at;
+        at += d;
+    }
+    widen(model_files_tensor(m->files, "model.norm.weight"), at);
+    m->final_norm = at;
+    return 0;
+}
+
+static int find_weights(struct engine_model *m, struct err *err)
+{
+    const bool permuted = model_files_rope_permuted(m->files);
+    for (int i = 0; i < m->info.n_layers; i++) {
+        for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
+            const bool rope = t == ENGINE_Q_PROJ || t == ENGINE_K_PROJ;
+            const int rc =
+                weight_init(&m->layers[i].proj[t],
+                            model_files_layer_tensor(m->files, (uint32_t)i, target_parts[t]),
+                            permuted && rope ? (size_t)m->info.head_dim : 0, err);
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    int rc = weight_init(&m->embedding, model_files_tensor(m->files, "model.embed_tokens.weight"),
+                         0, err);
+    m->output = &m->embedding;
+    if (rc == 0 && !model_files_config(m->files)->tied_embeddings) {
+        rc = weight_init(&m->output_own, model_files_tensor(m->files, "lm_head.weight"), 0, err);
+        m->output = &m->output_own;
+    }
+    return rc;
+}
+
+/* Every matrix that products run over; the embedding is packed only when it is the output too. */
+static int pack_weights(struct engine_model *m, struct err *err)
+{
+    size_t bytes = weight_packed_bytes(m->output);
+    for (int i = 0; i < m->info.n_layers; i++) {
+        for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
+            bytes += weight_packed_bytes(&m->layers[i].proj[t]);
+        }
+    }
+    m->packed = mem_alloc_simd(1, bytes);
+    if (m->packed == NULL) {
+        return mem_err(err, bytes);
+    }
+    m->info.weight_bytes = bytes;
+    uint8_t *at = m->packed;
+    for (int i = 0; i < m->info.n_layers; i++) {
+        for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
+            weight_pack(&m->layers[i].proj[t], at, m->pool);
+            at += weight_packed_bytes(&m->layers[i].proj[t]);
+        }
+    }
+    weight_pack(m->output, at, m->pool);
+    return 0;
+}
+
+/* Llama 3's scaling of one inverse frequency: long waves divided by factor, short ones kept, a
+ * linear blend between (transformers, modeling_rope_utils, _compute_llama3_parameters). */
+static double scale_llama3(const struct rope_scaling *s, double inv_freq)
+{
+    const double wave = 6.283185307179586 / inv_freq;
+    const double original = (double)s->original_context;
+    if (wave < original / s->high_freq_factor) {
+        return inv_freq;
+    }
+    if (wave > original / s->low_freq_factor) {
+        return inv_freq / s->factor;
+    }
+    const double smooth =
+        (original / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    return (1.0 - smooth) * inv_freq / s->factor + smooth * inv_freq;
+}
+
+static int make_rope(struct engine_model *m, struct err *err)
+{
+    const struct model_config *c = model_files_config(m->files);
+    const size_t half = (size_t)m->info.head_dim / 2;
+    const size_t n = (size_t)m->info.context_length * half;
+    m->inv_freq = mem_calloc(half, sizeof *m->inv_freq);
+    m->rope_cos = mem_alloc_simd(n, sizeof(float));
+    m->rope_sin = mem_alloc_simd(n, sizeof(float));
+    if (m->inv_freq == NULL || m->rope_cos == NULL || m->rope_sin == NULL) {
+        return mem_err(err, 2 * n * sizeof(float));
+    }
+    float factors[KERNEL_HEAD_DIM_MAX];
+    if (c->rope_scaling.type == ROPE_SCALING_FACTORS) {
+        widen(model_files_tensor(m->files, "rope_freqs.weight"), factors);
+    }
+    for (size_t i = 0; i < half; i++) {
+        double f = 1.0 / det_pow(c->rope_theta, 2.0 * (double)i / (double)m->info.head_dim);
+        if (c->rope_scaling.type == ROPE_SCALING_LLAMA3) {
+            f = scale_llama3(&c->rope_scaling, f);
+        } else if (c->rope_scaling.type == ROPE_SCALING_LINEAR) {
+            f /= c->rope_scaling.factor;
+        } else if (c->rope_scaling.type == ROPE_SCALING_FACTORS) {
+            f /= (double)factors[i];
+        }
+        m->inv_freq[i] = (float)f;
+    }
+    return 0;
+}
+
+void model_rope_prepare(struct engine_model *m, int n)
+{
+    const size_t half = (size_t)m->info.head_dim / 2;
+    for (int p = m->rope_ready; p < n; p++) {
+        for (size_t i = 0; i < half; i++) {
+            const float angle = (float)p * m->inv_freq[i];
+            m->rope_cos[(size_t)p * half + i] = (float)det_cos((double)angle);
+            m->rope_sin[(size_t)p * half + i] = (float)det_sin((double)angle);
+        }
+    }
+    m->rope_ready = n > m->rope_ready ? n : m->rope_ready;
+}
+
+static int make_page_pool(struct engine_model *m, size_t bytes_max, struct err *err)
+{
+    struct page_pool *kv = &m->kv;
+    const size_t one_session =
+        ((size_t)m->info.context_length + ENGINE_KV_PAGE_TOKENS - 1) / ENGINE_KV_PAGE_TOKENS;
+    kv->page_bytes = m->info.kv_page_bytes;
+    kv->pages_max = bytes_max > 0 ? bytes_max / kv->page_bytes : one_session;
+    kv->free = mem_calloc(kv->pages_max + 1, sizeof *kv->free);
+    return kv->free != NULL ? 0 : mem_err(err, kv->pages_max * sizeof *kv->free);
+}
+
+static int choose_isa(struct engine_model *m, const char *isa, struct err *err)
+{
+    m->kernels = kernels_get(isa != NULL ? isa : "best");
+    if (m->kernels == NULL) {
+        return err_set(err, ERR_INVALID,
+                       "the instruction set '%s' is not available here; best is '%s'", isa,
+                       kernels_available()[0]);
+    }
+    snprintf(m->info.isa, sizeof m->info.isa, "%s", m->kernels->isa);
+    return 0;
+}
+
+static int open_parts(struct engine_model *m, const char *path,
+                      const struct engine_options *options, struct err *err)
+{
+    int rc = choose_isa(m, options->isa, err);
+    if (rc == 0) {
+        rc = model_files_open(path, &m->files, err);
+    }
+    if (rc == 0) {
+        rc = check_served(model_files_config(m->files), err);
+    }
+    if (rc == 0) {
+        rc = pool_new(&m->pool, options->threads, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    describe(&m->info, m->files, options->context_length);
+    m->info.threads = pool_lanes(m->pool);
+    m->rms_eps = (float)model_files_config(m->files)->rms_eps;
+    m->attention_scale = 1.0f / sqrtf((float)m->info.head_dim);
+    m->layers = mem_calloc((size_t)m->info.n_layers, sizeof *m->layers);
+    if (m->layers == NULL) {
+        return mem_err(err, (size_t)m->info.n_layers * sizeof *m->layers);
+    }
+    rc = find_weights(m, err);
+    if (rc == 0) {
+        rc = load_norms(m, err);
+    }
+    if (rc == 0) {
+        rc = tokenizer_from_files(m->files, &m->tokenizer, err);
+    }
+    if (rc == 0) {
+        rc = pack_weights(m, err);
+    }
+    if (rc == 0) {
+        rc = make_rope(m, err);
+    }
+    if (rc == 0) {
+        rc = make_page_pool(m, options->kv_bytes_max, err);
+    }
+    return rc == 0 ? workspace_new(&m->workspace, m, err) : rc;
+}
+
+int engine_model_open(struct engine_model **out, const char *path,
+                      const struct engine_options *options, struct err *err)
+{
+    struct engine_model *m = mem_calloc(1, sizeof *m);
+    if (m == NULL) {
+        return mem_err(err, sizeof *m);
+    }
+    const int rc = open_parts(m, path, options, err);
+    if (rc != 0) {
+        engine_model_free(m);
+        return rc;
+    }
+    *out = m;
+    return 0;
+}
+
+void engine_model_free(struct engine_model *m)
+{
+    if (m == NULL) {
+        return;
+    }
+    workspace_free(m->workspace);
+    page_pool_release(&m->kv);
+    mem_free(m->rope_cos);
+    mem_free(m->rope_sin);
+    mem_free(m->inv_freq);
+    mem_free(m->packed);
+    mem_free(m->norms);
+    mem_free(m->layers);
+    tokenizer_free(m->tokenizer);
+    pool_free(m->pool);
+    model_files_free(m->files);
+    mem_free(m);
+}
+
+const struct engine_info *engine_model_info(const struct engine_model *model)
+{
+    return &model->info;
+}
+
+const struct tokenizer *engine_model_tokenizer(const struct engine_model *model)
+{
+    return model->tokenizer;
+}
+
+const char *engine_model_template(const struct engine_model *model)
+{
+    return model_files_chat_template(model->files);
+}
+
+int engine_estimate_open(const char *path, struct engine_estimate *estimate, struct err *err)
+{
+    struct engine_model m = {0};
+    int rc = model_files_open(path, &m.files, err);
+    if (rc == 0) {
+        rc = check_served(model_files_config(m.files), err);
+    }
+    if (rc == 0) {
+        describe(&m.info, m.files, 0);
+        m.info.threads = cpu_count();
+        estimate->weight_bytes = model_files_weight_bytes(m.files);
+        estimate->kv_bytes_per_token = m.info.kv_page_bytes / ENGINE_KV_PAGE_TOKENS;
+        estimate->workspace_bytes = workspace_bytes(&m);
+    }
+    model_files_free(m.files);
+    return rc;
+}

@@ -1,0 +1,89 @@
+/* The native engine's model: weights, rope tables, page pool and workspace of one base. */
+#ifndef ENGINE_NATIVE_MODEL_H
+#define ENGINE_NATIVE_MODEL_H
+
+#include <stdint.h>
+
+#include "base/thread.h"
+#include "engine/engine.h"
+#include "engine/native/weights.h"
+#include "formats/model_files.h"
+#include "kernels/kernels.h"
+
+struct layer {
+    struct weight proj[ENGINE_TARGET_COUNT]; /* by enum engine_target */
+    const float *attn_norm;                  /* d_model */
+    const float *ffn_norm;                   /* d_model */
+};
+
+/* Pages of all sessions. A page holds, for each layer and kv head in turn, K (head_dim, 16) and
+ * V (16, head_dim) as fp16. */
+struct page_pool {
+    size_t page_bytes;
+    size_t pages_max;
+    size_t n_pages;  /* made so far, in use or free */
+    uint16_t **free; /* stack of pages_max */
+    size_t n_free;
+};
+
+struct engine_session {
+    struct engine_model *model;
+    uint16_t **pages; /* room for context_length */
+    size_t n_pages;
+    int length;
+};
+
+struct engine_model {
+    struct engine_info info;
+    float rms_eps;
+    float attention_scale; /* 1/sqrt(head_dim), rounded once */
+    struct model_files *files;
+    struct tokenizer *tokenizer;
+    struct pool *pool;
+    const struct kernels *kernels;
+
+    struct layer *layers;
+    struct weight embedding; /* (vocab, d_model), read by row */
+    struct weight *output;   /* &embedding when tied, else &output_own */
+    struct weight output_own;
+    const float *final_norm;    /* d_model */
+    float *norms;               /* behind all norm weights */
+    uint8_t *packed;            /* behind all packs */
+    float *inv_freq;            /* head_dim/2 */
+    float *rope_cos, *rope_sin; /* (context_length, head_dim/2), filled up to rope_ready */
+    int rope_ready;
+
+    struct page_pool kv;
+    struct workspace *workspace; /* of eval: forward.c */
+};
+
+static inline size_t model_q_dim(const struct engine_model *m)
+{
+    return (size_t)m->info.n_heads * (size_t)m->info.head_dim;
+}
+static inline size_t model_kv_dim(const struct engine_model *m)
+{
+    return (size_t)m->info.n_kv_heads * (size_t)m->info.head_dim;
+}
+
+/* Halves from a page's start to the K of (layer, kv_head). */
+static inline size_t model_kv_offset(const struct engine_model *m, int layer, int kv_head)
+{
+    const size_t head = (size_t)layer * (size_t)m->info.n_kv_heads + (size_t)kv_head;
+    return head * 2 * (size_t)m->info.head_dim * ENGINE_KV_PAGE_TOKENS;
+}
+
+/* Fills the rope tables for positions [0, n). Rule: angle = fp32 position × fp32 frequency. */
+void model_rope_prepare(struct engine_model *model, int n);
+
+/* Workspace of engine_eval, allocated at open. */
+int workspace_new(struct workspace **workspace, const struct engine_model *model,
+                  struct err *err) MUST_CHECK;
+void workspace_free(struct workspace *workspace);
+size_t workspace_bytes(const struct engine_model *model);
+
+/* Makes sure the session has pages for n tokens; on failure it keeps what it had. */
+int session_reserve(struct engine_session *session, int n, struct err *err) MUST_CHECK;
+void page_pool_release(struct page_pool *pool);
+
+#endif

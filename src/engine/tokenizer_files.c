@@ -1,0 +1,197 @@
+/* GGUF keeps a vocabulary as parallel arrays; they are handed on as they lie in the file. */
+#include "engine/tokenizer_files.h"
+
+#include <string.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+enum { NAME_BYTES_MAX = 64 };
+
+/* Arrays that tokenizer_new copies from. */
+struct arrays {
+    struct tokenizer_text *tokens;
+    int32_t *types;
+    struct tokenizer_text *merges;
+};
+
+static void arrays_release(struct arrays *a)
+{
+    mem_free(a->tokens);
+    mem_free(a->types);
+    mem_free(a->merges);
+}
+
+static int texts(const struct gguf *gguf, const char *key, struct tokenizer_text **out, size_t *n,
+                 struct err *err)
+{
+    struct gguf_array array;
+    const int rc = gguf_get_strings(gguf, key, &array, err);
+    if (rc != 0) {
+        return rc;
+    }
+    *out = mem_calloc(array.count + 1, sizeof **out);
+    if (*out == NULL) {
+        return mem_err(err, array.count * sizeof **out);
+    }
+    for (uint64_t i = 0; i < array.count; i++) {
+        (*out)[i].bytes = gguf_array_string(&array, i, &(*out)[i].n);
+    }
+    *n = array.count;
+    return 0;
+}
+
+static int types(const struct gguf *gguf, size_t n_tokens, int32_t **out, struct err *err)
+{
+    struct gguf_array array;
+    if (!gguf_has(gguf, "tokenizer.ggml.token_type")) {
+        return 0;
+    }
+    const int rc = gguf_get_numbers(gguf, "tokenizer.ggml.token_type", &array, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (array.count != n_tokens) {
+        return err_set(err, ERR_CORRUPT, "%llu token types for %zu tokens",
+                       (unsigned long long)array.count, n_tokens);
+    }
+    *out = mem_calloc(n_tokens + 1, sizeof **out);
+    if (*out == NULL) {
+        return mem_err(err, n_tokens * sizeof **out);
+    }
+    for (size_t i = 0; i < n_tokens; i++) {
+        (*out)[i] = (int32_t)gguf_array_i64(&array, i);
+    }
+    return 0;
+}
+
+static int text_of(const struct gguf *gguf, const char *key, const char *fallback,
+                   char out[NAME_BYTES_MAX], struct err *err)
+{
+    const char *text = fallback;
+    size_t n = strlen(fallback);
+    if (gguf_has(gguf, key)) {
+        const int rc = gguf_get_string(gguf, key, &text, &n, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (n >= NAME_BYTES_MAX) {
+        return err_set(err, ERR_CORRUPT, "'%s' is %zu bytes long", key, n);
+    }
+    memcpy(out, text, n);
+    out[n] = '\0';
+    return 0;
+}
+
+static int id_of(const struct gguf *gguf, const char *key, size_t n_tokens, int32_t *out,
+                 struct err *err)
+{
+    uint64_t id;
+    if (!gguf_has(gguf, key)) {
+        return 0;
+    }
+    const int rc = gguf_get_u64(gguf, key, &id, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (id >= n_tokens) {
+        return err_set(err, ERR_CORRUPT, "'%s' is %llu, past the %zu tokens", key,
+                       (unsigned long long)id, n_tokens);
+    }
+    *out = (int32_t)id;
+    return 0;
+}
+
+static int flag_of(const struct gguf *gguf, const char *key, bool *out, struct err *err)
+{
+    return gguf_has(gguf, key) ? gguf_get_bool(gguf, key, out, err) : 0;
+}
+
+static int fill_spec(const struct gguf *gguf, struct arrays *a, struct tokenizer_spec *spec,
+                     char pre[NAME_BYTES_MAX], struct err *err)
+{
+    char model[NAME_BYTES_MAX];
+    int rc = text_of(gguf, "tokenizer.ggml.model", "", model, err);
+    if (rc == 0 && strcmp(model, "gpt2") != 0) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a GGUF vocabulary of kind '%s' is not served; 'gpt2' (byte-level BPE) is",
+                       model);
+    }
+    if (rc == 0) {
+        rc = text_of(gguf, "tokenizer.ggml.pre", "default", pre, err);
+    }
+    if (rc == 0) {
+        rc = texts(gguf, "tokenizer.ggml.tokens", &a->tokens, &spec->n_tokens, err);
+    }
+    if (rc == 0) {
+        rc = texts(gguf, "tokenizer.ggml.merges", &a->merges, &spec->n_merges, err);
+    }
+    if (rc == 0) {
+        rc = types(gguf, spec->n_tokens, &a->types, err);
+    }
+    const size_t n = spec->n_tokens;
+    if (rc == 0) {
+        rc = id_of(gguf, "tokenizer.ggml.bos_token_id", n, &spec->bos_id, err);
+    }
+    if (rc == 0) {
+        rc = id_of(gguf, "tokenizer.ggml.eos_token_id", n, &spec->eos_id, err);
+    }
+    if (rc == 0) {
+        rc = id_of(gguf, "tokenizer.ggml.unknown_token_id", n, &spec->unk_id, err);
+    }
+    if (rc == 0) {
+        rc = id_of(gguf, "tokenizer.ggml.padding_token_id", n, &spec->pad_id, err);
+    }
+    if (rc == 0) {
+        rc = flag_of(gguf, "tokenizer.ggml.add_bos_token", &spec->add_bos, err);
+    }
+    if (rc == 0) {
+        rc = flag_of(gguf, "tokenizer.ggml.add_eos_token", &spec->add_eos, err);
+    }
+    spec->kind = TOKENIZER_BPE_BYTES;
+    spec->tokens = a->tokens;
+    spec->types = a->types;
+    spec->merges = a->merges;
+    spec->pre_name = pre;
+    return rc;
+}
+
+int tokenizer_from_gguf(const struct gguf *gguf, struct tokenizer **tokenizer, struct err *err)
+{
+    struct arrays a = {0};
+    char pre[NAME_BYTES_MAX];
+    struct tokenizer_spec spec;
+    *tokenizer = NULL;
+    if (!gguf_has(gguf, "tokenizer.ggml.model")) {
+        return 0;
+    }
+    tokenizer_spec_init(&spec);
+    int rc = fill_spec(gguf, &a, &spec, pre, err);
+    if (rc == 0) {
+        rc = tokenizer_new(tokenizer, &spec, err);
+    }
+    arrays_release(&a);
+    return rc;
+}
+
+int tokenizer_from_files(const struct model_files *files, struct tokenizer **tokenizer,
+                         struct err *err)
+{
+    *tokenizer = NULL;
+    if (model_files_gguf(files) != NULL) {
+        return tokenizer_from_gguf(model_files_gguf(files), tokenizer, err);
+    }
+    const char *path = model_files_tokenizer_path(files);
+    if (path == NULL) {
+        return 0;
+    }
+    struct buf text;
+    buf_init(&text, TOKENIZER_JSON_BYTES_MAX);
+    int rc = fs_read_file(path, TOKENIZER_JSON_BYTES_MAX, &text, err);
+    if (rc == 0) {
+        rc = tokenizer_from_json(tokenizer, text.data, text.len, err);
+    }
+    buf_release(&text);
+    return rc;
+}
