@@ -19,14 +19,15 @@ enum setting_source { SETTING_DEFAULT, SETTING_DOTENV, SETTING_ENV, SETTING_FLAG
 struct settings {
     char app_name[128];
     bool debug;
-    char log_level[256];
+    char log_level[256]; /* with ",store=DEBUG" when DEBUG is set */
     bool log_json;
-    char database_url[1024];                   /* resolved: sqlite:///… or postgresql://… */
+    char database_url[1024];                   /* sqlite:///<absolute path> or postgresql://… */
     char mlflow_tracking_uri[1024];            /* "" = the hub's own store */
     char storage_base_path[FS_PATH_BYTES_MAX]; /* absolute, as are the next two */
     char storage_models_path[FS_PATH_BYTES_MAX];
     char storage_datasets_path[FS_PATH_BYTES_MAX];
-    double memory_limit_gb;
+    double memory_limit_gb;    /* GB of 2^30 bytes */
+    bool memory_limit_lowered; /* the default was more than 75% of memory */
     char default_quantization[8];
     char host[256];
     int port;
@@ -67,7 +68,15 @@ const struct setting_info *settings_table(size_t *count);
  * flag is ERR_INVALID. */
 int settings_load(struct settings *settings, const char *const *names, const char *const *values,
                   size_t n_flags, struct err *err) MUST_CHECK;
-/* The value of row i as text, secrets masked as "********". out ≥ 1100 bytes. */
+/* Makes the storage folders: base, models, datasets and the base's fixed subfolders. */
+int settings_make_dirs(const struct settings *settings, struct err *err) MUST_CHECK;
+/* What only a server minds: a reachable HOST needs API_KEY, several WORKERS need PostgreSQL. Logs
+ * the warning when the memory limit was lowered. */
+int settings_check_serve(const struct settings *settings, struct err *err) MUST_CHECK;
+/* Row of the setting that a flag's name (without the dashes in front) means, or -1. */
+int setting_find(const char *flag);
+/* The value of row i as text, secrets masked as "********", passwords in URLs as "****". out ≥ 1100
+ * bytes. */
 void settings_show(const struct settings *settings, size_t row, char *out, size_t out_bytes);
 const char *setting_source_name(enum setting_source source);
 
