@@ -143,6 +143,12 @@ struct engine_piece {
 int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_pieces,
                 struct err *err) MUST_CHECK;
 
+/* Logits of one row to probabilities in place: exact maximum, sum by token id mod 16. ERR_INVALID
+ * when a logit is not finite. */
+int engine_softmax(const struct engine_model *model, float *logits, struct err *err) MUST_CHECK;
+/* log p of token `id` under a row of logits; the row must be finite. */
+float engine_log_probability(const struct engine_model *model, const float *logits, int32_t id);
+
 /* --- training ------------------------------------------------------------------------------- */
 /* One row of a micro-step. targets[i] != 0 means: token i is to be predicted from tokens before it
  * (i ≥ 1). Attention stays inside the row; positions count from 0. */

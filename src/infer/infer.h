@@ -24,35 +24,12 @@
 
 #include "base/err.h"
 #include "base/settings.h"
+#include "infer/sampling.h"
 
-enum {
-    INFER_STOPS_MAX = 16,
-    INFER_STOP_BYTES_MAX = 256,
-    INFER_PROMPT_BYTES_MAX = 16 << 20,
-    INFER_KEY_BYTES = 80,
-    INFER_ID_BYTES = 64
-};
+enum { INFER_PROMPT_BYTES_MAX = 16 << 20, INFER_KEY_BYTES = 80, INFER_ID_BYTES = 64 };
 
 struct infer;
 struct infer_request; /* a running request: opaque, freed by infer after its last event */
-
-/* Defaults are the hub's own (interfaces.md, POST /inference). */
-struct infer_sampling {
-    int max_tokens;    /* ≥ 1 */
-    float temperature; /* 0 = greedy */
-    float top_p;
-    int top_k; /* 0 = all */
-    float min_p;
-    float repetition_penalty;
-    int repeat_last_n; /* 64 */
-    float presence_penalty, frequency_penalty;
-    bool has_seed;
-    uint64_t seed;
-    bool ignore_eos;
-    int n_stops;
-    char stops[INFER_STOPS_MAX][INFER_STOP_BYTES_MAX];
-};
-void infer_sampling_defaults(struct infer_sampling *sampling);
 
 /* What to generate with. All strings are copied by infer_submit. */
 struct infer_spec {

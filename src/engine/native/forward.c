@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "engine/native/adapter.h"
 #include "engine/native/model.h"
+#include "kernels/det_math.h"
 
 enum { ALONE_TOKENS = 4 }; /* up to this many tokens every lane prepares its own input */
 
@@ -636,4 +637,19 @@ int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_p
         pieces[p].session->length += pieces[p].n_tokens;
     }
     return 0;
+}
+
+int engine_softmax(const struct engine_model *model, float *logits, struct err *err)
+{
+    if (!model->kernels->softmax(logits, (size_t)model->info.vocab_size)) {
+        return err_set(err, ERR_INVALID, "a logit is not finite");
+    }
+    return 0;
+}
+
+float engine_log_probability(const struct engine_model *model, const float *logits, int32_t id)
+{
+    float max;
+    const float sum = model->kernels->exp_sum(logits, (size_t)model->info.vocab_size, &max);
+    return (logits[id] - max) - (float)det_log((double)sum);
 }

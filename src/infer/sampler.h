@@ -1,0 +1,32 @@
+/* From a row of logits to one token, by the rule "Sampling" of the numerics.
+ *
+ * Order: penalties over the last repeat_last_n tokens, temperature, softmax with its sum indexed by
+ * token id, then top-k, top-p and min-p over probabilities in (value, token id) order, then one
+ * Philox draw for (seed, choice, position). A pure function of its inputs: no state between calls
+ * but scratch memory.
+ */
+#ifndef INFER_SAMPLER_H
+#define INFER_SAMPLER_H
+
+#include "base/err.h"
+#include "engine/engine.h"
+#include "infer/sampling.h"
+
+struct sampler {
+    const struct engine_model *model;
+    int vocab_size;
+    int32_t *order; /* vocab_size token ids: scratch of the selection */
+};
+
+int sampler_init(struct sampler *sampler, const struct engine_model *model,
+                 struct err *err) MUST_CHECK;
+void sampler_release(struct sampler *sampler); /* safe on a zeroed struct */
+
+/* Picks the token that follows history[0, n_history); logits (vocab_size) are overwritten. position
+ * is n_history, choice the index among answers to one prompt. Greedy (temperature 0) takes the
+ * highest logit, the lowest id among equals. ERR_INVALID when a logit is not finite. */
+int sampler_pick(struct sampler *sampler, const struct infer_sampling *sampling, uint64_t seed,
+                 uint32_t choice, const int32_t *history, int n_history, float *logits,
+                 int32_t *token, struct err *err) MUST_CHECK;
+
+#endif

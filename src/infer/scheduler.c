@@ -1,0 +1,385 @@
+/* A request's tokens are one array: prompt, then what was chosen. `session` holds a prefix of it;
+ * the request is prefilling while more than one token is missing there, and decoding when just the
+ * last one is. Setting a request aside is truncating its session: it is then prefilling again, and
+ * the logits it comes back with are the ones it would have had.
+ *
+ * Invariants
+ *   1. n_tokens − session length ≥ 1 for every request inside: there is always a token to feed.
+ *   2. Requests stand in the order of their arrival; the youngest is last.
+ *   3. Only a request whose last token was just evaluated is sampled. */
+#include "infer/scheduler.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "infer/sampler.h"
+#include "infer/stops.h"
+
+enum { TEXT_BYTES_MAX = 1 << 20 };
+
+struct scheduled {
+    struct engine_session *session;
+    const struct engine_adapter *adapter;
+    int32_t *tokens;
+    int n_tokens, n_prompt, n_max; /* n_max: prompt and answer together */
+    struct infer_sampling sampling;
+    uint64_t seed;
+    struct detok detok;
+    struct stops stops;
+    struct scheduled_events events;
+    void *ctx;
+    bool resting;  /* set aside until another request leaves */
+    float *logits; /* where the eval under way puts its row; NULL: no row this time */
+};
+
+struct scheduler {
+    struct engine_model *model;
+    const struct engine_info *info;
+    struct sampler sampler;
+    struct scheduled *requests[SCHEDULER_SESSIONS_MAX];
+    int n, sessions_max;
+    float *logits; /* (sessions_max, vocab) */
+    struct buf text;
+};
+
+int scheduler_new(struct scheduler **out, struct engine_model *model, int sessions_max,
+                  struct err *err)
+{
+    struct scheduler *s = mem_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return mem_err(err, sizeof *s);
+    }
+    s->model = model;
+    s->info = engine_model_info(model);
+    s->sessions_max = sessions_max < 1                        ? 1
+                      : sessions_max > SCHEDULER_SESSIONS_MAX ? SCHEDULER_SESSIONS_MAX
+                                                              : sessions_max;
+    buf_init(&s->text, TEXT_BYTES_MAX);
+    const size_t n = (size_t)s->sessions_max * (size_t)s->info->vocab_size;
+    s->logits = mem_alloc_simd(n, sizeof(float));
+    const int rc =
+        s->logits == NULL ? mem_err(err, n * sizeof(float)) : sampler_init(&s->sampler, model, err);
+    if (rc != 0) {
+        scheduler_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+static void request_free(struct scheduled *r)
+{
+    engine_session_free(r->session);
+    stops_release(&r->stops);
+    mem_free(r->tokens);
+    mem_free(r);
+}
+
+void scheduler_free(struct scheduler *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    for (int i = 0; i < s->n; i++) {
+        request_free(s->requests[i]);
+    }
+    sampler_release(&s->sampler);
+    buf_release(&s->text);
+    mem_free(s->logits);
+    mem_free(s);
+}
+
+int scheduler_active(const struct scheduler *s)
+{
+    return s->n;
+}
+
+/* Tokens delivered by a former runner pass through the detokeniser and the stop strings unheard, so
+ * that what follows continues the same text. */
+static int replay_text(struct scheduler *s, struct scheduled *r, struct err *err)
+{
+    for (int i = r->n_prompt; i < r->n_tokens; i++) {
+        buf_clear(&s->text);
+        const int rc = detok_push(&r->detok, r->tokens[i], &s->text, err);
+        if (rc != 0) {
+            return rc;
+        }
+        struct buf unheard;
+        buf_init(&unheard, TEXT_BYTES_MAX);
+        (void)stops_push(&r->stops, s->text.data, s->text.len, &unheard);
+        buf_release(&unheard);
+    }
+    return 0;
+}
+
+static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
+                       struct scheduled **out, struct err *err)
+{
+    const int room = s->info->context_length - spec->n_prompt;
+    struct scheduled *r = mem_calloc(1, sizeof *r);
+    if (r == NULL) {
+        return mem_err(err, sizeof *r);
+    }
+    r->n_prompt = spec->n_prompt;
+    r->n_max =
+        spec->n_prompt + (spec->sampling.max_tokens < room ? spec->sampling.max_tokens : room);
+    r->sampling = spec->sampling;
+    r->seed = spec->seed;
+    r->adapter = spec->adapter;
+    detok_init(&r->detok, engine_model_tokenizer(s->model), true);
+    stops_init(&r->stops, &r->sampling);
+    r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
+    int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens)
+                               : engine_session_new(&r->session, s->model, err);
+    if (rc == 0) {
+        memcpy(r->tokens, spec->prompt, (size_t)spec->n_prompt * sizeof *r->tokens);
+        const int n_sent =
+            spec->n_sent < r->n_max - r->n_prompt ? spec->n_sent : r->n_max - r->n_prompt;
+        memcpy(r->tokens + r->n_prompt, spec->sent, (size_t)n_sent * sizeof *r->tokens);
+        r->n_tokens = r->n_prompt + n_sent;
+        rc = replay_text(s, r, err);
+    }
+    if (rc != 0) {
+        request_free(r);
+        return rc;
+    }
+    *out = r;
+    return 0;
+}
+
+int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
+                  const struct scheduled_events *events, void *ctx, struct scheduled **request,
+                  struct err *err)
+{
+    if (engine_model_tokenizer(s->model) == NULL) {
+        return err_set(err, ERR_INVALID, "the model has no tokenizer");
+    }
+    if (spec->n_prompt < 1) {
+        return err_set(err, ERR_INVALID, "the prompt is empty");
+    }
+    if (spec->n_prompt >= s->info->context_length) {
+        return err_set(err, ERR_INVALID, "the prompt is %d tokens; the context holds %d",
+                       spec->n_prompt, s->info->context_length);
+    }
+    if (s->n == s->sessions_max) {
+        return err_set(err, ERR_BUSY, "all %d sessions are in use", s->sessions_max);
+    }
+    struct scheduled *r;
+    const int rc = request_new(s, spec, &r, err);
+    if (rc != 0) {
+        return rc;
+    }
+    r->events = *events;
+    r->ctx = ctx;
+    s->requests[s->n++] = r;
+    *request = r;
+    return 0;
+}
+
+static void drop(struct scheduler *s, int at)
+{
+    struct scheduled *r = s->requests[at];
+    memmove(&s->requests[at], &s->requests[at + 1], (size_t)(s->n - at - 1) * sizeof *s->requests);
+    s->n--;
+    request_free(r);
+    for (int i = 0; i < s->n; i++) {
+        s->requests[i]->resting = false;
+    }
+}
+
+void scheduler_cancel(struct scheduler *s, struct scheduled *request)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (s->requests[i] == request) {
+            drop(s, i);
+            return;
+        }
+    }
+}
+
+static int missing(const struct scheduled *r)
+{
+    return r->n_tokens - engine_session_length(r->session);
+}
+
+static bool decoding(const struct scheduled *r)
+{
+    return !r->resting && missing(r) == 1;
+}
+
+/* Decoding requests first, one token each; then prompt chunks, oldest first. */
+static int make_pieces(struct scheduler *s, struct engine_piece *pieces)
+{
+    int n_pieces = 0;
+    int n_decoding = 0;
+    for (int i = 0; i < s->n; i++) {
+        n_decoding += decoding(s->requests[i]);
+        s->requests[i]->logits = NULL;
+    }
+    const int chunk = n_decoding > 0 ? SCHEDULER_CHUNK_TOKENS : ENGINE_EVAL_TOKENS_MAX;
+    int budget =
+        n_decoding + chunk < ENGINE_EVAL_TOKENS_MAX ? n_decoding + chunk : ENGINE_EVAL_TOKENS_MAX;
+    for (int prompts = 0; prompts < 2; prompts++) {
+        for (int i = 0; i < s->n && budget > 0; i++) {
+            struct scheduled *r = s->requests[i];
+            if (r->resting || decoding(r) == (prompts != 0)) {
+                continue;
+            }
+            const int n = missing(r) < budget ? missing(r) : budget;
+            if (n == missing(r)) {
+                r->logits = s->logits + (size_t)i * (size_t)s->info->vocab_size;
+            }
+            const struct engine_piece piece = {.session = r->session,
+                                               .adapter = r->adapter,
+                                               .tokens =
+                                                   r->tokens + engine_session_length(r->session),
+                                               .n_tokens = n,
+                                               .logits = r->logits};
+            pieces[n_pieces++] = piece;
+            budget -= n;
+        }
+    }
+    return n_pieces;
+}
+
+static bool is_eos(const struct engine_info *info, int32_t token)
+{
+    for (int i = 0; i < info->n_eos; i++) {
+        if (info->eos[i] == token) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The answer is over. What the detokeniser and the stop strings still hold goes out with the last
+ * event, unless a stop string ended it. */
+static int finish(struct scheduler *s, struct scheduled *r, enum finish reason, bool stopped,
+                  struct err *err)
+{
+    struct buf rest;
+    buf_init(&rest, TEXT_BYTES_MAX);
+    buf_clear(&s->text);
+    int rc = stopped ? 0 : detok_flush(&r->detok, &s->text, err);
+    if (rc == 0 && !stopped && !stops_push(&r->stops, s->text.data, s->text.len, &rest)) {
+        stops_flush(&r->stops, &rest);
+    }
+    if (rc == 0) {
+        rc = buf_check(&rest, "the answer's text", err);
+    }
+    if (rc == 0) {
+        r->events.finished(r->ctx, reason, rest.data, rest.len, r->n_tokens - r->n_prompt);
+    }
+    buf_release(&rest);
+    return rc;
+}
+
+/* Takes `token` as the next of r and tells of its text. *stopped: a stop string is complete. */
+static int accept(struct scheduler *s, struct scheduled *r, int32_t token, bool *stopped,
+                  struct err *err)
+{
+    struct buf out;
+    buf_init(&out, TEXT_BYTES_MAX);
+    buf_clear(&s->text);
+    r->tokens[r->n_tokens++] = token;
+    int rc = detok_push(&r->detok, token, &s->text, err);
+    if (rc == 0) {
+        *stopped = stops_push(&r->stops, s->text.data, s->text.len, &out);
+        rc = buf_check(&out, "the answer's text", err);
+    }
+    if (rc == 0) {
+        r->events.token(r->ctx, r->n_tokens - r->n_prompt - 1, token, out.data, out.len);
+    }
+    buf_release(&out);
+    return rc;
+}
+
+/* Chooses r's next token. *over: its last event has been sent. */
+static int advance(struct scheduler *s, struct scheduled *r, bool *over, struct err *err)
+{
+    int32_t token = 0;
+    bool stopped = false;
+    int rc = sampler_pick(&s->sampler, &r->sampling, r->seed, 0, r->tokens, r->n_tokens, r->logits,
+                          &token, err);
+    if (rc == 0 && !r->sampling.ignore_eos && is_eos(s->info, token)) {
+        *over = true;
+        return finish(s, r, FINISH_STOP, false, err);
+    }
+    if (rc == 0) {
+        rc = accept(s, r, token, &stopped, err);
+    }
+    *over = stopped || r->n_tokens == r->n_max;
+    if (rc == 0 && *over) {
+        rc = finish(s, r, stopped ? FINISH_STOP : FINISH_LENGTH, stopped, err);
+    }
+    return rc;
+}
+
+static void fail(struct scheduler *s, int at, const struct err *err)
+{
+    s->requests[at]->events.failed(s->requests[at]->ctx, err);
+    drop(s, at);
+}
+
+/* Pages ran out: the youngest request gives its own back and rests. False when the oldest is alone
+ * with them. */
+static bool set_aside_youngest(struct scheduler *s)
+{
+    for (int i = s->n - 1; i > 0; i--) {
+        struct scheduled *r = s->requests[i];
+        if (!r->resting) {
+            engine_session_truncate(r->session, 0);
+            r->resting = true;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Something in the batch is broken: each piece alone shows whose fault it is. */
+static void eval_one_by_one(struct scheduler *s, struct engine_piece *pieces, int n_pieces)
+{
+    for (int p = 0; p < n_pieces; p++) {
+        struct err err = {0};
+        if (engine_eval(s->model, &pieces[p], 1, &err) == 0) {
+            continue;
+        }
+        for (int i = 0; i < s->n; i++) {
+            if (s->requests[i]->session == pieces[p].session) {
+                fail(s, i, &err);
+                break;
+            }
+        }
+    }
+}
+
+void scheduler_step(struct scheduler *s)
+{
+    struct engine_piece pieces[SCHEDULER_SESSIONS_MAX];
+    struct err err = {0};
+    if (s->n == 0) {
+        return;
+    }
+    int n_pieces = make_pieces(s, pieces);
+    int rc = engine_eval(s->model, pieces, n_pieces, &err);
+    while (rc == -ERR_UNAVAILABLE && set_aside_youngest(s)) {
+        n_pieces = make_pieces(s, pieces);
+        err_clear(&err);
+        rc = engine_eval(s->model, pieces, n_pieces, &err);
+    }
+    if (rc != 0) {
+        eval_one_by_one(s, pieces, n_pieces);
+    }
+    for (int i = 0; i < s->n;) {
+        struct scheduled *r = s->requests[i];
+        bool over = false;
+        err_clear(&err);
+        if (r->logits != NULL && advance(s, r, &over, &err) != 0) {
+            fail(s, i, &err);
+        } else if (over) {
+            drop(s, i);
+        } else {
+            i++;
+        }
+    }
+}

@@ -1,0 +1,61 @@
+/* Continuous batching: many requests over one model, one engine_eval at a time.
+ *
+ *   add ─▶ WAITING ─▶ PREFILL (in chunks) ─▶ DECODE ─▶ finished (event) ─▶ freed
+ *                        ▲                     │
+ *                        └── set aside: pages ran out; its tokens are computed again, same bits
+ *
+ * Every step takes one token of each decoding request and fills up with prompt chunks, oldest
+ * first, so nobody starves and a long prompt does not stop the others. What a request gets never
+ * depends on who shares its steps (numerics). Owned by the model's thread; events are called from
+ * scheduler_step on that thread.
+ */
+#ifndef INFER_SCHEDULER_H
+#define INFER_SCHEDULER_H
+
+#include "engine/engine.h"
+#include "infer/sampling.h"
+
+enum { SCHEDULER_SESSIONS_MAX = ENGINE_PIECES_MAX, SCHEDULER_CHUNK_TOKENS = 256 };
+
+struct scheduler;
+struct scheduled; /* one request inside */
+
+enum finish { FINISH_STOP, FINISH_LENGTH };
+
+struct scheduled_events {
+    /* One token chosen: its text so far complete (perhaps empty), stop strings held back. */
+    void (*token)(void *ctx, int index, int32_t id, const char *text, size_t bytes);
+    /* After the last token. text: what was held back. The request is gone when it returns. */
+    void (*finished)(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens);
+    void (*failed)(void *ctx, const struct err *err); /* the last event, too */
+};
+
+struct scheduled_spec {
+    const int32_t *prompt; /* copied, as is all of this */
+    int n_prompt;          /* ≥ 1 */
+    const int32_t *sent;   /* tokens that a former runner had already chosen and delivered: taken as
+                              they are, no event is sent for them */
+    int n_sent;
+    const struct engine_adapter *adapter; /* or NULL; must live until the request is gone */
+    struct infer_sampling sampling;
+    uint64_t seed;
+};
+
+int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,
+                  struct err *err) MUST_CHECK;
+void scheduler_free(struct scheduler *scheduler); /* requests inside end without events */
+
+/* ERR_INVALID "the prompt is N tokens; the context holds M" when there is no room for one new token
+ * (max_tokens is cut to what fits); ERR_BUSY when sessions_max requests are inside. */
+int scheduler_add(struct scheduler *scheduler, const struct scheduled_spec *spec,
+                  const struct scheduled_events *events, void *ctx, struct scheduled **request,
+                  struct err *err) MUST_CHECK;
+/* Frees the request at once; no event follows. Not from inside an event of the same request. */
+void scheduler_cancel(struct scheduler *scheduler, struct scheduled *request);
+
+int scheduler_active(const struct scheduler *scheduler); /* requests inside */
+/* One engine_eval and its sampling; does nothing when no request is inside. A failure is the
+ * `failed` event of the request that caused it; the others go on. */
+void scheduler_step(struct scheduler *scheduler);
+
+#endif
