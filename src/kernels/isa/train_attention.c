@@ -1,0 +1,186 @@
+/* Attention for training, a tile of sixteen queries at a time, one query a lane.
+ *
+ * Scores lie as (keys, 16 queries), so the maximum and the sixteen partial sums of the reduction
+ * rule (by key position mod 16) need no work across lanes, and the same array serves as the
+ * broadcast side of P·V. The scores of keys that a query may not see are computed and then
+ * overwritten: before the maximum by the lowest number (scale ≤ 1), after exp by zero. A masked
+ * slot therefore adds ±0 to a chain; the finished chain gets + 0, which settles the sign of a zero,
+ * so the result does not depend on where tiles end.
+ *
+ * Backward, with p = e^(s − max) / sum, D = Σ_d out_grad·out:
+ *   dP = out_grad·V,  dS = (p · (dP − D)) · scale,  dQ = dS·K,  dK = dSᵀ·Q,  dV = pᵀ·out_grad
+ * p and dS of a tile are kept for the call that makes dK and dV, whose outputs are keys.
+ */
+#include <float.h>
+
+#include "kernels/isa/train_chain.h"
+#include "kernels/isa/train_parts.h"
+
+/* to[d][i] = rows[i][d]; lanes past n_rows are zero. */
+static void turn_queries(float *to, const float *rows, size_t ld, size_t n_rows, size_t head_dim)
+{
+    for (size_t d = 0; d < head_dim; d++) {
+        for (size_t i = 0; i < TRAIN_QUERY_TILE; i++) {
+            to[d * TRAIN_QUERY_TILE + i] = i < n_rows ? rows[i * ld + d] : 0.0f;
+        }
+    }
+}
+
+/* scores[j][i] = Σ_d turned[d][i] · keys[j][d] */
+static void scores_of(float *scores, const float *turned, const float *keys, size_t n_keys,
+                      size_t head_pad, size_t head_dim)
+{
+    const struct chain q = {.n_k = head_dim,
+                            .w = turned,
+                            .ldw = TRAIN_QUERY_TILE,
+                            .x = keys,
+                            .ldt = head_pad,
+                            .ldk = 1,
+                            .c = scores,
+                            .ldc = TRAIN_QUERY_TILE,
+                            .mode = TRAIN_STORE,
+                            .last_lanes = LANES};
+    chain_block(&q, n_keys, 1);
+}
+
+/* c[i][d] goes on: Σ_j weights[j][i] · rows[j][d] for queries i */
+static void mix_of(float *c, const float *weights, const float *rows, size_t n_keys,
+                   size_t n_queries, size_t head_pad, enum train_mode mode)
+{
+    const struct chain q = {.n_k = n_keys,
+                            .w = rows,
+                            .ldw = head_pad,
+                            .x = weights,
+                            .ldt = 1,
+                            .ldk = TRAIN_QUERY_TILE,
+                            .c = c,
+                            .ldc = head_pad,
+                            .mode = mode,
+                            .last_lanes = LANES};
+    chain_block(&q, n_queries, head_pad / LANES);
+}
+
+/* Writes `value` where a query of the tile may not see a key of [key_begin, key_end). */
+LANE_INLINE void mask_future(float *scores, size_t first, size_t key_begin, size_t key_end,
+                             float value)
+{
+    for (size_t j = first + 1 > key_begin ? first + 1 : key_begin; j < key_end; j++) {
+        float *row = scores + (j - key_begin) * TRAIN_QUERY_TILE;
+        const size_t hidden = j - first < TRAIN_QUERY_TILE ? j - first : TRAIN_QUERY_TILE;
+        for (size_t i = 0; i < hidden; i++) {
+            row[i] = value;
+        }
+    }
+}
+
+/* The sixteen sums by key position mod 16 to one: the reduction rule, a query in each lane. */
+LANE_INLINE v16 tree(v16 *parts)
+{
+    for (int half = LANES / 2; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            parts[i] = v16_add(parts[i], parts[i + half]);
+        }
+    }
+    return parts[0];
+}
+
+bool KERNEL(train_attention)(const struct train_attention *tile, float *out, float *max, float *sum)
+{
+    const size_t n_keys = tile->first + tile->n_queries, pad = tile->head_pad;
+    float *turned = tile->scratch, *scores = turned + TRAIN_QUERY_TILE * pad;
+    turn_queries(turned, tile->q, pad, tile->n_queries, tile->head_dim);
+    scores_of(scores, turned, tile->k, n_keys, pad, tile->head_dim);
+    mask_future(scores, tile->first, 0, n_keys, -FLT_MAX);
+
+    const v16 scale = v16_set1(tile->scale);
+    v16 top = v16_set1(-FLT_MAX), bad = v16_zero();
+    for (size_t j = 0; j < n_keys; j++) {
+        const v16 raw = v16_load(scores + j * LANES);
+        const v16 s = v16_mul(raw, scale);
+        bad = v16_fma(s, v16_zero(), bad);
+        top = v16_max(top, s);
+        v16_store(scores + j * LANES, s);
+    }
+    for (size_t j = 0; j < n_keys; j++) {
+        float *row = scores + j * LANES;
+        v16_store(row, v16_exp(v16_sub(v16_load(row), top)));
+    }
+    mask_future(scores, tile->first, 0, n_keys, 0.0f);
+    v16 parts[LANES];
+    for (int i = 0; i < LANES; i++) {
+        parts[i] = v16_zero();
+    }
+    for (size_t j = 0; j < n_keys; j++) {
+        parts[j % LANES] = v16_add(parts[j % LANES], v16_load(scores + j * LANES));
+    }
+    float sums[LANES];
+    v16_store(sums, tree(parts));
+    v16_store_n(max, top, tile->n_queries);
+    memcpy(sum, sums, tile->n_queries * sizeof *sum);
+
+    mix_of(out, scores, tile->v, n_keys, tile->n_queries, pad, TRAIN_STORE);
+    for (size_t i = 0; i < tile->n_queries; i++) {
+        const v16 below = v16_set1(sums[i]);
+        for (size_t d = 0; d < pad; d += LANES) {
+            float *at = out + i * pad + d;
+            v16_store(at, v16_div(v16_add(v16_load(at), v16_zero()), below));
+        }
+    }
+    return v16_sum(bad) == 0.0f;
+}
+
+/* n values, then `fill` for the lanes of queries that do not exist. */
+LANE_INLINE v16 load_filled(const float *p, size_t n, float fill)
+{
+    float t[LANES];
+    for (size_t i = 0; i < LANES; i++) {
+        t[i] = i < n ? p[i] : fill;
+    }
+    return v16_load(t);
+}
+
+void KERNEL(train_attention_back)(const struct train_attention_back *back)
+{
+    const struct train_attention *tile = &back->tile;
+    const size_t pad = tile->head_pad, n = back->key_end - back->key_begin;
+    const float *keys = tile->k + back->key_begin * pad;
+    float *turned = tile->scratch, *turned_grad = turned + TRAIN_QUERY_TILE * pad;
+    turn_queries(turned, tile->q, pad, tile->n_queries, tile->head_dim);
+    turn_queries(turned_grad, back->out_grad, pad, tile->n_queries, tile->head_dim);
+    scores_of(back->p, turned, keys, n, pad, tile->head_dim);
+    scores_of(back->ds, turned_grad, tile->v + back->key_begin * pad, n, pad, tile->head_dim);
+
+    const v16 scale = v16_set1(tile->scale);
+    const v16 top = load_filled(back->max, tile->n_queries, 0.0f);
+    const v16 below = load_filled(back->sum, tile->n_queries, 1.0f);
+    const v16 dots = load_filled(back->dots, tile->n_queries, 0.0f);
+    for (size_t j = 0; j < n; j++) {
+        float *p = back->p + j * LANES, *ds = back->ds + j * LANES;
+        const v16 e = v16_exp(v16_sub(v16_mul(v16_load(p), scale), top));
+        const v16 share = v16_div(e, below);
+        v16_store(p, share);
+        v16_store(ds, v16_mul(v16_mul(share, v16_sub(v16_load(ds), dots)), scale));
+    }
+    mask_future(back->p, tile->first, back->key_begin, back->key_end, 0.0f);
+    mask_future(back->ds, tile->first, back->key_begin, back->key_end, 0.0f);
+    mix_of(back->q_grad, back->ds, keys, n, tile->n_queries, pad, TRAIN_CARRY);
+}
+
+void KERNEL(train_attention_keys)(const struct train_attention_keys *keys)
+{
+    struct chain q = {.n_k = keys->n_queries,
+                      .w = keys->out_grad,
+                      .ldw = keys->head_pad,
+                      .x = keys->p,
+                      .ldt = TRAIN_QUERY_TILE,
+                      .ldk = 1,
+                      .c = keys->v_grad,
+                      .ldc = keys->head_pad,
+                      .mode = TRAIN_CARRY,
+                      .last_lanes = LANES};
+    chain_block(&q, keys->n_keys, keys->head_pad / LANES);
+    q.w = keys->q;
+    q.x = keys->ds;
+    q.c = keys->k_grad;
+    chain_block(&q, keys->n_keys, keys->head_pad / LANES);
+}
