@@ -39,6 +39,10 @@ struct engine_adapter {
 struct engine_tensor *adapter_tensor(const struct engine_adapter *adapter, int layer,
                                      enum engine_target target, bool b);
 
+/* Rank, targets, layers and scale within what the model has; ERR_INVALID saying which is not. */
+int adapter_check(const struct engine_model *model, const struct engine_lora *lora,
+                  struct err *err) MUST_CHECK;
+
 /* Packs the adapter's factors as they are now. */
 int lora_packs_new(struct lora_packs **packs, const struct engine_adapter *adapter,
                    struct err *err) MUST_CHECK;
