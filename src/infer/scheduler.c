@@ -135,7 +135,9 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
         memcpy(r->tokens, spec->prompt, (size_t)spec->n_prompt * sizeof *r->tokens);
         const int n_sent =
             spec->n_sent < r->n_max - r->n_prompt ? spec->n_sent : r->n_max - r->n_prompt;
-        memcpy(r->tokens + r->n_prompt, spec->sent, (size_t)n_sent * sizeof *r->tokens);
+        if (n_sent > 0) {
+            memcpy(r->tokens + r->n_prompt, spec->sent, (size_t)n_sent * sizeof *r->tokens);
+        }
         r->n_tokens = r->n_prompt + n_sent;
         rc = replay_text(s, r, err);
     }
@@ -164,7 +166,7 @@ int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
     if (s->n == s->sessions_max) {
         return err_set(err, ERR_BUSY, "all %d sessions are in use", s->sessions_max);
     }
-    struct scheduled *r;
+    struct scheduled *r = NULL;
     const int rc = request_new(s, spec, &r, err);
     if (rc != 0) {
         return rc;
