@@ -172,13 +172,15 @@ static int64_t unit_ms(const char *unit, size_t length)
 }
 
 /* Sums "1h30m" into *ms; false on anything else. */
-static bool sum_parts(const char *at, int64_t *ms)
+static bool sum_parts(const char *text, int64_t *ms)
 {
+    const char *at = text;
     *ms = 0;
     if (!*at)
         return false;
     while (*at) {
         int64_t value = 0;
+        bool only = at == text; /* a bare number stands alone */
         if (!isdigit((unsigned char)*at))
             return false;
         for (; isdigit((unsigned char)*at); at++) {
@@ -189,7 +191,7 @@ static bool sum_parts(const char *at, int64_t *ms)
         size_t length = 0;
         while (isalpha((unsigned char)at[length]))
             length++;
-        int64_t unit = length ? unit_ms(at, length) : at[0] == '\0' ? 1000 : 0;
+        int64_t unit = length ? unit_ms(at, length) : only && !*at ? 1000 : 0;
         if (unit == 0 || value > DURATION_MS_MAX / unit)
             return false;
         *ms += value * unit;

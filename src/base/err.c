@@ -173,8 +173,7 @@ const char *err_code_name(enum err_code code)
 
 int err_http_status(int code)
 {
-    int positive = code < 0 ? -code : code;
-    if (positive < 0 || positive >= ERR_CODE_COUNT)
+    if (code <= -ERR_CODE_COUNT || code >= ERR_CODE_COUNT)
         return 500;
-    return CODES[positive].http_status;
+    return CODES[code < 0 ? -code : code].http_status;
 }

@@ -81,7 +81,7 @@ static void test_parse_limits_depth_and_number_length(void **state)
     assert_non_null(strstr(err.message, "nested too deeply at line 1 column 65"));
     err_clear(&err);
     /* brackets inside a string do not nest */
-    char quoted[1024];
+    char quoted[1100];
     snprintf(quoted, sizeof quoted, "\"\\\"%s\"", text);
     tree = parse(quoted, &err);
     assert_non_null(tree);
