@@ -233,11 +233,11 @@ static int resolve_database(struct settings *settings, struct err *err)
     size_t scheme = rest ? (size_t)(rest - given) : 0;
     char *driver = memchr(given, '+', scheme);
     size_t name = driver ? (size_t)(driver - given) : scheme;
-    if (name == 6 && strncasecmp(given, "sqlite", 6) == 0 && rest[3] == '/')
+    if (rest && name == 6 && strncasecmp(given, "sqlite", 6) == 0 && rest[3] == '/')
         return resolve_sqlite(settings, rest + 4, err);
     bool postgres = (name == 8 && strncasecmp(given, "postgres", 8) == 0) ||
                     (name == 10 && strncasecmp(given, "postgresql", 10) == 0);
-    if (!postgres || !rest[3])
+    if (!rest || !postgres || !rest[3])
         return settings_bad_value(settings, SETTING_DATABASE_URL, given,
                                   info_of(SETTING_DATABASE_URL)->allowed, err);
     int n = snprintf(settings->database_url, sizeof settings->database_url, "postgresql%s", rest);

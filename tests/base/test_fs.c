@@ -211,8 +211,8 @@ struct names {
 static int note_name(void *ctx, const char *name, bool is_dir)
 {
     struct names *names = ctx;
-    strncat(names->text, name, 64);
-    strncat(names->text, is_dir ? "/ " : " ", 3);
+    const size_t used = strlen(names->text);
+    snprintf(names->text + used, sizeof names->text - used, "%s%s", name, is_dir ? "/ " : " ");
     return --names->stop_at == 0 ? -77 : 0;
 }
 

@@ -189,8 +189,8 @@ static int collect_line(void *ctx, const char *line, size_t n, struct err *err)
 {
     struct lines *lines = ctx;
     assert_int_equal(strlen(line), n);
-    strncat(lines->text, line, sizeof lines->text - strlen(lines->text) - 2);
-    strncat(lines->text, "|", 2);
+    const size_t used = strlen(lines->text);
+    snprintf(lines->text + used, sizeof lines->text - used, "%s|", line);
     if (++lines->n == lines->stop_after)
         return err_set(err, ERR_CANCELLED, "enough");
     return 0;

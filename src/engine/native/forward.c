@@ -339,7 +339,7 @@ static void rope_and_store(struct pass *pass, int lane, int lanes, int layer)
     const int n_q = m->info.n_heads;
     const int n_kv = m->info.n_kv_heads;
     size_t begin, end;
-    pool_split((size_t)(pass->n_tokens * (n_q + n_kv)), 1, lane, lanes, &begin, &end);
+    pool_split((size_t)pass->n_tokens * (size_t)(n_q + n_kv), 1, lane, lanes, &begin, &end);
     for (size_t i = begin; i < end; i++) {
         const int t = (int)i / (n_q + n_kv);
         const int head = (int)i % (n_q + n_kv);
