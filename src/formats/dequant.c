@@ -34,7 +34,8 @@ static float float_of_bits(uint32_t bits)
     return value;
 }
 
-float half_to_float(uint16_t half)
+/* Exact for every value; NaN payloads are kept. */
+static float half_to_float(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16;
     uint32_t exponent = half >> 10 & 0x1f;
@@ -48,7 +49,7 @@ float half_to_float(uint16_t half)
     return sign ? -value : value;
 }
 
-float bf16_to_float(uint16_t bits)
+static float bf16_to_float(uint16_t bits)
 {
     return float_of_bits((uint32_t)bits << 16);
 }

@@ -24,8 +24,4 @@ void tensor_dequant_row(const struct tensor_view *view, uint64_t row, float *out
 void tensor_dequant_blocks(enum tensor_type type, const uint8_t *blocks, uint64_t n_blocks,
                            float *out);
 
-/* IEEE half, bfloat16 to fp32; exact for every value, NaN payloads kept. */
-float half_to_float(uint16_t half);
-float bf16_to_float(uint16_t bits);
-
 #endif

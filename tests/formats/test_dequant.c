@@ -55,9 +55,14 @@ static void test_halves(void **state)
         {0x7bff, 0x477fe000}, {0x0001, 0x33800000}, {0x83ff, 0xb87fc000}, {0x0400, 0x38800000},
         {0x7c00, 0x7f800000}, {0xfc00, 0xff800000}, {0x7e01, 0x7fc02000},
     };
-    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++)
-        assert_int_equal(bits_of(half_to_float(ROWS[i].half)), ROWS[i].bits);
-    assert_int_equal(bits_of(bf16_to_float(0xbf80)), 0xbf800000);
+    float value;
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        const uint8_t bytes[2] = {(uint8_t)ROWS[i].half, (uint8_t)(ROWS[i].half >> 8)};
+        tensor_dequant_blocks(TENSOR_F16, bytes, 1, &value);
+        assert_int_equal(bits_of(value), ROWS[i].bits);
+    }
+    tensor_dequant_blocks(TENSOR_BF16, (const uint8_t[2]){0x80, 0xbf}, 1, &value);
+    assert_int_equal(bits_of(value), 0xbf800000);
 }
 
 static void test_q4_1_by_hand(void **state)
