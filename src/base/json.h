@@ -1,6 +1,7 @@
 /* JSON in and JSON out.
  *
- * In: jansson parses, under our limits: depth, size, duplicate keys refused, NUL allowed inside
+ * In: jansson parses, allocating through mem.h (so what json_dumps returns is freed with mem_free),
+ * under our limits: depth, size, duplicate keys refused, NUL allowed inside
  * strings, UTF-8 required. The tree is jansson's json_t; json_decref frees it.
  *
  * Out: answers are written straight from rows by `struct json_out` into a bounded buffer, with the

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,14 +28,17 @@ enum { WATCH_STACK_BYTES = 128 * 1024 };
 
 #ifdef __linux__
 /* Asks to be chosen before the hub when memory runs out. Raising one's own score is always
- * allowed; where there is no /proc nothing is lost. */
+ * allowed, a higher one that was inherited stays, and where there is no /proc nothing is lost. */
 static void offer_to_oom_killer(void)
 {
     static const char SCORE[] = "500";
-    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    char inherited[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
     if (fd < 0)
         return;
-    if (write(fd, SCORE, sizeof SCORE - 1) < 0) {
+    if (read(fd, inherited, sizeof inherited - 1) > 0 &&
+        strtol(inherited, NULL, 10) < strtol(SCORE, NULL, 10) &&
+        pwrite(fd, SCORE, sizeof SCORE - 1, 0) < 0) {
         /* a container may forbid it; the child works all the same */
     }
     close(fd);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 
 #include "base/frame.h"
 #include "base/proc.h"
@@ -103,12 +104,41 @@ static int play_parent(const char *path)
         pause();
 }
 
+/* Limits itself and says what the system then allows. */
+static int play_limit(void)
+{
+    struct err err = {0};
+    struct frame_conn conn;
+    struct rlimit core, cpu;
+    char text[128] = "", score[16] = "";
+    if (child_open(&conn) != 0)
+        return 3;
+    if (proc_child_limit(1 << 30, 60, &err) != 0)
+        return 4;
+    getrlimit(RLIMIT_CORE, &core);
+    getrlimit(RLIMIT_CPU, &cpu);
+    void *big = mem_alloc((size_t)2 << 30);
+    bool refused = big == NULL;
+    mem_free(big);
+#ifdef __linux__
+    int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && read(fd, score, sizeof score - 1) < 0)
+        return 5;
+    close(fd);
+#endif
+    int n = snprintf(text, sizeof text, "core=%d cpu=%d refused=%d score=%ld", (int)core.rlim_cur,
+                     (int)cpu.rlim_cur, refused, strtol(score, NULL, 10));
+    return frame_send(&conn, FRAME_READY, text, (size_t)n, WAIT_MS, &err) == 0 ? 0 : 6;
+}
+
 static int play(int argc, char **argv)
 {
     if (strcmp(argv[1], "echo") == 0)
         return play_echo();
     if (strcmp(argv[1], "report") == 0)
         return play_report();
+    if (strcmp(argv[1], "limit") == 0)
+        return play_limit();
     if (strcmp(argv[1], "hold") == 0 && argc > 2)
         return play_hold(argv[2], false);
     if (strcmp(argv[1], "watch") == 0 && argc > 2)
@@ -341,6 +371,39 @@ static void test_spawn_survives_every_fault(void **state)
     }
 }
 
+/* Sanitizers need the address space that the memory limit would take from them. */
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define MEMORY_IS_LIMITED 1
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#undef MEMORY_IS_LIMITED
+#endif
+#endif
+#endif
+
+static void test_child_limits_itself(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct proc proc;
+    struct proc_exit how;
+    struct frame_conn conn;
+    struct buf payload;
+    start(&proc, "limit", NULL);
+    assert_ok(frame_conn_init(&conn, proc.control, &err), &err);
+    buf_init(&payload, 256);
+    receive(&conn, FRAME_READY, &payload);
+    assert_non_null(strstr(payload.data, "core=0 cpu=60 "));
+#ifdef MEMORY_IS_LIMITED
+    assert_non_null(strstr(payload.data, "refused=1"));
+#endif
+    assert_ok(proc_wait(&proc, WAIT_MS, &how, &err), &err);
+    assert_int_equal(how.value, 0);
+    buf_release(&payload);
+    frame_conn_release(&conn);
+    proc_release(&proc);
+}
+
 static void test_started_by_hand_is_refused(void **state)
 {
     (void)state;
@@ -366,6 +429,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_grandchild_dies_with_its_killed_parent),
 #endif
         cmocka_unit_test(test_watching_child_ends_when_its_socket_closes),
+        cmocka_unit_test(test_child_limits_itself),
         cmocka_unit_test(test_started_by_hand_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
