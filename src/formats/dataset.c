@@ -141,14 +141,13 @@ int dataset_reader_new(struct dataset_reader **out, const char *path,
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     struct dataset_reader *reader = mem_calloc(1, sizeof *reader);
-    size_t name_bytes = strlen(name) < NAME_BYTES ? strlen(name) : NAME_BYTES - 1;
     int rc;
 
     *out = NULL;
     if (!reader)
         return mem_err(err, sizeof *reader);
     reader->fd = -1;
-    memcpy(reader->name, name, name_bytes);
+    dataset_reader_rename(reader, name);
     if (columns)
         reader->columns = *columns;
     else
@@ -164,6 +163,16 @@ int dataset_reader_new(struct dataset_reader **out, const char *path,
     }
     *out = reader;
     return 0;
+}
+
+void dataset_reader_rename(struct dataset_reader *reader, const char *name)
+{
+    size_t bytes = strlen(name);
+
+    if (bytes >= NAME_BYTES)
+        bytes = utf8_complete_prefix(name, NAME_BYTES - 1);
+    memcpy(reader->name, name, bytes);
+    reader->name[bytes] = '\0';
 }
 
 void dataset_reader_free(struct dataset_reader *reader)
@@ -468,7 +477,7 @@ static int verdict(const struct complaints *complaints, const struct dataset_rep
     return 0;
 }
 
-int dataset_check(const char *path, const struct dataset_columns *columns,
+int dataset_check(const char *path, const char *name, const struct dataset_columns *columns,
                   struct dataset_report *report, struct err *err)
 {
     struct dataset_reader *reader = NULL;
@@ -478,6 +487,8 @@ int dataset_check(const char *path, const struct dataset_columns *columns,
     int rc = dataset_reader_new(&reader, path, columns, err);
 
     memset(report, 0, sizeof *report);
+    if (rc == 0 && name)
+        dataset_reader_rename(reader, name);
     while (rc == 0 && more) {
         struct err why = {0};
 

@@ -66,6 +66,8 @@ struct dataset_reader;
 /* columns NULL = the usual names. ERR_NOT_FOUND, ERR_FORBIDDEN, ERR_IO, ERR_INVALID (a folder). */
 int dataset_reader_new(struct dataset_reader **reader, const char *path,
                        const struct dataset_columns *columns, struct err *err) MUST_CHECK;
+/* What messages call the file from now on; cut when long. */
+void dataset_reader_rename(struct dataset_reader *reader, const char *name);
 void dataset_reader_free(struct dataset_reader *reader); /* NULL is fine */
 /* *more false at the end of the file, with `row` untouched. */
 int dataset_reader_next(struct dataset_reader *reader, struct dataset_row *row, bool *more,
@@ -81,9 +83,10 @@ struct dataset_report {
     uint64_t bytes;
     char sha256[SHA256_HEX_BYTES];
 };
-/* Reads the whole file once. Bad rows: ERR_INVALID with the first DATASET_BAD_ROWS_SHOWN of them
+/* `name` is what messages call the file; NULL = its own. Reads the whole file once. Bad rows:
+ * ERR_INVALID with the first DATASET_BAD_ROWS_SHOWN of them
  * ("file:line: why; file:line: why; and 12 more"); a file without rows is ERR_INVALID too. */
-int dataset_check(const char *path, const struct dataset_columns *columns,
+int dataset_check(const char *path, const char *name, const struct dataset_columns *columns,
                   struct dataset_report *report, struct err *err) MUST_CHECK;
 
 #endif

@@ -1,0 +1,122 @@
+/* Paths are joined from parts that were checked when they entered the database; nothing here looks
+ * at what a path leads to, except init and sweep. */
+#include "registry/storage.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+static int set_folder(char out[FS_PATH_BYTES_MAX], const char *given, const char *base,
+                      const char *name, struct err *err)
+{
+    int rc = given && *given ? fs_absolute(out, given, err) : fs_join(out, base, name, err);
+
+    return rc < 0 ? rc : fs_mkdirs(out, err);
+}
+
+int storage_init(struct storage *storage, const char *base, const char *models,
+                 const char *datasets, struct err *err)
+{
+    static const char *const folders[] = {"blobs/sha256", "cache", "checkpoints", "artifacts"};
+    char path[FS_PATH_BYTES_MAX];
+    int rc = fs_absolute(storage->base, base, err);
+
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0] && rc == 0; i++) {
+        rc = fs_join(path, storage->base, folders[i], err);
+        if (rc == 0)
+            rc = fs_mkdirs(path, err);
+    }
+    if (rc == 0)
+        rc = set_folder(storage->models, models, storage->base, "models", err);
+    if (rc == 0)
+        rc = set_folder(storage->datasets, datasets, storage->base, "datasets", err);
+    return rc;
+}
+
+static int join3(char out[FS_PATH_BYTES_MAX], const char *base, const char *a, const char *b,
+                 const char *c, struct err *err)
+{
+    char half[FS_PATH_BYTES_MAX];
+    int rc = fs_join(half, base, a, err);
+
+    if (rc == 0 && c) {
+        rc = fs_join(out, half, b, err);
+        if (rc == 0) {
+            memcpy(half, out, strlen(out) + 1);
+            b = c;
+        }
+    }
+    return rc < 0 ? rc : fs_join(out, half, b, err);
+}
+
+int storage_blobs(const struct storage *storage, char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    return fs_join(out, storage->base, "blobs/sha256", err);
+}
+
+int storage_blob(const struct storage *storage, const char *sha256, char out[FS_PATH_BYTES_MAX],
+                 struct err *err)
+{
+    return join3(out, storage->base, "blobs/sha256", sha256, NULL, err);
+}
+
+int storage_cache(const struct storage *storage, const char *name, char out[FS_PATH_BYTES_MAX],
+                  struct err *err)
+{
+    return join3(out, storage->base, "cache", name, NULL, err);
+}
+
+int storage_checkpoints(const struct storage *storage, const char *job_id,
+                        char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    return join3(out, storage->base, "checkpoints", job_id, NULL, err);
+}
+
+int storage_artifacts(const struct storage *storage, const char *experiment, const char *run,
+                      char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    return join3(out, storage->base, "artifacts", experiment, run, err);
+}
+
+int storage_model(const struct storage *storage, const char *folder, char out[FS_PATH_BYTES_MAX],
+                  struct err *err)
+{
+    return fs_join(out, storage->models, folder, err);
+}
+
+int storage_version(const struct storage *storage, const char *folder, const char *version,
+                    char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    return join3(out, storage->models, folder, "versions", version, err);
+}
+
+struct sweep {
+    const char *dir;
+    struct err *err;
+};
+
+static int sweep_entry(void *ctx, const char *name, bool is_dir)
+{
+    const struct sweep *sweep = ctx;
+    char path[FS_PATH_BYTES_MAX];
+    int rc;
+
+    (void)is_dir;
+    if (strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64)
+        return 0;
+    rc = fs_join(path, sweep->dir, name, sweep->err);
+    if (rc == 0)
+        rc = fs_remove_tree(path, sweep->err);
+    if (rc == 0)
+        log_event(LOG_INFO, "registry", "swept", "blob=\"%s\"", name);
+    return rc;
+}
+
+int storage_sweep(const struct storage *storage, struct err *err)
+{
+    char dir[FS_PATH_BYTES_MAX];
+    struct sweep sweep = {dir, err};
+    int rc = storage_blobs(storage, dir, err);
+
+    return rc < 0 ? rc : fs_list_dir(dir, sweep_entry, &sweep, err);
+}
