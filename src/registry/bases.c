@@ -1,0 +1,217 @@
+/* How it works: copy (long, no lock) → blobs lock → rename into place → insert row → unlock.
+ *
+ * Invariants:
+ *  1. A row's blob was in place before the row was committed.
+ *  2. A blob is removed only under the lock and when no row has it, so no import can adopt it in
+ *     between. A blob without a row (a failed insert, a crash) is harmless: the next import of that
+ *     content adopts it, and gc removes it.
+ */
+#include "registry/bases.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "registry/blobs.h"
+#include "registry/names.h"
+#include "registry/registry_int.h"
+#include "store/models.h"
+
+static int check_facts(const struct base_facts *facts, struct arena *arena, struct base_row *row,
+                       struct err *err)
+{
+    row->format = arena_strdup(arena, facts->format);
+    row->architecture = arena_strdup(arena, facts->architecture);
+    row->quantisation = arena_strdup(arena, facts->quantisation);
+    row->parameters = facts->parameters;
+    row->context_length = facts->context_length;
+    if (!row->format || !row->architecture || !row->quantisation)
+        return mem_err(err, 0);
+    return registry_json_object("details", facts->details, "{}", arena, &row->details, err);
+}
+
+static int resolve_source(const char *path, char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    int rc = path && *path ? fs_absolute(out, path, err)
+                           : err_set(err, ERR_UNPROCESSABLE, "path must not be empty");
+
+    if (rc == 0 && !fs_exists(out))
+        rc = err_set(err, ERR_INVALID, "Base model file not found: %s", path);
+    return rc;
+}
+
+/* The row that has this id already, when it has the same content; else inserts. */
+static int insert(struct registry *registry, struct arena *arena, struct base_row *row,
+                  struct err *err)
+{
+    struct db *db = NULL;
+    struct base_row other;
+    bool found = false;
+    int rc = registry_begin_write(registry, &db, err);
+
+    if (rc == 0)
+        rc = base_row_find(db, row->id, arena, &other, &found, err);
+    if (rc == 0 && found && strcmp(other.sha256, row->sha256) != 0)
+        rc = err_set(err, ERR_CONFLICT, "Base model '%s' already exists", row->id);
+    if (rc == 0 && !found)
+        rc = base_row_insert(db, row, err);
+    rc = registry_end(db, rc, err);
+    if (rc == 0 && found)
+        *row = other;
+    return rc;
+}
+
+/* Under the lock: a blob whose row could not be written goes again, unless another row has it. */
+static void drop_unused(struct registry *registry, const char *sha256)
+{
+    char path[FS_PATH_BYTES_MAX];
+    struct db *db = NULL;
+    struct err why = {0};
+    int64_t users = 0;
+    int rc = registry_begin_read(registry, &db, &why);
+
+    if (rc == 0)
+        rc = base_row_sharing(db, sha256, &users, &why);
+    rc = registry_end(db, rc, &why);
+    if (rc == 0 && users == 0)
+        rc = storage_blob(&registry->storage, sha256, path, &why);
+    if (rc == 0 && users == 0)
+        rc = fs_remove_tree(path, &why);
+    if (rc < 0)
+        log_event(LOG_WARNING, "registry", "leftover", "blob=%s why=\"%s\"", sha256, why.message);
+}
+
+static int publish(struct registry *registry, struct blob_copy *copy, struct arena *arena,
+                   struct base_row *row, struct err *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&registry->blobs);
+    rc = blob_copy_publish(copy, &registry->storage, err);
+    if (rc == 0)
+        rc = insert(registry, arena, row, err);
+    if (rc < 0)
+        drop_unused(registry, row->sha256);
+    pthread_mutex_unlock(&registry->blobs);
+    return rc;
+}
+
+int registry_import_base(struct registry *registry, const char *path, const char *id,
+                         const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
+                         struct arena *arena, struct base_row *row, struct err *err)
+{
+    char from[FS_PATH_BYTES_MAX];
+    struct blob_source source = {from, cancelled, ctx};
+    struct blob_copy *copy = NULL;
+    int rc = name_check_base("id", id, err);
+
+    memset(row, 0, sizeof *row);
+    if (rc == 0)
+        rc = check_facts(facts, arena, row, err);
+    if (rc == 0)
+        rc = resolve_source(path, from, err);
+    if (rc < 0)
+        return rc;
+    copy = mem_calloc(1, sizeof *copy);
+    if (!copy)
+        return mem_err(err, sizeof *copy);
+    rc = blob_copy_make(copy, &registry->storage, &source, err);
+    if (rc == 0) {
+        row->id = arena_strdup(arena, id);
+        row->sha256 = arena_strdup(arena, copy->sha256);
+        row->bytes = (int64_t)copy->bytes;
+        row->is_folder = copy->is_folder;
+        row->source = arena_strdup(arena, from);
+        row->created_at = registry_now(arena, err);
+        rc = row->id && row->sha256 && row->source && row->created_at ? 0 : mem_err(err, 0);
+    }
+    if (rc == 0)
+        rc = publish(registry, copy, arena, row, err);
+    blob_copy_release(copy);
+    mem_free(copy);
+    return rc;
+}
+
+static int find(struct db *db, const char *id, struct arena *arena, struct base_row *row,
+                struct err *err)
+{
+    bool found = false;
+    int rc = base_row_find(db, id, arena, row, &found, err);
+
+    if (rc == 0 && !found)
+        rc = err_set(err, ERR_NOT_FOUND, "Base model %s not found", id);
+    return rc;
+}
+
+int registry_get_base(struct registry *registry, const char *id, struct arena *arena,
+                      struct base_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = find(db, id, arena, row, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_list_bases(struct registry *registry, int64_t limit, int64_t offset,
+                        struct arena *arena, struct base_row **rows, size_t *count, int64_t *total,
+                        struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = base_row_list(db, limit, offset, arena, rows, count, err);
+    if (rc == 0)
+        rc = base_row_count(db, total, err);
+    return registry_end(db, rc, err);
+}
+
+static int delete_row(struct registry *registry, const char *id, struct arena *arena,
+                      struct base_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    const char *user = NULL;
+    int rc = registry_begin_write(registry, &db, err);
+
+    if (rc == 0)
+        rc = find(db, id, arena, row, err);
+    if (rc == 0)
+        rc = model_row_using_base(db, id, arena, &user, err);
+    if (rc == 0 && user)
+        rc = err_set(err, ERR_CONFLICT, "Base model '%s' is used by model '%s'", id, user);
+    if (rc == 0)
+        rc = base_row_delete(db, id, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_delete_base(struct registry *registry, const char *id, struct err *err)
+{
+    struct arena arena;
+    struct base_row row = {0};
+    int rc;
+
+    arena_init(&arena, 0);
+    pthread_mutex_lock(&registry->blobs);
+    rc = delete_row(registry, id, &arena, &row, err);
+    if (rc == 0)
+        drop_unused(registry, row.sha256);
+    pthread_mutex_unlock(&registry->blobs);
+    arena_release(&arena);
+    return rc;
+}
+
+int registry_base_path(struct registry *registry, const char *base_model, struct arena *arena,
+                       struct base_row *row, char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    struct err why = {0};
+    int rc = registry_get_base(registry, base_model, arena, row, &why);
+
+    if (rc == 0)
+        rc = storage_blob(&registry->storage, row->sha256, out, &why);
+    if (rc == -ERR_NOT_FOUND || (rc == 0 && !fs_exists(out)))
+        return err_set(err, ERR_CONFLICT,
+                       "The weights of '%s' are missing; run: mlx-hub import PATH --as %s",
+                       base_model, base_model);
+    return rc < 0 ? err_set(err, why.code, "%s", why.message) : 0;
+}

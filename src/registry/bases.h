@@ -1,0 +1,52 @@
+/* Base models: weights that adapters are trained on. Threads, arenas and errors as registry.h says.
+ *
+ * A file lies at blobs/sha256/<hex of it>; a folder at blobs/sha256/<hex of its manifest>/, the
+ * manifest being one line "<sha256>  <bytes>  <name>\n" per file, sorted by name. Each content is
+ * stored once, whatever ids it has. Of a folder only the files that a model can be made of are
+ * taken: *.safetensors, *.gguf, *.json, *.model, *.txt, *.jinja at its top, links followed.
+ *
+ * Importing trusts nothing in the file: what it holds is told by the caller, who parses it in a
+ * child. Either the blob and its row are there in the end or neither; what a crash leaves is
+ * removed by storage_sweep.
+ */
+#ifndef REGISTRY_BASES_H
+#define REGISTRY_BASES_H
+
+#include "registry/registry.h"
+#include "store/base_models.h"
+
+enum { BASE_FILES_MAX = 1024 };
+
+struct base_facts {
+    const char *format;       /* gguf, safetensors, mlx */
+    const char *architecture; /* llama … */
+    int64_t parameters;
+    const char *quantisation;
+    int64_t context_length; /* 0 = unknown */
+    const char *details;    /* JSON text, NULL = {} */
+};
+
+/* An id that exists with the same content is given back as it is. ERR_UNPROCESSABLE for the id;
+ * ERR_INVALID "Base model file not found: …", or a folder without weights; ERR_CONFLICT "Base model
+ * '…' already exists" with other content; ERR_NOSPACE. cancelled (may be NULL) is asked now and
+ * then while copying: true ends it with ERR_CANCELLED. */
+int registry_import_base(struct registry *registry, const char *path, const char *id,
+                         const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
+                         struct arena *arena, struct base_row *row, struct err *err) MUST_CHECK;
+
+/* ERR_NOT_FOUND "Base model … not found". */
+int registry_get_base(struct registry *registry, const char *id, struct arena *arena,
+                      struct base_row *row, struct err *err) MUST_CHECK;
+int registry_list_bases(struct registry *registry, int64_t limit, int64_t offset,
+                        struct arena *arena, struct base_row **rows, size_t *count, int64_t *total,
+                        struct err *err) MUST_CHECK;
+/* The blob goes with the last id that has it. ERR_CONFLICT when a model is made on it. */
+int registry_delete_base(struct registry *registry, const char *id, struct err *err) MUST_CHECK;
+
+/* Where the weights lie. For a model's base_model: ERR_CONFLICT naming the command to run when they
+ * were never imported, or are gone from the disk. */
+int registry_base_path(struct registry *registry, const char *base_model, struct arena *arena,
+                       struct base_row *row, char out[FS_PATH_BYTES_MAX],
+                       struct err *err) MUST_CHECK;
+
+#endif
