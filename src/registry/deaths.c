@@ -1,0 +1,247 @@
+/* What becomes of a job whose worker is gone.
+ *
+ *   asked to cancel ─────────────────────────────→ cancelled
+ *   silent, and no checkpoint ───────────────────→ failed: "Job timed out (no heartbeat)"
+ *   resumed too often without a new checkpoint ──→ failed
+ *   else ────────────────────────────────────────→ queued; its seq puts it before all others
+ *
+ * idle_resumes counts the resumes since the last new checkpoint; resume_step is the checkpoint that
+ * the present run began from (set by the claim), so progress is checkpoint_step > resume_step.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "registry/claims_int.h"
+#include "registry/registry_int.h"
+
+enum { HOST_BYTES = 256, WHY_BYTES = 512 };
+#define LOOK_GAP_NS (60LL * 1000000000LL)
+
+enum cause { DIED, SILENT, HANDED_BACK };
+
+static int requeue(struct db *db, const struct job_row *job, int64_t idle, struct err *err)
+{
+    int64_t changed = 0;
+    int rc = job_row_release(db, job->id, job->fence, idle, &changed, err);
+
+    if (rc == 0)
+        rc = claims_held(changed, job->id, err);
+    if (rc == 0)
+        log_event(LOG_WARNING, "registry", "requeued", "job=%s checkpoint_step=%lld idle=%lld",
+                  job->id, (long long)job->checkpoint_step, (long long)idle);
+    return rc;
+}
+
+static int give_up(struct db *db, const struct job_row *job, enum cause cause, const char *why,
+                   struct arena *arena, enum job_status *status, struct err *err)
+{
+    char message[WHY_BYTES];
+    bool progress = job->checkpoint_step > job->resume_step;
+    int64_t idle = (progress ? 0 : job->idle_resumes) + 1;
+
+    *status = JOB_FAILED;
+    if (job->cancel_requested) {
+        *status = JOB_CANCELLED;
+        return claims_finish(db, job, JOB_CANCELLED, NULL, NULL, arena, err);
+    }
+    if (cause == SILENT && job->checkpoint_step == 0)
+        return claims_finish(db, job, JOB_FAILED, "Job timed out (no heartbeat)", NULL, arena, err);
+    if (cause == HANDED_BACK)
+        idle = progress ? 0 : job->idle_resumes;
+    if (idle > JOB_IDLE_RESUMES_MAX) {
+        snprintf(message, sizeof message,
+                 "The worker ended %d times without reaching a new checkpoint (step %lld): %s",
+                 (int)idle, (long long)job->checkpoint_step, why);
+        return claims_finish(db, job, JOB_FAILED, message, NULL, arena, err);
+    }
+    *status = JOB_QUEUED;
+    return requeue(db, job, idle, err);
+}
+
+static int died(struct db *db, const char *id, int64_t fence, enum cause cause, const char *why,
+                enum job_status *status, struct err *err)
+{
+    struct arena arena;
+    struct job_row job;
+    int rc;
+
+    arena_init(&arena, 0);
+    rc = job_row_get(db, id, &arena, &job, err);
+    if (rc == 0 && job.status == JOB_RUNNING && job.fence == fence)
+        rc = give_up(db, &job, cause, why, &arena, status, err);
+    else if (rc == 0)
+        *status = job.status;
+    arena_release(&arena);
+    return rc;
+}
+
+int registry_job_died(struct registry *registry, const char *id, int64_t fence, const char *why,
+                      enum job_status *status, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_write(registry, &db, err);
+
+    *status = JOB_RUNNING;
+    if (rc == 0)
+        rc = died(db, id, fence, DIED, why, status, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_job_hand_back(struct registry *registry, const char *id, int64_t fence,
+                           struct err *err)
+{
+    struct db *db = NULL;
+    struct arena arena;
+    struct job_row job;
+    enum job_status status;
+    int rc = registry_begin_write(registry, &db, err);
+
+    arena_init(&arena, 0);
+    if (rc == 0)
+        rc = job_row_get(db, id, &arena, &job, err);
+    if (rc == 0)
+        rc = claims_held(job.status == JOB_RUNNING && job.fence == fence, id, err);
+    if (rc == 0)
+        rc = give_up(db, &job, HANDED_BACK, "stopped", &arena, &status, err);
+    rc = registry_end(db, rc, err);
+    arena_release(&arena);
+    return rc;
+}
+
+static int list_running(struct db *db, struct arena *arena, struct job_row **rows, size_t *count,
+                        struct err *err)
+{
+    struct job_filter filter = {
+        .status = "running", .oldest_first = true, .limit = JOB_WATCHED_MAX};
+
+    return job_row_list(db, &filter, arena, rows, count, err);
+}
+
+/* --- sweep --- */
+
+static bool process_gone(const struct job_row *job, const char *host)
+{
+    if (!job->worker_host || !host[0] || strcmp(job->worker_host, host) != 0)
+        return false;
+    return job->worker_pid > 0 && kill((pid_t)job->worker_pid, 0) != 0 && errno == ESRCH;
+}
+
+static bool surely_dead(const struct registry *registry, const struct job_row *job,
+                        const char *host)
+{
+    bool child = job->owner && strcmp(job->owner, "child") == 0;
+    bool mine = job->boot_id && strcmp(job->boot_id, registry->boot_id) == 0;
+
+    if (mine)
+        return false; /* its death will be heard */
+    return child || process_gone(job, host);
+}
+
+static int sweep(const struct registry *registry, struct db *db, struct arena *arena, int *swept,
+                 struct err *err)
+{
+    char host[HOST_BYTES];
+    struct job_row *rows = NULL;
+    size_t count = 0;
+    enum job_status status;
+    int rc = list_running(db, arena, &rows, &count, err);
+
+    claims_host(host);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        if (!surely_dead(registry, &rows[i], host))
+            continue;
+        rc = give_up(db, &rows[i], DIED, "the hub stopped while it ran", arena, &status, err);
+        ++*swept;
+    }
+    return rc;
+}
+
+int registry_sweep_jobs(struct registry *registry, int *swept, struct err *err)
+{
+    struct db *db = NULL;
+    struct arena arena;
+    int count = 0;
+    int rc = registry_begin_write(registry, &db, err);
+
+    arena_init(&arena, 0);
+    if (rc == 0)
+        rc = sweep(registry, db, &arena, &count, err);
+    rc = registry_end(db, rc, err);
+    if (swept)
+        *swept = rc == 0 ? count : 0;
+    arena_release(&arena);
+    return rc;
+}
+
+/* --- watch --- */
+
+/* How long this run of the job has been silent, after a look `gap_ns` since the last one. */
+static int64_t silence(const struct job_watch *watch, const struct job_row *job, int64_t gap_ns)
+{
+    const char *heartbeat = job->heartbeat_at ? job->heartbeat_at : "";
+
+    for (int i = 0; i < watch->n; i++)
+        if (strcmp(watch->seen[i].id, job->id) == 0 && watch->seen[i].fence == job->fence &&
+            strcmp(watch->seen[i].heartbeat_at, heartbeat) == 0)
+            return watch->seen[i].silent_ns + gap_ns;
+    return 0;
+}
+
+static void note(struct job_watch *watch, const struct job_row *job, int64_t silent_ns)
+{
+    int i = watch->n++;
+
+    snprintf(watch->seen[i].id, sizeof watch->seen[i].id, "%s", job->id);
+    snprintf(watch->seen[i].heartbeat_at, sizeof watch->seen[i].heartbeat_at, "%s",
+             job->heartbeat_at ? job->heartbeat_at : "");
+    watch->seen[i].fence = job->fence;
+    watch->seen[i].silent_ns = silent_ns;
+}
+
+static int look(struct db *db, const struct job_watch *before, struct job_watch *after,
+                int64_t gap_ns, struct arena *arena, int *given_up, struct err *err)
+{
+    struct job_row *rows = NULL;
+    size_t count = 0;
+    enum job_status status;
+    int rc = list_running(db, arena, &rows, &count, err);
+
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        int64_t silent_ns = silence(before, &rows[i], gap_ns);
+
+        if (silent_ns < JOB_SILENCE_NS) {
+            note(after, &rows[i], silent_ns);
+            continue;
+        }
+        rc = give_up(db, &rows[i], SILENT, "no heartbeat for five minutes", arena, &status, err);
+        ++*given_up;
+    }
+    return rc;
+}
+
+int registry_watch_jobs(struct registry *registry, struct job_watch *watch, int64_t now_ns,
+                        int *given_up, struct err *err)
+{
+    struct db *db = NULL;
+    struct arena arena;
+    struct job_watch after = {.looked_ns = now_ns};
+    int64_t gap_ns = watch->n > 0 ? now_ns - watch->looked_ns : 0;
+    int count = 0;
+    int rc = registry_begin_write(registry, &db, err);
+
+    arena_init(&arena, 0);
+    if (gap_ns > LOOK_GAP_NS)
+        gap_ns = LOOK_GAP_NS;
+    if (rc == 0)
+        rc = look(db, watch, &after, gap_ns, &arena, &count, err);
+    rc = registry_end(db, rc, err);
+    if (rc == 0)
+        *watch = after;
+    if (given_up)
+        *given_up = rc == 0 ? count : 0;
+    arena_release(&arena);
+    return rc;
+}

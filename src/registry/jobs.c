@@ -1,0 +1,388 @@
+/* How it works: a job is a row. Everything that it refers to is looked at in the same transaction
+ * that inserts it, so nothing can be deleted in between; from then on deletes see the job.
+ */
+#include "registry/jobs.h"
+
+#include <string.h>
+
+#include "formats/train_config.h"
+#include "registry/registry_int.h"
+#include "store/base_models.h"
+#include "store/datasets.h"
+#include "store/models.h"
+#include "store/versions.h"
+
+enum { CONFIG_BYTES_MAX = 16 << 10 };
+
+static int check_queue(struct db *db, int64_t queue_max, struct err *err)
+{
+    struct job_filter filter = {.status = "queued"};
+    int64_t queued = 0;
+    int rc = job_row_count(db, &filter, &queued, err);
+
+    if (rc == 0 && queue_max > 0 && queued >= queue_max)
+        rc = err_set(err, ERR_BUSY, "The queue is full: %lld jobs wait, at most %lld may",
+                     (long long)queued, (long long)queue_max);
+    return rc;
+}
+
+static int check_weights(const struct registry *registry, struct db *db, const char *base_model,
+                         struct arena *arena, struct err *err)
+{
+    struct base_row base;
+    char path[FS_PATH_BYTES_MAX];
+    bool found = false;
+    int rc = base_row_find(db, base_model, arena, &base, &found, err);
+
+    if (rc == 0 && found)
+        rc = storage_blob(&registry->storage, base.sha256, path, err);
+    if (rc == 0 && (!found || !fs_exists(path)))
+        rc = err_set(err, ERR_CONFLICT,
+                     "The weights of '%s' are missing; run: mlx-hub import PATH --as %s",
+                     base_model, base_model);
+    return rc;
+}
+
+/* init_from is a version's id, or name@version; *id is its id. */
+static int find_start(struct db *db, const char *text, struct arena *arena, struct version_row *row,
+                      struct err *err)
+{
+    const char *at = strrchr(text, '@');
+    struct model_row model;
+    bool found = false;
+    int rc;
+
+    if (!at)
+        return version_row_get(db, text, arena, row, err);
+    char *name = arena_strndup(arena, text, (size_t)(at - text));
+    if (!name)
+        return mem_err(err, strlen(text));
+    rc = model_row_find(db, name, arena, &model, &found, err);
+    if (rc == 0 && found)
+        rc = version_row_find(db, model.id, at + 1, arena, row, &found, err);
+    if (rc == 0 && !found)
+        rc = err_set(err, ERR_NOT_FOUND, "Version %s not found", text);
+    return rc;
+}
+
+static int check_start(struct db *db, struct train_config *config, const struct model_row *model,
+                       struct arena *arena, struct err *err)
+{
+    struct version_row start;
+    struct model_row other;
+    int rc;
+
+    if (!config->init_from[0])
+        return 0;
+    rc = find_start(db, config->init_from, arena, &start, err);
+    if (rc == 0)
+        rc = model_row_get(db, start.model_id, arena, &other, err);
+    if (rc == 0 && start.status != VERSION_READY && start.status != VERSION_ARCHIVED)
+        rc = err_set(err, ERR_CONFLICT, "Version %s is %s: there is nothing to start from yet",
+                     start.version, version_status_name(start.status));
+    if (rc == 0 && strcmp(other.base_model, model->base_model) != 0)
+        rc = err_set(err, ERR_CONFLICT, "Version %s was trained on '%s', not on '%s'",
+                     start.version, other.base_model, model->base_model);
+    if (rc == 0)
+        snprintf(config->init_from, sizeof config->init_from, "%s", start.id);
+    return rc;
+}
+
+static int write_config(const struct train_config *config, struct arena *arena, const char **out,
+                        struct err *err)
+{
+    struct buf buf;
+    struct json_out json;
+    int rc;
+
+    buf_init(&buf, CONFIG_BYTES_MAX);
+    json_out_init(&json, &buf);
+    train_config_write(config, &json);
+    rc = buf_check(&buf, "config", err);
+    if (rc == 0) {
+        *out = arena_strndup(arena, buf.data, buf.len);
+        rc = *out ? 0 : mem_err(err, buf.len);
+    }
+    buf_release(&buf);
+    return rc;
+}
+
+static int new_row(enum job_kind kind, struct arena *arena, struct job_row *row, struct err *err)
+{
+    memset(row, 0, sizeof *row);
+    row->kind = kind;
+    row->id = registry_uuid(arena, err);
+    row->created_at = registry_now(arena, err);
+    return row->id && row->created_at ? 0 : mem_err(err, 0);
+}
+
+static int insert(struct db *db, int64_t queue_max, struct arena *arena, struct job_row *row,
+                  struct err *err)
+{
+    const char *id = row->id;
+    int rc = check_queue(db, queue_max, err);
+
+    if (rc == 0)
+        rc = job_row_insert(db, row, err);
+    return rc < 0 ? rc : job_row_get(db, id, arena, row, err);
+}
+
+static int settle(struct db *db, const struct job_draft *draft, struct train_config *config,
+                  struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
+                  struct err *err)
+{
+    struct dataset_record dataset, other;
+    struct train_plan plan;
+    int rc = dataset_record_get(db, draft->dataset_id, arena, &dataset, err);
+
+    if (rc == 0 && config->val_dataset_id[0])
+        rc = dataset_record_get(db, config->val_dataset_id, arena, &other, err);
+    if (rc < 0)
+        return rc;
+    train_config_plan(config, dataset.rows, &plan);
+    config->warmup_steps = plan.warmup_steps;
+    (void)train_config_warning(config, &plan, warning, JOB_WARNING_BYTES);
+    row->model_id = draft->model_id;
+    row->dataset_id = draft->dataset_id;
+    row->dataset_checksum = dataset.checksum;
+    row->val_dataset_id = config->val_dataset_id[0] ? other.id : NULL;
+    return 0;
+}
+
+static int create(struct registry *registry, struct db *db, const struct job_draft *draft,
+                  struct train_config *config, struct arena *arena, struct job_row *row,
+                  char warning[JOB_WARNING_BYTES], struct err *err)
+{
+    struct model_row model;
+    int rc = model_row_get(db, draft->model_id, arena, &model, err);
+
+    if (rc == 0)
+        rc = settle(db, draft, config, arena, row, warning, err);
+    if (rc == 0)
+        rc = check_start(db, config, &model, arena, err);
+    if (rc == 0)
+        rc = check_weights(registry, db, model.base_model, arena, err);
+    if (rc == 0)
+        rc = write_config(config, arena, &row->config, err);
+    return rc < 0 ? rc : insert(db, draft->queue_max, arena, row, err);
+}
+
+int registry_create_job(struct registry *registry, const struct job_draft *draft,
+                        struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
+                        struct err *err)
+{
+    struct db *db = NULL;
+    struct train_config config;
+    int rc = train_config_parse(&config, draft->config, err);
+
+    warning[0] = '\0';
+    if (rc == 0)
+        rc = new_row(JOB_TRAIN, arena, row, err);
+    if (rc == 0)
+        rc = registry_begin_write(registry, &db, err);
+    if (rc == 0)
+        rc = create(registry, db, draft, &config, arena, row, warning, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_create_task(struct registry *registry, enum job_kind kind, const char *model_id,
+                         const char *dataset_id, const char *config, int64_t queue_max,
+                         struct arena *arena, struct job_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    struct model_row model;
+    struct dataset_record dataset = {0};
+    int rc = new_row(kind, arena, row, err);
+
+    if (rc == 0)
+        rc = registry_json_object("config", config, "{}", arena, &row->config, err);
+    if (rc == 0)
+        rc = registry_begin_write(registry, &db, err);
+    if (rc == 0 && model_id)
+        rc = model_row_get(db, model_id, arena, &model, err);
+    if (rc == 0 && dataset_id)
+        rc = dataset_record_get(db, dataset_id, arena, &dataset, err);
+    if (rc == 0) {
+        row->model_id = model_id;
+        row->dataset_id = dataset_id;
+        row->dataset_checksum = dataset.checksum;
+        rc = insert(db, queue_max, arena, row, err);
+    }
+    return registry_end(db, rc, err);
+}
+
+/* --- looking --- */
+
+int registry_get_job(struct registry *registry, const char *id, struct arena *arena,
+                     struct job_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = job_row_get(db, id, arena, row, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_list_jobs(struct registry *registry, const struct job_filter *filter,
+                       struct arena *arena, struct job_row **rows, size_t *count, int64_t *total,
+                       struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = job_row_list(db, filter, arena, rows, count, err);
+    if (rc == 0)
+        rc = job_row_count(db, filter, total, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_job_queue(struct registry *registry, struct arena *arena, struct job_row **rows,
+                       size_t *count, struct err *err)
+{
+    struct job_filter filter = {.status = "queued", .oldest_first = true, .limit = INT64_MAX};
+    int64_t total = 0;
+
+    return registry_list_jobs(registry, &filter, arena, rows, count, &total, err);
+}
+
+int registry_active_job(struct registry *registry, struct arena *arena, struct job_row *row,
+                        bool *found, struct err *err)
+{
+    struct job_filter filter = {.status = "running", .oldest_first = true, .limit = 1};
+    struct job_row *rows = NULL;
+    size_t count = 0;
+    int64_t total = 0;
+    int rc = registry_list_jobs(registry, &filter, arena, &rows, &count, &total, err);
+
+    *found = rc == 0 && count > 0;
+    if (*found)
+        *row = rows[0];
+    return rc;
+}
+
+int registry_job_metrics(struct registry *registry, const char *id, const char *name,
+                         int64_t after_step, struct arena *arena, struct metric_row **rows,
+                         size_t *count, struct err *err)
+{
+    struct db *db = NULL;
+    struct job_row job;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = job_row_get(db, id, arena, &job, err);
+    if (rc == 0)
+        rc = metric_row_list(db, id, name, after_step, JOB_METRICS_MAX, arena, rows, count, err);
+    return registry_end(db, rc, err);
+}
+
+/* --- cancel and resume --- */
+
+static int cancel(struct db *db, const char *id, struct arena *arena, struct job_row *row,
+                  struct err *err)
+{
+    int64_t changed = 0;
+    int rc = job_row_get(db, id, arena, row, err);
+    const char *now = rc == 0 ? registry_now(arena, err) : NULL;
+
+    if (rc < 0)
+        return rc;
+    if (!now)
+        return mem_err(err, 0);
+    if (job_status_final(row->status))
+        return err_set(err, ERR_CONFLICT, "Training job %s is already %s", id,
+                       job_status_name(row->status));
+    rc = row->status == JOB_QUEUED ? job_row_cancel_queued(db, id, now, &changed, err)
+                                   : job_row_ask_cancel(db, id, &changed, err);
+    /* A job that was taken up before has a version that nobody will finish. */
+    if (rc == 0 && row->status == JOB_QUEUED && row->model_version_id) {
+        struct version_row version;
+
+        rc = version_row_get(db, row->model_version_id, arena, &version, err);
+        if (rc == 0 && version.status == VERSION_TRAINING) {
+            version.status = VERSION_FAILED;
+            rc = version_row_update(db, &version, err);
+        }
+    }
+    return rc < 0 ? rc : job_row_get(db, id, arena, row, err);
+}
+
+int registry_cancel_job(struct registry *registry, const char *id, struct arena *arena,
+                        struct job_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_write(registry, &db, err);
+
+    if (rc == 0)
+        rc = cancel(db, id, arena, row, err);
+    return registry_end(db, rc, err);
+}
+
+static int check_resumable(struct db *db, const struct job_row *old, struct arena *arena,
+                           struct err *err)
+{
+    struct dataset_record dataset;
+
+    if (old->kind != JOB_TRAIN)
+        return err_set(err, ERR_CONFLICT, "Training job %s is of kind %s: only training resumes",
+                       old->id, job_kind_name(old->kind));
+    if (old->status != JOB_FAILED && old->status != JOB_CANCELLED)
+        return err_set(err, ERR_CONFLICT,
+                       "Training job %s is %s: only a failed or cancelled one can be resumed",
+                       old->id, job_status_name(old->status));
+    if (!old->dataset_id)
+        return err_set(err, ERR_CONFLICT, "The dataset of training job %s was deleted", old->id);
+    int rc = dataset_record_get(db, old->dataset_id, arena, &dataset, err);
+    if (rc == 0 && old->dataset_checksum && strcmp(dataset.checksum, old->dataset_checksum) != 0)
+        rc = err_set(err, ERR_CONFLICT, "The dataset of training job %s has changed", old->id);
+    return rc;
+}
+
+static int resume(struct registry *registry, struct db *db, const char *id, int64_t queue_max,
+                  struct arena *arena, struct job_row *row, struct err *err)
+{
+    struct job_row old;
+    struct model_row model;
+    int rc = job_row_get(db, id, arena, &old, err);
+
+    if (rc == 0)
+        rc = check_resumable(db, &old, arena, err);
+    if (rc == 0)
+        rc = model_row_get(db, old.model_id, arena, &model, err);
+    if (rc == 0)
+        rc = check_weights(registry, db, model.base_model, arena, err);
+    if (rc < 0)
+        return rc;
+    row->model_id = old.model_id;
+    row->dataset_id = old.dataset_id;
+    row->val_dataset_id = old.val_dataset_id;
+    row->dataset_checksum = old.dataset_checksum;
+    row->config = old.config;
+    row->resumed_from = old.id;
+    return insert(db, queue_max, arena, row, err);
+}
+
+int registry_resume_job(struct registry *registry, const char *id, int64_t queue_max,
+                        struct arena *arena, struct job_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = new_row(JOB_TRAIN, arena, row, err);
+
+    if (rc == 0)
+        rc = registry_begin_write(registry, &db, err);
+    if (rc == 0)
+        rc = resume(registry, db, id, queue_max, arena, row, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_job_waiting(struct registry *registry, const char *id, const char *waiting_for,
+                         struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_write(registry, &db, err);
+
+    if (rc == 0)
+        rc = job_row_waiting(db, id, waiting_for, err);
+    return registry_end(db, rc, err);
+}
