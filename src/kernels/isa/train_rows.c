@@ -21,7 +21,9 @@ LANE_INLINE float inverse_rms(const float *x, size_t n, size_t n_cols, float eps
         const v16 a = v16_load(x + i);
         acc = v16_fma(a, a, acc);
     }
-    return 1.0f / sqrtf(v16_sum(acc) / (float)n_cols + eps);
+    const float mean = v16_sum(acc) / (float)n_cols;
+    /* an infinite mean would hide as r = 0; times 0 it is NaN, and a finite one adds nothing */
+    return 1.0f / sqrtf(mean + eps) + mean * 0.0f;
 }
 
 void KERNEL(train_norm)(float *y, const float *x, const float *weight, size_t n, size_t n_cols,

@@ -1,0 +1,275 @@
+/* Projections that share an input, with their adapters.
+ *
+ * Forward, with m the dropout factor (0 or 1/(1−p); 1 without dropout):
+ *   h = A·(m∘x)        y = fma(scale, B·h, W·x)
+ * Backward, dy given:
+ *   dh = scale · (Bᵀ·dy)
+ *   dB += dy ⊗ (scale·h)       dA += dh ⊗ (m∘x)      one chain per element over all tokens
+ *   dx  = Wᵀ·dy, then fma(m, Aᵀ·dh, dx)              projection by projection, in order
+ *
+ * Dropout draws word (feature mod 4) of Philox at counter (step · 2³² + row in step,
+ * tensor · 2⁴⁸ + position · 2²⁴ + feature / 4), tensor = layer · ENGINE_TARGET_COUNT + target; a
+ * feature is dropped where the top 24 bits of the word, times 2⁻²⁴, are below p.
+ */
+#include "base/rng.h"
+#include "engine/native/train_int.h"
+
+static const struct train_factor *factor_of(const struct engine_trainer *tr, size_t layer,
+                                            enum engine_target target)
+{
+    return &tr->factors[layer * ENGINE_TARGET_COUNT + (size_t)target];
+}
+
+static bool has_adapter(const struct engine_trainer *tr, size_t layer, enum engine_target target)
+{
+    return factor_of(tr, layer, target)->a != NULL;
+}
+
+/* --- packing --- */
+struct pack_job {
+    float *packed;
+    const float *x;
+    size_t ldx, n_k;
+};
+
+static void pack_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+{
+    (void)lane;
+    const struct pack_job *job = ctx;
+    const size_t tile = tr->kernels->tile_tokens, token = unit * tile;
+    const size_t left = tr->batch.n_tokens - token;
+    tr->kernels->pack(job->packed + token * job->n_k, job->x + token * job->ldx, job->ldx,
+                      left < tile ? left : tile, job->n_k);
+}
+
+static size_t tiles_of(const struct engine_trainer *tr)
+{
+    return (tr->batch.n_tokens + tr->kernels->tile_tokens - 1) / tr->kernels->tile_tokens;
+}
+
+float *train_pack(struct engine_trainer *tr, const float *x, size_t ldx, size_t n_k)
+{
+    struct pack_job job = {.packed = train_packed_take(tr, n_k), .x = x, .ldx = ldx, .n_k = n_k};
+    train_each(tr, tiles_of(tr), pack_unit, &job);
+    return job.packed;
+}
+
+/* --- dropout --- */
+struct drop_job {
+    const struct train_group *group;
+    uint16_t *kept;
+    uint64_t tensor;
+    float *masked; /* result (tokens, ldx) */
+    bool draw;     /* forward draws, backward uses what was drawn */
+};
+
+static void draw_row(const struct engine_trainer *tr, const struct drop_job *job, size_t token,
+                     uint16_t *kept)
+{
+    const uint64_t a = tr->step << 32 | tr->batch.row[token];
+    const uint64_t b = job->tensor << 48 | (uint64_t)tr->batch.position[token] << 24;
+    for (size_t i = 0; i < job->group->n_in; i += 4) {
+        uint32_t words[4];
+        rng_draw4(tr->plan.seed, RNG_DROPOUT, a, b | i / 4, words);
+        for (size_t j = 0; j < 4; j++) {
+            const uint16_t bit = (uint16_t)(1u << ((i + j) % 16));
+            const float u = (float)(words[j] >> 8) * 0x1p-24f;
+            kept[(i + j) / 16] = (uint16_t)(u < tr->plan.dropout ? kept[(i + j) / 16] & ~bit
+                                                                 : kept[(i + j) / 16] | bit);
+        }
+    }
+}
+
+static void drop_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+{
+    (void)lane;
+    const struct drop_job *job = ctx;
+    const size_t ld = job->group->ldx;
+    uint16_t *kept = job->kept + unit * ld / 16;
+    if (job->draw) {
+        draw_row(tr, job, unit, kept);
+    }
+    tr->kernels->mask(job->masked + unit * ld, job->group->x + unit * ld, kept,
+                      1.0f / (1.0f - tr->plan.dropout), ld);
+}
+
+/* The input as the adapter of projection i sees it. */
+static const float *adapter_input(struct engine_trainer *tr, const struct train_group *group, int i,
+                                  bool draw)
+{
+    if (!tr->dropping) {
+        return group->x;
+    }
+    const enum engine_target target = group->projs[i].target;
+    struct drop_job job = {
+        .group = group,
+        .kept = group->save->kept[target],
+        .tensor = group->layer * ENGINE_TARGET_COUNT + (uint64_t)target,
+        .masked = tr->masked + (size_t)i * tr->dims.tokens * group->ldx,
+        .draw = draw,
+    };
+    train_each(tr, tr->batch.n_tokens, drop_unit, &job);
+    return job.masked;
+}
+
+/* --- forward --- */
+static void find_h(struct engine_trainer *tr, struct train_group *group)
+{
+    struct train_work work = {0};
+    for (int i = 0; i < group->n_projs; i++) {
+        const enum engine_target target = group->projs[i].target;
+        if (!has_adapter(tr, group->layer, target)) {
+            continue;
+        }
+        const float *x = adapter_input(tr, group, i, true);
+        const float *packed =
+            tr->dropping ? train_pack(tr, x, group->ldx, group->n_in) : group->x_packed;
+        work.sums[work.n_sums++] = (struct train_sum){
+            .c = group->save->h[target],
+            .ldc = tr->dims.ld_rank,
+            .n_tokens = tr->batch.n_tokens,
+            .n_terms = 1,
+            .terms = {{.matrix = train_factor_matrix(factor_of(tr, group->layer, target)->a,
+                                                     tr->dims.rank, group->n_in),
+                       .x = packed}},
+        };
+    }
+    if (work.n_sums > 0) {
+        train_run(tr, &work);
+    }
+}
+
+void train_group_forward(struct engine_trainer *tr, struct train_group *group)
+{
+    find_h(tr, group);
+    struct train_work work = {.n_sums = group->n_projs};
+    for (int i = 0; i < group->n_projs; i++) {
+        const struct train_proj *proj = &group->projs[i];
+        const struct weight *weight = &tr->model->layers[group->layer].proj[proj->target];
+        struct train_sum *sum = &work.sums[i];
+        *sum = (struct train_sum){
+            .c = proj->y,
+            .ldc = proj->ldy,
+            .n_tokens = tr->batch.n_tokens,
+            .n_terms = 1,
+            .terms = {{.matrix = train_frozen(weight), .x = group->x_packed}},
+        };
+        if (has_adapter(tr, group->layer, proj->target)) {
+            sum->terms[sum->n_terms++] = (struct train_term){
+                .matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->b,
+                                              weight->n_rows, tr->dims.rank),
+                .x = train_pack(tr, group->save->h[proj->target], tr->dims.ld_rank, tr->dims.rank),
+                .scale = tr->adapter->lora.scale,
+            };
+        }
+    }
+    train_run(tr, &work);
+}
+
+/* --- backward --- */
+/* h_grad = Bᵀ·dy of every adapter, then both it and the saved h times scale. */
+static void find_h_grad(struct engine_trainer *tr, struct train_group *group)
+{
+    struct train_work work = {0};
+    for (int i = 0; i < group->n_projs; i++) {
+        const struct train_proj *proj = &group->projs[i];
+        if (!has_adapter(tr, group->layer, proj->target)) {
+            continue;
+        }
+        const size_t n_out = tr->model->layers[group->layer].proj[proj->target].n_rows;
+        work.sums[work.n_sums++] = (struct train_sum){
+            .c = tr->h_grad[proj->target],
+            .ldc = tr->dims.ld_rank,
+            .n_tokens = tr->batch.n_tokens,
+            .backward = true,
+            .n_terms = 1,
+            .terms = {{.matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->b,
+                                                     n_out, tr->dims.rank),
+                       .x = proj->y_packed}},
+        };
+    }
+    if (work.n_sums > 0) {
+        train_run(tr, &work);
+    }
+    const size_t n = tr->batch.n_tokens * tr->dims.ld_rank;
+    for (int i = 0; i < group->n_projs; i++) {
+        if (has_adapter(tr, group->layer, group->projs[i].target)) {
+            const enum engine_target target = group->projs[i].target;
+            tr->kernels->scale(tr->h_grad[target], tr->adapter->lora.scale, n);
+            tr->kernels->scale(group->save->h[target], tr->adapter->lora.scale, n);
+        }
+    }
+}
+
+/* dB and dA of projection i. */
+static void grow_factors(struct engine_trainer *tr, const struct train_group *group, int i,
+                         struct train_work *work)
+{
+    const struct train_proj *proj = &group->projs[i];
+    const struct train_factor *factor = factor_of(tr, group->layer, proj->target);
+    const size_t n_out = tr->model->layers[group->layer].proj[proj->target].n_rows;
+    work->outers[work->n_outers++] = (struct train_outer){
+        .c = factor->b_grad,
+        .ldc = tr->dims.rank,
+        .x = proj->y,
+        .ldx = proj->ldy,
+        .w = group->save->h[proj->target],
+        .ldw = tr->dims.ld_rank,
+        .rows = n_out,
+        .cols = tr->dims.rank,
+        .n_tokens = tr->batch.n_tokens,
+    };
+    work->outers[work->n_outers++] = (struct train_outer){
+        .c = factor->a_grad,
+        .ldc = group->n_in,
+        .x = tr->h_grad[proj->target],
+        .ldx = tr->dims.ld_rank,
+        .w = adapter_input(tr, group, i, false),
+        .ldw = group->ldx,
+        .rows = tr->dims.rank,
+        .cols = group->n_in,
+        .n_tokens = tr->batch.n_tokens,
+    };
+}
+
+void train_group_backward(struct engine_trainer *tr, struct train_group *group, float *dx)
+{
+    struct train_work work = {0};
+    for (int i = 0; i < group->n_projs; i++) {
+        struct train_proj *proj = &group->projs[i];
+        const size_t n_out = tr->model->layers[group->layer].proj[proj->target].n_rows;
+        if (dx != NULL || has_adapter(tr, group->layer, proj->target)) {
+            proj->y_packed = train_pack(tr, proj->y, proj->ldy, n_out);
+        }
+    }
+    find_h_grad(tr, group);
+    struct train_sum *sum = &work.sums[0];
+    *sum = (struct train_sum){
+        .c = dx, .ldc = group->ldx, .n_tokens = tr->batch.n_tokens, .backward = true};
+    work.n_sums = dx != NULL;
+    for (int i = 0; i < group->n_projs; i++) {
+        const struct train_proj *proj = &group->projs[i];
+        const bool adapted = has_adapter(tr, group->layer, proj->target);
+        if (adapted) {
+            grow_factors(tr, group, i, &work);
+        }
+        if (dx == NULL) {
+            continue;
+        }
+        const struct weight *weight = &tr->model->layers[group->layer].proj[proj->target];
+        sum->terms[sum->n_terms++] =
+            (struct train_term){.matrix = train_frozen(weight), .x = proj->y_packed, .scale = 1.0f};
+        if (adapted) {
+            sum->terms[sum->n_terms++] = (struct train_term){
+                .matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->a,
+                                              tr->dims.rank, group->n_in),
+                .x = train_pack(tr, tr->h_grad[proj->target], tr->dims.ld_rank, tr->dims.rank),
+                .scale = 1.0f,
+                .kept = tr->dropping ? group->save->kept[proj->target] : NULL,
+            };
+        }
+    }
+    if (work.n_sums + work.n_outers > 0) {
+        train_run(tr, &work);
+    }
+}

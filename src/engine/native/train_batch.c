@@ -1,0 +1,75 @@
+/* Rows of a micro-step, checked and laid out one after another; nothing outside is trusted. */
+#include "engine/native/train_int.h"
+
+static int check_row(const struct engine_trainer *tr, const struct engine_row *row, int index,
+                     struct err *err)
+{
+    if (row->n_tokens < 1) {
+        return err_set(err, ERR_INVALID, "row %d has no tokens", index);
+    }
+    if (row->n_tokens > tr->model->info.context_length) {
+        return err_set(err, ERR_INVALID, "row %d has %d tokens, the model's context holds %d",
+                       index, row->n_tokens, tr->model->info.context_length);
+    }
+    if (row->targets[0] != 0) {
+        return err_set(err, ERR_INVALID, "row %d: the first token cannot be a target", index);
+    }
+    for (int i = 0; i < row->n_tokens; i++) {
+        if (row->tokens[i] < 0 || row->tokens[i] >= tr->model->info.vocab_size) {
+            return err_set(err, ERR_INVALID, "row %d: token %d is outside the vocabulary of %d",
+                           index, (int)row->tokens[i], tr->model->info.vocab_size);
+        }
+    }
+    return 0;
+}
+
+static void add_tiles(struct train_tile *tiles, size_t *n, size_t start, size_t length, size_t step)
+{
+    for (size_t first = 0; first < length; first += step) {
+        tiles[(*n)++] = (struct train_tile){
+            .start = (uint32_t)start,
+            .first = (uint32_t)first,
+            .n = (uint32_t)(length - first < step ? length - first : step),
+            .length = (uint32_t)length,
+        };
+    }
+}
+
+static void add_row(struct train_batch *batch, const struct engine_row *row)
+{
+    const size_t start = batch->n_tokens, length = (size_t)row->n_tokens;
+    for (size_t i = 0; i < length; i++) {
+        batch->token[start + i] = row->tokens[i];
+        batch->position[start + i] = (uint32_t)i;
+        batch->row[start + i] = row->row_in_step;
+        if (row->targets[i] != 0) {
+            batch->target_at[batch->n_targets] = (uint32_t)(start + i - 1);
+            batch->target[batch->n_targets++] = row->tokens[i];
+        }
+    }
+    add_tiles(batch->tiles, &batch->n_tiles, start, length, TRAIN_QUERY_TILE);
+    add_tiles(batch->key_tiles, &batch->n_key_tiles, start, length, TRAIN_KEY_TILE);
+    batch->n_tokens += length;
+    batch->longest = length > batch->longest ? length : batch->longest;
+    batch->n_rows++;
+}
+
+int train_batch_set(struct engine_trainer *tr, const struct engine_row *rows, int n_rows,
+                    struct err *err)
+{
+    struct train_batch *batch = &tr->batch;
+    batch->n_tokens = batch->n_rows = batch->n_targets = 0;
+    batch->n_tiles = batch->n_key_tiles = batch->longest = 0;
+    for (int i = 0; i < n_rows; i++) {
+        int rc = check_row(tr, &rows[i], i, err);
+        if (rc != 0) {
+            return rc;
+        }
+        if ((size_t)rows[i].n_tokens > tr->dims.tokens - batch->n_tokens) {
+            return err_set(err, ERR_INVALID, "a micro-step of more than %d tokens",
+                           tr->plan.tokens_max);
+        }
+        add_row(batch, &rows[i]);
+    }
+    return 0;
+}

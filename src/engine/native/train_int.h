@@ -1,0 +1,246 @@
+/* The trainer's inside: buffers, and the parts that a step is made of.
+ *
+ * The micro-step's rows lie one after another in buffers of tokens_max tokens; attention alone
+ * looks at where a row starts. Buffers are (tokens, leading dimension) with leading dimensions
+ * rounded up to sixteen and zeros past the last column. Everything lives in one block that
+ * train_layout cuts, so what is planned and what is allocated are one sum.
+ *
+ * Owner: the thread that owns the model. Parts run in parallel through train_each only, which hands
+ * units to whichever lane is free; a unit writes outputs of its own, so who takes it changes no
+ * bit.
+ */
+#ifndef ENGINE_NATIVE_TRAIN_INT_H
+#define ENGINE_NATIVE_TRAIN_INT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "engine/native/adapter.h"
+#include "engine/native/model.h"
+#include "kernels/train_kernels.h"
+
+enum {
+    TRAIN_TOKENS_MAX = 1 << 16,
+    TRAIN_LOGITS_BYTES = 24 << 20, /* logits in flight at once, and again as packed gradients */
+    TRAIN_KEY_BLOCK = 528,         /* keys whose probabilities are kept at once in the backward */
+    TRAIN_PROBS_BYTES = 16 << 20,  /* for those: heads are taken in groups that fit, at least one */
+    TRAIN_TERMS_MAX = 6,
+    TRAIN_JOBS_MAX = 8
+};
+
+struct train_dims {
+    size_t tokens;               /* tokens_max of the plan */
+    size_t slice;                /* positions whose logits exist at once */
+    size_t d, q, kv, ffn, vocab; /* widths */
+    size_t ld_d, ld_q, ld_kv, ld_f, ld_vocab, ld_rank;
+    size_t heads, kv_heads, group, head_dim, head_pad;
+    size_t rank, first, layers; /* adapters sit on layers first … layers-1 */
+    size_t probs;               /* floats of p (and of ds) per query head and key block */
+    size_t kv_block;            /* key-value heads taken at once in the attention backward */
+    size_t packed;              /* floats of packed inputs, most of any stage */
+    size_t masked;              /* floats of inputs under dropout, most of any stage */
+    unsigned targets;
+    bool dropout;
+};
+
+/* What the backward of one layer needs of the forward. */
+struct train_save {
+    float *x;                            /* (tokens, ld_d) residual on the way in */
+    float *q, *k, *v;                    /* (heads, tokens, head_pad) after rope */
+    float *attn;                         /* (tokens, ld_q) */
+    float *max, *sum;                    /* (heads, tokens) of the softmax */
+    float *mid;                          /* (tokens, ld_d) residual after attention */
+    float *gate, *up;                    /* (tokens, ld_f) */
+    float *h[ENGINE_TARGET_COUNT];       /* (tokens, ld_rank) A·x; NULL without an adapter */
+    uint16_t *kept[ENGINE_TARGET_COUNT]; /* (tokens, ld/16) dropout's bits */
+};
+
+struct train_factor {
+    const float *a, *b; /* (rank, in), (out, rank); NULL without an adapter */
+    float *a_grad, *b_grad;
+};
+
+struct train_lane {
+    const uint8_t *rows_at[TRAIN_CHUNK];
+    float *rows;      /* (TRAIN_PANEL, TRAIN_CHUNK) unpacked */
+    float *panel;     /* (TRAIN_CHUNK, TRAIN_PANEL) */
+    float *part;      /* (tokens, TRAIN_PANEL) */
+    float *attention; /* scratch of the attention kernels */
+    float *tile;      /* (TRAIN_QUERY_TILE, head_pad) */
+};
+
+/* A tile of queries, or of keys, of one row. */
+struct train_tile {
+    uint32_t start; /* first token of the row */
+    uint32_t first; /* position of the tile's first token within the row */
+    uint32_t n;
+    uint32_t length; /* of the row */
+    size_t probs;    /* where p of this tile starts in the current key block */
+};
+
+/* The rows of one micro-step, checked and flattened. */
+struct train_batch {
+    size_t n_tokens, n_rows, n_targets, n_tiles, n_key_tiles;
+    size_t longest; /* tokens of the longest row */
+    int32_t *token;
+    uint32_t *position, *row; /* of each token: within its row; row_in_step */
+    struct train_tile *tiles, *key_tiles;
+    uint32_t *target_at; /* the token that predicts */
+    int32_t *target;     /* what is to be predicted */
+    float *losses;
+};
+
+struct engine_trainer {
+    struct engine_model *model;
+    struct engine_adapter *adapter;
+    struct engine_train_plan plan;
+    struct train_dims dims;
+    const struct train_kernels *kernels;
+    struct pool *pool;
+    void *block;
+
+    struct train_factor *factors; /* [layer * ENGINE_TARGET_COUNT + target] */
+    float **gradients;            /* beside the adapter's tensors */
+    float *gradient_data;
+    size_t n_gradient;
+
+    float *norms;             /* (2·layers + 1, ld_d): attention, ffn, …, final */
+    struct train_save *saves; /* layers first … */
+    struct train_lane *lanes;
+    struct train_batch batch;
+
+    float *x_last;                   /* (tokens, ld_d) residual after the last layer */
+    float *normed, *y;               /* (tokens, ld_d) */
+    float *q_flat, *k_flat, *v_flat; /* (tokens, ld_q), (tokens, ld_kv) twice */
+    float *act, *act_grad;           /* (tokens, ld_f) */
+    float *dx;                       /* (tokens, ld_d) gradient of the residual */
+    float *attn_grad;                /* (tokens, ld_q) */
+    float *out_grad, *q_grad;        /* (heads, tokens, head_pad) */
+    float *k_grad, *v_grad;          /* (kv_heads, tokens, head_pad) */
+    float *dots;                     /* (heads, tokens) */
+    float *probs, *probs_grad;       /* (kv_block · group, dims.probs) */
+    float *masked;                   /* inputs under dropout */
+    float *packed;                   /* packed inputs of the stage in work */
+    size_t packed_used;
+    float *h_grad[ENGINE_TARGET_COUNT];         /* (tokens, ld_rank) */
+    float *logits, *logits_packed;              /* (slice, ld_vocab) */
+    float *slice_x, *slice_normed, *slice_grad; /* (slice, ld_d) */
+
+    uint64_t step;   /* feeds dropout */
+    bool dropping;   /* this call draws dropout */
+    atomic_bool bad; /* a value that is not finite was met */
+};
+
+/* --- train_layout.c --- */
+int train_dims_init(struct train_dims *dims, const struct engine_model *model,
+                    const struct engine_lora *lora, const struct engine_train_plan *plan,
+                    struct err *err) MUST_CHECK;
+/* Cuts the block: sets every pointer of the trainer when base is not NULL. Returns its bytes. */
+size_t train_layout(struct engine_trainer *trainer, int lanes, int n_tensors, uint8_t *base);
+
+/* --- train_batch.c --- */
+int train_batch_set(struct engine_trainer *trainer, const struct engine_row *rows, int n_rows,
+                    struct err *err) MUST_CHECK;
+
+/* --- train_linear.c --- */
+typedef void (*train_unit)(struct engine_trainer *trainer, void *ctx, size_t unit,
+                           struct train_lane *lane);
+/* Runs units 0 … n-1 on the pool, each once, in no order. */
+void train_each(struct engine_trainer *trainer, size_t n, train_unit fn, void *ctx);
+
+struct train_matrix { /* (n_rows, n_cols): frozen, or a factor when data is set */
+    const struct weight *frozen;
+    const float *data;
+    size_t n_rows, n_cols;
+};
+static inline struct train_matrix train_frozen(const struct weight *weight)
+{
+    return (struct train_matrix){
+        .frozen = weight, .n_rows = weight->n_rows, .n_cols = weight->n_cols};
+}
+static inline struct train_matrix train_factor_matrix(const float *data, size_t rows, size_t cols)
+{
+    return (struct train_matrix){.data = data, .n_rows = rows, .n_cols = cols};
+}
+
+/* One product: the first term of a sum is stored; later ones are chains of their own, joined by
+ * c = fma(scale, chain, c), or under dropout (kept set) by fma(keep or 0, chain, c). */
+struct train_term {
+    struct train_matrix matrix;
+    const float *x; /* packed */
+    float scale;
+    const uint16_t *kept;
+};
+
+/* c = the terms in order. Forward: outputs are the matrices' rows, chains run over columns;
+ * backward: outputs are columns, chains run over rows. */
+struct train_sum {
+    float *c;
+    size_t ldc, n_tokens;
+    bool backward;
+    int n_terms;
+    struct train_term terms[TRAIN_TERMS_MAX];
+};
+
+/* All sums and all growths of factor gradients, in one parallel run. */
+struct train_work {
+    struct train_sum sums[TRAIN_JOBS_MAX];
+    int n_sums;
+    struct train_outer outers[2 * TRAIN_JOBS_MAX];
+    int n_outers;
+};
+void train_run(struct engine_trainer *trainer, struct train_work *work);
+
+/* Room for n_tokens_max × n_k packed values, free again after train_packed_clear. */
+float *train_packed_take(struct engine_trainer *trainer, size_t n_k);
+static inline void train_packed_clear(struct engine_trainer *trainer)
+{
+    trainer->packed_used = 0;
+}
+
+/* --- train_adapter.c: projections with their adapters --- */
+/* One projection of a group that shares its input. */
+struct train_proj {
+    enum engine_target target;
+    float *y; /* forward: result; backward: gradient of the result; (tokens, ldy) */
+    size_t ldy;
+    const float *y_packed; /* backward: y packed */
+};
+struct train_group {
+    size_t layer;
+    struct train_save *save;
+    const float *x; /* the input, (tokens, ldx) */
+    size_t ldx, n_in;
+    const float *x_packed; /* forward */
+    struct train_proj projs[3];
+    int n_projs;
+};
+/* y = Wx + scale · B(Ax) of every projection; keeps A·x in save. */
+void train_group_forward(struct engine_trainer *trainer, struct train_group *group);
+/* Grows the factors' gradients, and unless dx is NULL sets dx (tokens, ldx) to the gradient of the
+ * input: base part, then adapter part, projection by projection in the group's order. */
+void train_group_backward(struct engine_trainer *trainer, struct train_group *group, float *dx);
+
+/* --- train_attention.c --- */
+void train_attention_forward(struct engine_trainer *trainer, struct train_save *save);
+/* attn_grad → q_flat, k_flat, v_flat as gradients before rope. */
+void train_attention_backward(struct engine_trainer *trainer, const struct train_save *save);
+
+/* --- train_forward.c, train_backward.c, train_loss.c --- */
+/* Residual of all tokens after the last layer into x_last. keep: every layer's save is its own. */
+void train_forward(struct engine_trainer *trainer, bool keep);
+/* From dx (of x_last) down to the lowest adapter. */
+void train_backward(struct engine_trainer *trainer);
+/* Losses of all targets; with inverse_targets > 0 also dx. */
+void train_loss(struct engine_trainer *trainer, float inverse_targets);
+
+/* y = norm of rows of x, and packed; 2·layer for attention's norm, 2·layer + 1 for the ffn's. With
+ * add, x = base + add is made first. */
+float *train_norm_pack(struct engine_trainer *trainer, float *x, const float *base,
+                       const float *add, size_t norm);
+/* x packed. */
+float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);
+/* act = silu(gate)·up, and packed. */
+float *train_act_pack(struct engine_trainer *trainer, const struct train_save *save);
+
+#endif
