@@ -110,6 +110,15 @@ static bool parse_choice(const char *text, const char *allowed, char *out, size_
     return false;
 }
 
+/* True for json in *out, false for human. */
+static bool parse_format(const char *text, bool *out)
+{
+    char format[8];
+    bool ok = parse_choice(text, "human|json", format, sizeof format);
+    *out = ok && strcmp(format, "json") == 0;
+    return ok;
+}
+
 static bool parse_url(const char *text, char *out, size_t out_bytes)
 {
     size_t length = strlen(text);
@@ -145,7 +154,6 @@ int settings_apply(struct settings *settings, size_t index, const char *text, st
     char *member = (char *)settings + row->offset;
     struct err ignored = {0};
     bool ok = false, flag = false;
-    char format[8];
     int number = 0;
     double real = 0;
     int64_t ms = 0;
@@ -155,14 +163,12 @@ int settings_apply(struct settings *settings, size_t index, const char *text, st
         memcpy(member, &flag, sizeof flag);
         break;
     case KIND_LOG_FORMAT:
-        ok = parse_choice(text, "human|json", format, sizeof format);
-        flag = ok && strcmp(format, "json") == 0;
+        ok = parse_format(text, &flag);
         memcpy(member, &flag, sizeof flag);
         break;
     case KIND_INT:
-        ok = parse_int(text, row, &number);
-        if (index == SETTING_CONTEXT_LENGTH && number > 0 && number < CONTEXT_LENGTH_MIN)
-            ok = false;
+        ok = parse_int(text, row, &number) &&
+             (index != SETTING_CONTEXT_LENGTH || number == 0 || number >= CONTEXT_LENGTH_MIN);
         memcpy(member, &number, sizeof number);
         break;
     case KIND_REAL:
