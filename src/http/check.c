@@ -163,8 +163,9 @@ static int check_before_key(struct http_exchange *exchange, const char *url, con
     set_request_id(exchange);
     if (rc == 0 && atomic_load(&server->draining))
         rc = err_set(err, ERR_UNAVAILABLE, "The server is shutting down");
-    if (rc == 0)
-        rc = check_framing(request, err);
+    exchange->misframed = check_framing(request, rc == 0 ? err : NULL) != 0;
+    if (rc == 0 && exchange->misframed)
+        rc = -ERR_INVALID;
     if (rc == 0)
         rc = policy_check_host(&server->policy, request, err);
     if (rc == 0)

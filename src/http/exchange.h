@@ -49,6 +49,7 @@ struct http_exchange {
     struct http_match match;
     struct err refusal; /* why the request is refused; code 0: it is not */
     bool refused_first; /* before the key is asked for */
+    bool misframed;     /* where the body ends is unknown: the connection cannot go on */
     bool key_checked;
     bool head_only; /* HEAD */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];

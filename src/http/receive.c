@@ -63,7 +63,8 @@ static enum MHD_Result on_headers(struct http_server *server, struct MHD_Connect
     refused = exchange->refusal.code != ERR_NONE;
     has_body = exchange_has_body(exchange, &length);
     exchange->body_ended = !has_body;
-    if (has_body && refused && (length > HTTP_DISCARD_BYTES_MAX || expects_continue(exchange)))
+    if (exchange->misframed ||
+        (has_body && refused && (length > HTTP_DISCARD_BYTES_MAX || expects_continue(exchange))))
         return dispatch(exchange, EXCHANGE_WORK);
     if (has_body && !refused && route && route->flags & HTTP_UPLOAD)
         return dispatch(exchange, EXCHANGE_OFFERED);
