@@ -33,12 +33,13 @@ struct infer_request; /* a running request: opaque, freed by infer after its las
 
 /* What to generate with. All strings are copied by infer_submit. */
 struct infer_spec {
-    const char *base_id;       /* for messages and metrics */
-    const char *base_key;      /* sha256 of the base's blob: names the runner */
-    const char *base_path;     /* file or folder of the weights */
-    const char *adapter_key;   /* sha256 of the adapter file, or NULL for the bare base */
-    const char *adapter_path;  /* adapter.safetensors, or NULL */
-    float adapter_scale;       /* alpha / rank as the version's manifest says */
+    const char *base_id;      /* for messages and metrics */
+    const char *base_key;     /* sha256 of the base's blob: names the runner */
+    const char *base_path;    /* file or folder of the weights */
+    uint64_t memory_bytes;    /* what the base is expected to take: from its inspection at import */
+    const char *adapter_key;  /* sha256 of the adapter file, or NULL for the bare base */
+    const char *adapter_path; /* adapter.safetensors, or NULL */
+    float adapter_scale;      /* alpha / rank as the version's manifest says */
     const char *chat_template; /* the version's own, or NULL for the model's (or the plain one) */
     const char *prompt;        /* either a prompt, taken as it is … */
     size_t prompt_bytes;
@@ -58,6 +59,8 @@ struct infer_accepted {
 
 struct infer_done {
     const char *finish_reason; /* "stop" (end token or stop string), "length" */
+    const char *text; /* what was still held back: the answer's last characters, perhaps none */
+    size_t text_bytes;
     int prompt_tokens;
     int completion_tokens;
     double time_to_first_token, total_time, queue_time; /* seconds */
@@ -117,12 +120,5 @@ struct infer_cache {
 int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err) MUST_CHECK;
 /* Ends the runner of base_key (NULL: all idle ones). ERR_NOT_FOUND, ERR_CONFLICT while in use. */
 int infer_unload(struct infer *infer, const char *base_key, struct err *err) MUST_CHECK;
-
-/* --- looking at files, in a child with limits --- */
-/* What an import needs to know of weights: {"format","architecture","parameters","quantization",
- * "bytes","context_length","vocab_size","has_template","eos":[…]} into out. Errors are the
- * parser's. */
-int infer_inspect(const char *program, const char *path, struct buf *out,
-                  struct err *err) MUST_CHECK;
 
 #endif

@@ -19,9 +19,6 @@
 
 #include "base/err.h"
 
-/* The whole life of the process `mlx-hub runner --fd N`; returns its exit status. */
+/* The whole life of the process `mlx-hub runner`; returns its exit status. */
 int runner_main(int control_fd);
-/* The whole life of the process `mlx-hub inspect --fd N`: reads one path, answers once. */
-int inspect_main(int control_fd);
-
 #endif

@@ -1,0 +1,114 @@
+/* Templates are compiled once and kept in order of use. A template's own BOS at the start of a
+ * rendered text is the only one: special tokens are parsed, none are added. */
+#include "infer/prompt.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+
+void prompter_init(struct prompter *p, const struct engine_model *model)
+{
+    memset(p, 0, sizeof *p);
+    p->model = model;
+}
+
+void prompter_release(struct prompter *p)
+{
+    for (int i = 0; i < PROMPT_TEMPLATES_MAX; i++) {
+        template_free(p->templates[i]);
+    }
+    memset(p, 0, sizeof *p);
+}
+
+static void move_to_front(struct prompter *p, int at, struct template *t)
+{
+    memmove(&p->templates[1], &p->templates[0], (size_t)at * sizeof *p->templates);
+    p->templates[0] = t;
+}
+
+static int find_template(struct prompter *p, const char *source, struct template **out,
+                         struct err *err)
+{
+    for (int i = 0; i < PROMPT_TEMPLATES_MAX && p->templates[i] != NULL; i++) {
+        size_t n;
+        const char *have = template_source(p->templates[i], &n);
+        if (n == strlen(source) && memcmp(have, source, n) == 0) {
+            *out = p->templates[i];
+            move_to_front(p, i, *out);
+            return 0;
+        }
+    }
+    const int rc = template_new(source, strlen(source), out, err);
+    if (rc == 0) {
+        template_free(p->templates[PROMPT_TEMPLATES_MAX - 1]);
+        move_to_front(p, PROMPT_TEMPLATES_MAX - 1, *out);
+    }
+    return rc;
+}
+
+/* A special token's text for the template; NULL when the model has none. mem_free. */
+static char *token_text(const struct tokenizer *tok, int32_t id)
+{
+    size_t n;
+    const char *bytes = id >= 0 ? tokenizer_piece(tok, id, &n) : NULL;
+    return bytes != NULL ? mem_strndup(bytes, n) : NULL;
+}
+
+int prompter_render(struct prompter *p, const json_t *request, struct buf *out, struct err *err)
+{
+    const struct tokenizer *tok = engine_model_tokenizer(p->model);
+    const char *source = NULL;
+    struct template *t = NULL;
+    struct template_input input = {.messages = json_object_get(request, "messages"),
+                                   .tools = json_object_get(request, "tools"),
+                                   .extra = json_object_get(request, "template_kwargs")};
+    int rc = json_get_string(request, "template", engine_model_template(p->model), &source, err);
+    if (rc == 0) {
+        rc = json_get_string(request, "date", NULL, &input.date, err);
+    }
+    if (rc == 0) {
+        rc = json_get_bool(request, "add_generation_prompt", true, &input.add_generation_prompt,
+                           err);
+    }
+    if (rc == 0) {
+        rc = find_template(p, source != NULL ? source : template_plain, &t, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    char *bos = tok != NULL ? token_text(tok, tokenizer_bos(tok)) : NULL;
+    char *eos = tok != NULL ? token_text(tok, tokenizer_eos(tok)) : NULL;
+    input.bos_token = bos;
+    input.eos_token = eos;
+    if (json_is_null(input.tools)) {
+        input.tools = NULL;
+    }
+    rc = template_render(t, &input, out, err);
+    mem_free(bos);
+    mem_free(eos);
+    return rc;
+}
+
+int prompter_tokens(struct prompter *p, const json_t *request, struct token_ids *out,
+                    struct err *err)
+{
+    const struct tokenizer *tok = engine_model_tokenizer(p->model);
+    if (tok == NULL) {
+        return err_set(err, ERR_INVALID, "the model brings no tokenizer");
+    }
+    const json_t *prompt = json_object_get(request, "prompt");
+    if (json_is_string(prompt)) {
+        return tokenizer_encode(tok, json_string_value(prompt), json_string_length(prompt),
+                                TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, out, err);
+    }
+    struct buf text;
+    buf_init(&text, TEMPLATE_OUTPUT_BYTES_MAX);
+    int rc = prompter_render(p, request, &text, err);
+    if (rc == 0) {
+        rc = tokenizer_encode(tok, text.data != NULL ? text.data : "", text.len,
+                              TOKENIZER_PARSE_SPECIAL, out, err);
+    }
+    buf_release(&text);
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* From a request's text to prompt tokens: the template, then the tokenizer. Runs in the runner, on
+ * the thread that reads frames; holds the compiled templates that recent requests used. */
+#ifndef INFER_PROMPT_H
+#define INFER_PROMPT_H
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "engine/engine.h"
+#include "text/template.h"
+#include "text/tokenizer.h"
+
+enum { PROMPT_TEMPLATES_MAX = 8 };
+
+struct prompter {
+    const struct engine_model *model;
+    struct template *templates[PROMPT_TEMPLATES_MAX]; /* most recently used first */
+};
+
+void prompter_init(struct prompter *prompter, const struct engine_model *model);
+void prompter_release(struct prompter *prompter);
+
+/* The text that messages become: request {messages, tools?, template?, date?,
+ * add_generation_prompt?, template_kwargs?}. Without a template of its own the model's is used, and
+ * without that the plain one. Appends to out. */
+int prompter_render(struct prompter *prompter, const json_t *request, struct buf *out,
+                    struct err *err) MUST_CHECK;
+/* Appends the tokens of {prompt} or {messages …}. A bare prompt gets the tokens that the model puts
+ * before a text; a rendered one is taken as it is, since templates write those themselves. */
+int prompter_tokens(struct prompter *prompter, const json_t *request, struct token_ids *out,
+                    struct err *err) MUST_CHECK;
+
+#endif
