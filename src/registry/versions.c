@@ -72,6 +72,17 @@ int registry_get_version(struct registry *registry, const char *model_id, const 
     return registry_end(db, rc, err);
 }
 
+int registry_get_version_by_id(struct registry *registry, const char *id, struct arena *arena,
+                               struct version_row *row, struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = version_row_get(db, id, arena, row, err);
+    return registry_end(db, rc, err);
+}
+
 /* --- patch --- */
 
 static int check_patch(const struct version_patch *patch, enum version_status *status,

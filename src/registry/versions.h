@@ -21,6 +21,9 @@ int registry_list_versions(struct registry *registry, const char *model_id, int6
 int registry_get_version(struct registry *registry, const char *model_id, const char *version,
                          struct arena *arena, struct model_row *model, struct version_row *row,
                          struct err *err) MUST_CHECK;
+/* Of whichever model. ERR_NOT_FOUND "Version <id> not found". */
+int registry_get_version_by_id(struct registry *registry, const char *id, struct arena *arena,
+                               struct version_row *row, struct err *err) MUST_CHECK;
 
 struct version_patch {
     const char *status; /* ready or archived, or NULL to leave it */

@@ -22,8 +22,10 @@
 struct train_spec {
     const char *base_id, *base_path, *base_sha256;
     const char *dataset_path, *dataset_sha256;
-    const char *validation_path;   /* val_dataset_id's file, or NULL */
-    const char *init_adapter_path; /* init_from's adapter.safetensors, or NULL */
+    const char *dataset_columns; /* names as formats/dataset.h maps them (JSON), or NULL */
+    const char *validation_path, *validation_sha256; /* val_dataset_id's file, or NULL */
+    const char *validation_columns;                  /* or NULL */
+    const char *init_adapter_path;                   /* init_from's adapter.safetensors, or NULL */
     const struct train_config *config;
     const char
         *checkpoint_dir;    /* checkpoints/{job}; made when missing; resumed from if it holds any */
@@ -54,8 +56,9 @@ struct train_hooks {
     void *ctx;
     /* After every optimizer step; `log` marks the steps that log_every asks for. */
     void (*progress)(void *ctx, const struct train_progress *progress, bool log);
-    void (*note)(void *ctx, const char *line); /* one line for the job's log */
-    enum train_stop (*poll)(void *ctx);        /* asked between micro-steps */
+    void (*checkpoint)(void *ctx, int64_t step); /* one of this step is in place; may be NULL */
+    void (*note)(void *ctx, const char *line);   /* one line for the job's log; may be NULL */
+    enum train_stop (*poll)(void *ctx);          /* asked between micro-steps */
 };
 
 struct train_result {

@@ -1,0 +1,129 @@
+/* claim ─▶ run ─▶ claim …; with nothing queued: wait for a poke from serve, at most POLL_MS. */
+#include "worker/worker.h"
+
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "registry/registry.h"
+#include "worker/job.h"
+
+enum { POLL_MS = 500, POKE_BYTES_MAX = 256, NICENESS = 5 };
+
+static atomic_bool stop_asked;
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    atomic_store(&stop_asked, true);
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_signal;
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+}
+
+struct worker {
+    struct registry *registry;
+    bool is_child;
+    struct frame_conn conn; /* with serve; valid when is_child */
+};
+
+/* Until there may be work. ERR_CLOSED when serve is gone. */
+static int wait_for_work(struct worker *w, struct err *err)
+{
+    struct buf poke;
+    uint8_t type;
+    if (!w->is_child) {
+        clock_sleep_ms(POLL_MS);
+        return 0;
+    }
+    buf_init(&poke, POKE_BYTES_MAX);
+    struct err quiet = {0};
+    const int rc = frame_recv(&w->conn, &type, &poke, POLL_MS, &quiet);
+    buf_release(&poke);
+    if (rc == 0 || rc == -ERR_TIMEOUT) {
+        return 0;
+    }
+    return err_set(err, ERR_CLOSED, "%s", quiet.message);
+}
+
+static int open_worker(struct worker *w, const struct settings *s,
+                       const struct worker_options *options, struct err *err)
+{
+    const struct registry_options registry = {.database_url = s->database_url,
+                                              .base_path = s->storage_base_path,
+                                              .models_path = s->storage_models_path,
+                                              .datasets_path = s->storage_datasets_path,
+                                              .migrate = !options->is_child};
+    int rc = 0;
+    if (options->is_child) {
+        rc = proc_child_init(PROC_CONTROL_FD, err);
+        if (rc == 0) {
+            rc = frame_conn_init(&w->conn, PROC_CONTROL_FD, err);
+        }
+        w->is_child = rc == 0;
+    }
+    return rc == 0 ? registry_open(&w->registry, &registry, err) : rc;
+}
+
+/* Claims and runs one job. *found false: nothing is queued. */
+static int run_one(struct worker *w, const struct settings *s, bool *found, struct err *err)
+{
+    const struct job_worker self = {.is_child = w->is_child,
+                                    .boot_id = registry_boot_id(w->registry),
+                                    .pid = (int64_t)getpid()};
+    struct arena arena;
+    struct job_row row;
+    arena_init(&arena, 0);
+    int rc = registry_claim_job(w->registry, &self, &arena, &row, found, err);
+    if (rc == 0 && *found) {
+        log_event(LOG_INFO, "worker", "job_started", "job=%s", row.id);
+        rc = job_run(w->registry, s, &row, &stop_asked, err);
+        log_event(LOG_INFO, "worker", "job_ended", "job=%s", row.id);
+    }
+    arena_release(&arena);
+    return rc;
+}
+
+int worker_run(const struct settings *settings, const struct worker_options *options,
+               struct err *err)
+{
+    struct worker w = {0};
+    catch_signals();
+    if (setpriority(PRIO_PROCESS, 0, NICENESS) != 0) {
+        log_event(LOG_DEBUG, "worker", "not_niced", "pid=%d", (int)getpid());
+    }
+    int rc = open_worker(&w, settings, options, err);
+    while (rc == 0 && !atomic_load(&stop_asked)) {
+        bool found = false;
+        struct err fault = {0};
+        rc = run_one(&w, settings, &found, &fault);
+        if (rc != 0) { /* the database is away: the job is safe, try again */
+            log_event(LOG_WARNING, "worker", "registry", "error=\"%s\"", fault.message);
+            rc = 0;
+        }
+        if (!found && options->once) {
+            break;
+        }
+        if (!found) {
+            rc = wait_for_work(&w, err);
+        }
+    }
+    registry_close(w.registry);
+    if (w.is_child) {
+        frame_conn_release(&w.conn);
+    }
+    return rc == -ERR_CLOSED ? 0 : rc;
+}

@@ -1,0 +1,25 @@
+/* The worker: takes jobs from the queue and trains, one at a time.
+ *
+ * A process of its own: a child of serve (is_child: it dies with serve, and serve pokes it through
+ * the control socket when there is work), or started by hand on a host that shares the storage. A
+ * crash here interrupts a job, never the hub; the job is taken up again from its last checkpoint.
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/settings.h"
+
+struct worker_options {
+    bool is_child; /* descriptor PROC_CONTROL_FD is serve's socket */
+    bool once;     /* return when the queue is empty */
+};
+
+/* Runs until serve is gone, or SIGTERM or SIGINT has come (a running job is checkpointed and handed
+ * back), or, with once, nothing is queued. */
+int worker_run(const struct settings *settings, const struct worker_options *options,
+               struct err *err) MUST_CHECK;
+
+#endif
