@@ -102,9 +102,10 @@ function(room_tests)
 endfunction()
 
 # room_fuzzers(): tests/fuzz/fuzz_ROOM_*.c. With MLX_HUB_FUZZ each is a libFuzzer binary; always,
-# each is linked with a driver that replays its corpus folder as a ctest.
+# each is linked with a driver that replays its corpus folder as a ctest. `fuzzers` builds the former.
 function(room_fuzzers)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/fuzz/fuzz_*.c)
+  add_custom_target(fuzzers)
   foreach(source ${sources})
     get_filename_component(stem ${source} NAME_WE)
     string(REGEX REPLACE "^fuzz_([a-z]+)_.*$" "\\1" name ${stem})
@@ -113,6 +114,7 @@ function(room_fuzzers)
       target_compile_options(${stem} PRIVATE -Wno-missing-prototypes)
       target_link_options(${stem} PRIVATE -fsanitize=fuzzer)
       target_link_libraries(${stem} PRIVATE room_${name})
+      add_dependencies(fuzzers ${stem})
     endif()
     add_executable(replay_${stem} ${source} ${PROJECT_SOURCE_DIR}/tests/fuzz/replay.c)
     target_compile_options(replay_${stem} PRIVATE -Wno-missing-prototypes)
