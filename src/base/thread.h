@@ -2,10 +2,10 @@
  *
  * The pool has n lanes; the caller's thread is lane 0 and n-1 workers wait for work. pool_run calls
  * fn(ctx, lane, n_lanes) on every lane and returns when all are done. Inside, lanes may meet at
- * pool_barrier. A waiting lane spins at most 20 µs, then sleeps on a futex (or condition variable),
- * so idle costs nothing and a busy neighbour is not starved. Which lane does what must never change
- * a result: work is split by output, sums are never split.
- * One pool_run at a time; the pool belongs to the thread that made it.
+ * pool_barrier. A waiting lane spins at most 20 µs (offering its core after 2), then sleeps on a
+ * futex (or condition variable), so idle costs nothing and a busy neighbour is not starved. Which
+ * lane does what must never change a result: work is split by output, sums are never split. One
+ * pool_run at a time; the pool belongs to the thread that made it.
  */
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
