@@ -58,6 +58,8 @@ static int port_of(int fd)
     return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
 }
 
+/* A name like localhost has addresses of both families; there is one socket, and clients that try
+ * both in turn always come to IPv4. */
 int http_listen(const char *host, int port, int *fd, int *bound, struct err *err)
 {
     struct addrinfo *list = NULL;
@@ -67,11 +69,14 @@ int http_listen(const char *host, int port, int *fd, int *bound, struct err *err
     *fd = -1;
     if (rc != 0)
         return rc;
-    for (const struct addrinfo *at = list; at && *fd < 0; at = at->ai_next) {
-        *fd = open_socket(at);
-        if (*fd < 0)
-            failed = errno;
-    }
+    for (int pass = 0; pass < 2 && *fd < 0; pass++)
+        for (const struct addrinfo *at = list; at && *fd < 0; at = at->ai_next) {
+            if ((at->ai_family == AF_INET) != (pass == 0))
+                continue;
+            *fd = open_socket(at);
+            if (*fd < 0)
+                failed = errno;
+        }
     freeaddrinfo(list);
     if (*fd < 0 && failed == EADDRINUSE)
         return err_set(err, ERR_CONFLICT, "%s:%d is in use by another program", host, port);
