@@ -188,16 +188,16 @@ static void test_long_lines(void **state)
     char *text = malloc(huge + 400000);
 
     assert_non_null(text);
-    used += (size_t)sprintf(text, "{\"text\":\"");
+    used += (size_t)snprintf(text, huge, "{\"text\":\"");
     memset(text + used, 'x', 300000);
     used += 300000;
-    used += (size_t)sprintf(text + used, "\"}\n");
+    used += (size_t)snprintf(text + used, 16, "\"}\n");
     put(f, text, used);
     assert_ok(dataset_check(f->path, NULL, NULL, &report, &err), &err);
     assert_int_equal(report.rows, 1);
     memset(text + used, 'y', huge);
     used += huge;
-    used += (size_t)sprintf(text + used, "\n{}\n");
+    used += (size_t)snprintf(text + used, 16, "\n{}\n");
     put(f, text, used);
     assert_int_equal(dataset_check(f->path, NULL, NULL, &report, &err), -ERR_INVALID);
     assert_non_null(strstr(err.message, "d.jsonl:2: the line is longer than 16 MiB; d.jsonl:3: "));
