@@ -281,7 +281,7 @@ static int end_job(struct registry *registry, const char *id, int64_t fence, enu
 {
     struct db *db = NULL;
     struct arena arena;
-    struct job_row job;
+    struct job_row job = {0};
     int rc = registry_begin_write(registry, &db, err);
 
     arena_init(&arena, 0);
@@ -343,7 +343,7 @@ static int make_ready(struct registry *registry, struct db *db, const struct job
 static int publish(struct registry *registry, struct db *db, const char *id, int64_t fence,
                    const struct version_result *result, struct arena *arena, struct err *err)
 {
-    struct job_row job;
+    struct job_row job = {0};
     const char *metrics = NULL;
     int rc = registry_json_object("metrics", result->metrics, "{}", arena, &metrics, err);
 

@@ -227,7 +227,7 @@ int registry_verify_dataset(struct registry *registry, const char *id,
                             struct dataset_verdict *verdict, struct err *err)
 {
     struct arena arena;
-    struct dataset_record row;
+    struct dataset_record row = {0};
     struct err why = {0};
     int rc;
 

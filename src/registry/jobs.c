@@ -131,7 +131,7 @@ static int settle(struct db *db, const struct job_draft *draft, struct train_con
                   struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
                   struct err *err)
 {
-    struct dataset_record dataset, other;
+    struct dataset_record dataset, other = {0};
     struct train_plan plan;
     int rc = dataset_record_get(db, draft->dataset_id, arena, &dataset, err);
 

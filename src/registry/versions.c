@@ -202,8 +202,8 @@ int registry_delete_version(struct registry *registry, const char *model_id, con
 {
     struct db *db = NULL;
     struct arena arena;
-    struct model_row model;
-    struct version_row row;
+    struct model_row model = {0};
+    struct version_row row = {0};
     int rc = registry_begin_write(registry, &db, err);
 
     arena_init(&arena, 0);
