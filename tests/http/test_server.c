@@ -68,6 +68,7 @@ static const struct http_route routes[] = {
     {.method = "GET", .pattern = "/hello", .handler = hello},
     {.method = "POST", .pattern = "/hello", .handler = hello},
     {.method = "GET", .pattern = "/items/{id}", .handler = hello},
+    {.method = "GET", .pattern = "/counted/{id}", .handler = hello}, /* by one test alone */
     {.method = "POST", .pattern = "/things", .handler = create},
     {.method = "POST",
      .pattern = "/v1/things",
@@ -455,26 +456,25 @@ static void threads_get_their_own_answers(void **state)
 
 static void requests_are_counted(void **state)
 {
-    static const char *const labels[] = {"GET", "/items/{id}", "200"};
+    static const char *const labels[] = {"GET", "/counted/{id}", "200"};
     static const char *const unmatched[] = {"other", "unmatched", "404"};
     struct fixture *fixture = *state;
     struct metric *metric = metric_with(METRIC_HTTP_REQUESTS, labels);
     struct client client;
     struct answer answer;
-    double before = metric_value(metric);
 
     /* The second answer on a connection means that the first exchange is over. */
     client_open(&client, fixture->port);
-    client_send(&client, "GET /items/1 HTTP/1.1\r\n" HOST "\r\nFLY /away HTTP/1.1\r\n" HOST
+    client_send(&client, "GET /counted/1 HTTP/1.1\r\n" HOST "\r\nFLY /away HTTP/1.1\r\n" HOST
                          "\r\nGET /hello HTTP/1.1\r\n" HOST "\r\n");
     for (int i = 0; i < 3; i++) {
         client_read(&client, &answer, false);
         answer_free(&answer);
     }
     client_close(&client);
-    assert_true(metric_value(metric) == before + 1);
+    assert_true(metric_value(metric) == 1);
     assert_true(metric_value(metric_with(METRIC_HTTP_REQUESTS, unmatched)) >= 1);
-    assert_true(metric_value(metric_with(METRIC_HTTP_REQUEST_DURATION, labels)) >= 1);
+    assert_true(metric_value(metric_with(METRIC_HTTP_REQUEST_DURATION, labels)) == 1);
 }
 
 /* --- servers of other kinds --- */
