@@ -1,5 +1,6 @@
-/* Entry point; commands live in one file each beside this one. */
-int main(void)
+#include "cli/command.h"
+
+int main(int argc, char **argv)
 {
-    return 0;
+    return cli_main(argc, argv);
 }

@@ -747,7 +747,7 @@ int infer_new(struct infer **out, const struct settings *settings, const char *p
         mem_free(infer);
         return mem_err(err, strlen(program));
     }
-    infer->memory_bytes_max = (uint64_t)(settings->memory_limit_gb * 1e9);
+    infer->memory_bytes_max = (uint64_t)(settings->memory_limit_gb * 1073741824.0);
     infer->next_number = 1;
     pthread_mutex_init(&infer->lock, NULL);
     pthread_cond_init(&infer->changed, NULL);

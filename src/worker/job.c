@@ -270,7 +270,7 @@ static int gather(struct run *run, struct err *err)
     spec->date = run->date;
     spec->threads = s->threads;
     spec->isa = s->isa;
-    spec->memory_bytes_max = (uint64_t)(s->memory_limit_gb * 1e9);
+    spec->memory_bytes_max = (uint64_t)(s->memory_limit_gb * 1073741824.0);
     return rc;
 }
 

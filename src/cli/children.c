@@ -1,0 +1,61 @@
+/* The processes that the hub starts for itself: runner, inspect. And worker, which people may
+ * start, too. */
+#include "base/proc.h"
+#include "cli/commands.h"
+#include "infer/inspect.h"
+#include "infer/runner.h"
+#include "worker/worker.h"
+
+static int run_runner(const struct args *args, struct err *err)
+{
+    (void)args;
+    (void)err;
+    return runner_main(PROC_CONTROL_FD);
+}
+
+const struct command command_runner = {
+    .name = "runner",
+    .summary = "Hold one model and answer the hub (started by the hub)",
+    .usage = "",
+    .examples = "  started by mlx-hub serve, never by hand\n",
+    .hidden = true,
+    .run = run_runner,
+};
+
+static int run_inspect(const struct args *args, struct err *err)
+{
+    (void)args;
+    (void)err;
+    return inspect_main(PROC_CONTROL_FD);
+}
+
+const struct command command_inspect = {
+    .name = "inspect",
+    .summary = "Read a model's files within limits (started by the hub)",
+    .usage = "",
+    .examples = "  started by mlx-hub serve, never by hand\n",
+    .hidden = true,
+    .run = run_inspect,
+};
+
+static const struct option_info worker_options[] = {
+    {"child", NULL, "for serve: answer on its control socket"},
+    {"once", NULL, "end when the queue is empty"},
+};
+
+static int run_worker(const struct args *args, struct err *err)
+{
+    const struct worker_options options = {.is_child = args_get(args, "child") != NULL,
+                                           .once = args_get(args, "once") != NULL};
+    return worker_run(&args->settings, &options, err) == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+const struct command command_worker = {
+    .name = "worker",
+    .summary = "Take training jobs from the queue and run them",
+    .usage = "[--once]",
+    .examples = "  mlx-hub worker --once        train what is queued, then end\n",
+    .options = worker_options,
+    .n_options = 2,
+    .run = run_worker,
+};

@@ -1,0 +1,18 @@
+/* Every command of the program; each is defined in the file that its row in commands.c names. */
+#ifndef CLI_COMMANDS_H
+#define CLI_COMMANDS_H
+
+#include "cli/command.h"
+
+extern const struct command command_chat;
+extern const struct command command_config;
+extern const struct command command_doctor;
+extern const struct command command_generate;
+extern const struct command command_inspect;
+extern const struct command command_runner;
+extern const struct command command_template;
+extern const struct command command_tokenize;
+extern const struct command command_version;
+extern const struct command command_worker;
+
+#endif
