@@ -281,11 +281,9 @@ int parse_test(struct parser *p, struct node **node) MUST_CHECK;   /* p->at behi
 
 /* Expressions (jinja_expr.c). Each leaves p->at behind what it read. */
 int parse_expression(struct parser *p, bool with_condition, struct node **out) MUST_CHECK;
-/* One expression or a tuple without brackets; `end` is a name that ends it too (or NULL). */
-int parse_tuple(struct parser *p, bool with_condition, const char *end,
-                struct node **out) MUST_CHECK;
-int parse_target(struct parser *p, const char *end, bool with_namespace,
-                 struct node **out) MUST_CHECK;
+/* One expression or a tuple without brackets. */
+int parse_tuple(struct parser *p, bool with_condition, struct node **out) MUST_CHECK;
+int parse_target(struct parser *p, bool with_namespace, struct node **out) MUST_CHECK;
 /* Filters of a block: name(args)|name… over nothing. */
 int parse_block_filter(struct parser *p, bool inline_first, struct node **out) MUST_CHECK;
 

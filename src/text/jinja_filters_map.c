@@ -77,12 +77,16 @@ struct stage {
     struct jvalue fallback;
     const struct builtin *apply; /* filter of map, test of select; NULL: none */
     struct jargs args;
-    bool map, keep; /* select keeps what tests true, reject what tests false */
+    bool map, keep;      /* select keeps what tests true, reject what tests false */
+    const char *problem; /* why it can't work, told when the first item is taken */
 };
 
 static int pull_stage(struct jinja *j, struct jiter *it, struct jvalue *out, bool *done)
 {
     struct stage *stage = it->data;
+    if (stage->problem != NULL) {
+        return jinja_fail(j, ERR_INVALID, "%s", stage->problem);
+    }
     for (;;) {
         struct jvalue item;
         struct jvalue value;
@@ -123,19 +127,24 @@ static int open_stage(struct jinja *j, struct jvalue in, struct stage **stage, s
 static int stage_function(struct jinja *j, struct stage *stage, const struct jargs *args,
                           uint32_t skip, bool filter)
 {
-    struct jvalue name;
-    if (args->at[skip].type != J_STRING) {
-        return jinja_fail(j, ERR_INVALID, "a %s is named by a string", filter ? "filter" : "test");
+    struct jvalue name = args->at[skip];
+    const char *what = filter ? "filter" : "test";
+    if (name.type != J_STRING) {
+        return jinja_fail(j, ERR_INVALID, "a %s is named by a string", what);
     }
-    int rc = jv_copy(j, args->at[skip].as.text, args->at[skip].len, &name);
+    int rc = jv_copy(j, name.as.text, name.len, &name);
     if (rc != 0) {
         return rc;
     }
     stage->apply = filter ? filter_find(name.as.text) : test_find(name.as.text);
+    if (stage->apply == NULL && filter && filter_is_unsupported(name.as.text)) {
+        return jinja_fail(j, ERR_UNSUPPORTED, "the filter '%s' is not supported", name.as.text);
+    }
     if (stage->apply == NULL) {
-        bool known = filter && filter_is_unsupported(name.as.text);
-        return jinja_fail(j, known ? ERR_UNSUPPORTED : ERR_INVALID, "No %s named '%s'.",
-                          filter ? "filter" : "test", name.as.text);
+        struct jvalue problem;
+        rc = jv_printf(j, &problem, "No %s named '%s'.", what, name.as.text);
+        stage->problem = problem.as.text;
+        return rc;
     }
     stage->args = (struct jargs){.at = args->at + skip + 1,
                                  .n = args->n - skip - 1,
@@ -165,11 +174,11 @@ FILTER(f_map)
         } else if (strcmp(k->name, "default") == 0) {
             stage->fallback = k->value;
         } else {
-            return jinja_fail(j, ERR_INVALID, "Unexpected keyword argument '%s'", k->name);
+            stage->problem = "map takes the keyword arguments attribute and default";
         }
     }
     if (jv_is(attribute, J_MISSING)) {
-        return jinja_fail(j, ERR_INVALID, "map requires a filter argument");
+        stage->problem = "map requires a filter argument";
     }
     return attribute_path(j, attribute, &stage->path);
 }
@@ -185,7 +194,8 @@ static int choose(struct jinja *j, struct jvalue in, const struct jargs *args, b
     stage->keep = keep;
     stage->fallback = jv_none();
     if (by_attribute && args->n == 0) {
-        return jinja_fail(j, ERR_INVALID, "Missing parameter for attribute name");
+        stage->problem = "Missing parameter for attribute name";
+        return 0;
     }
     if (by_attribute) {
         rc = attribute_path(j, args->at[0], &stage->path);

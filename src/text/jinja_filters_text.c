@@ -409,7 +409,7 @@ FILTER(f_round)
     if (rc != 0) {
         return rc;
     }
-    int64_t i = in.type == J_INT ? in.as.integer : in.as.boolean;
+    int64_t i = in.type == J_INT ? in.as.integer : in.type == J_BOOL && in.as.boolean;
     double d = in.type == J_FLOAT ? in.as.real : (double)i;
     if (jv_is_text(method, "common")) {
         if (in.type != J_FLOAT) {

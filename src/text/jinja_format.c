@@ -66,10 +66,10 @@ static int parse_spec(struct jinja *j, struct jvalue text, struct spec *out)
     }
     if (at < n && s[at] == '0') {
         at++;
-        if (out->align == '\0') {
-            out->fill = jv_text("0");
-            out->align = '=';
+        if (out->align == '\0' || first == 0 || s[first] != out->align) {
+            out->fill = jv_text("0"); /* no fill was given */
         }
+        out->align = out->align == '\0' ? '=' : out->align;
     }
     at = read_digits(s, n, at, &out->width);
     if (at < n && (s[at] == ',' || s[at] == '_')) {

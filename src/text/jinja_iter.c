@@ -179,7 +179,7 @@ static int text_contains(struct jinja *j, struct jvalue text, struct jvalue part
                           jv_type_name(&part));
     }
     jinja_charge(j, text.len);
-    *out = part.len == 0 || memmem(text.as.text, text.len, part.as.text, part.len) != NULL;
+    *out = part.len == 0 || ju_find(text.as.text, text.len, part.as.text, part.len) != NULL;
     return 0;
 }
 

@@ -13,7 +13,7 @@
 #include "text/jinja_value.h"
 #include "text/template.h"
 
-enum { BUILDER_MIN = 256, CHARGE_BYTES = 64 };
+enum { BUILDER_MIN = 256, CHARGE_BYTES = 64, ROUNDING = 64 /* what the arena may add */ };
 
 int jinja_fail(struct jinja *j, enum err_code code, const char *fmt, ...)
 {
@@ -37,7 +37,7 @@ void *jinja_alloc(struct jinja *j, size_t n, size_t size)
     void *p = arena_alloc(&j->arena, n == 0 ? 1 : n, size);
     if (p == NULL) {
         size_t room = (size_t)TEMPLATE_MEMORY_BYTES_MAX - before;
-        if (size != 0 && n > room / size) {
+        if (size != 0 && n > (room < ROUNDING ? 0 : room - ROUNDING) / size) {
             (void)jinja_fail(j, ERR_TOO_LARGE, "values take more than %d bytes",
                              TEMPLATE_MEMORY_BYTES_MAX);
         } else {

@@ -82,7 +82,7 @@ static int parse_if(struct parser *p, int line, struct node **out)
             bodies = grown;
             cap *= 2;
         }
-        rc = parse_tuple(p, false, NULL, &test);
+        rc = parse_tuple(p, false, &test);
         if (rc == 0) {
             rc = nodes_add(p, &(*out)->as.branch.tests, test);
         }
@@ -116,13 +116,13 @@ static int parse_for(struct parser *p, int line, struct node **out)
     (*out)->as.loop = loop;
     bool soft = p->soft;
     p->loops_anywhere++;
-    rc = parse_target(p, "in", false, &loop->target);
+    rc = parse_target(p, false, &loop->target);
     if (rc == 0 && !parse_skip_name(p, "in")) {
         rc = parse_fail(p, ERR_INVALID, p->at->line, "expected token 'in', got '%s'",
                         token_name(p->at));
     }
     if (rc == 0) {
-        rc = parse_tuple(p, false, "recursive", &loop->iter);
+        rc = parse_tuple(p, false, &loop->iter);
     }
     p->soft = false;
     if (rc == 0 && parse_skip_name(p, "if")) {
@@ -151,12 +151,12 @@ static int parse_set(struct parser *p, int line, struct node **out)
     struct node *target = NULL;
     struct node *value = NULL;
     struct node *filter = NULL;
-    int rc = parse_target(p, NULL, true, &target);
+    int rc = parse_target(p, true, &target);
     if (rc != 0) {
         return rc;
     }
     if (parse_skip(p, T_ASSIGN)) {
-        rc = parse_tuple(p, true, NULL, &value);
+        rc = parse_tuple(p, true, &value);
         if (rc == 0) {
             rc = parse_new(p, N_SET, line, out);
         }
@@ -287,7 +287,7 @@ static int parse_with(struct parser *p, int line, struct node **out)
             rc = parse_expect(p, T_COMMA);
         }
         if (rc == 0) {
-            rc = parse_target(p, NULL, false, &target);
+            rc = parse_target(p, false, &target);
         }
         if (rc == 0) {
             rc = parse_expect(p, T_ASSIGN);
@@ -419,7 +419,7 @@ static int parse_output(struct parser *p, struct nodes *out)
         }
     } else {
         p->at++;
-        rc = parse_tuple(p, true, NULL, &value);
+        rc = parse_tuple(p, true, &value);
         if (rc == 0) {
             rc = parse_expect(p, T_VARIABLE_END);
         }

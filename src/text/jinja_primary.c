@@ -304,10 +304,9 @@ static int parse_dict(struct parser *p, struct node **out)
     return rc == 0 ? parse_adopt_all(p, *out, &(*out)->as.dict.values) : rc;
 }
 
-static bool ends_tuple(const struct parser *p, const char *end)
+static bool ends_tuple(const struct parser *p)
 {
-    return p->at->kind == T_VARIABLE_END || p->at->kind == T_BLOCK_END || p->at->kind == T_RPAREN ||
-           (end != NULL && token_is_name(p->at, end));
+    return p->at->kind == T_VARIABLE_END || p->at->kind == T_BLOCK_END || p->at->kind == T_RPAREN;
 }
 
 /* How the items of a tuple are read. */
@@ -315,7 +314,6 @@ struct tuple_rule {
     bool targets, with_namespace; /* only names, for assignments */
     bool with_condition;
     bool parentheses; /* around it, so it may be empty */
-    const char *end;
 };
 
 static int parse_items(struct parser *p, const struct tuple_rule *rule, struct node **out)
@@ -329,7 +327,7 @@ static int parse_items(struct parser *p, const struct tuple_rule *rule, struct n
         if (items.n > 0) {
             rc = parse_expect(p, T_COMMA);
         }
-        if (rc != 0 || ends_tuple(p, rule->end)) {
+        if (rc != 0 || ends_tuple(p)) {
             break;
         }
         rc = rule->targets ? parse_primary(p, rule->with_namespace, &item)
@@ -361,9 +359,9 @@ static int parse_items(struct parser *p, const struct tuple_rule *rule, struct n
     return rc;
 }
 
-int parse_tuple(struct parser *p, bool with_condition, const char *end, struct node **out)
+int parse_tuple(struct parser *p, bool with_condition, struct node **out)
 {
-    return parse_items(p, &(struct tuple_rule){.with_condition = with_condition, .end = end}, out);
+    return parse_items(p, &(struct tuple_rule){.with_condition = with_condition}, out);
 }
 
 int parse_primary(struct parser *p, bool with_namespace, struct node **out)
@@ -418,9 +416,9 @@ static int check_target(struct parser *p, const struct node *node)
     return rc;
 }
 
-int parse_target(struct parser *p, const char *end, bool with_namespace, struct node **out)
+int parse_target(struct parser *p, bool with_namespace, struct node **out)
 {
-    const struct tuple_rule rule = {.targets = true, .with_namespace = with_namespace, .end = end};
+    const struct tuple_rule rule = {.targets = true, .with_namespace = with_namespace};
     int rc = parse_items(p, &rule, out);
     return rc == 0 ? check_target(p, *out) : rc;
 }

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/jinja_eval.h"
 #include "text/jinja_unicode.h"
-#include "text/jinja_value.h"
 
 enum { REAL_DIGITS_MAX = 17, REAL_EXPONENT_LOW = -4, REAL_EXPONENT_HIGH = 16 };
 
@@ -170,6 +170,17 @@ static int put_nested_repr(struct jinja *j, struct jvalue v)
     return rc != 0 ? rc : jtext_check(j);
 }
 
+static int put_loop_repr(struct jinja *j, struct jloop *loop)
+{
+    int64_t length;
+    int rc = loop_length(j, loop, &length);
+    if (rc == 0) {
+        buf_printf(&j->scratch, "<LoopContext %lld/%lld>", (long long)loop->index0 + 1,
+                   (long long)length);
+    }
+    return rc;
+}
+
 int jv_put_repr(struct jinja *j, struct jvalue v)
 {
     char text[JREAL_TEXT_BYTES];
@@ -206,8 +217,9 @@ int jv_put_repr(struct jinja *j, struct jvalue v)
     case J_RANGE:
         put_range_repr(j, v.as.range);
         return 0;
-    case J_ITERATOR:
     case J_LOOP:
+        return put_loop_repr(j, v.as.loop);
+    case J_ITERATOR:
     case J_MACRO:
     case J_FUNCTION:
     case J_METHOD:

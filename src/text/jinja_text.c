@@ -98,7 +98,7 @@ int text_replace(struct jinja *j, struct jvalue text, struct jvalue old, struct 
         return close_like(j, mark, text, out);
     }
     for (; count != 0 && at < text.len; count--) {
-        const char *found = memmem(text.as.text + at, text.len - at, old.as.text, old.len);
+        const char *found = ju_find(text.as.text + at, text.len - at, old.as.text, old.len);
         if (found == NULL) {
             break;
         }

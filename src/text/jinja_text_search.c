@@ -102,7 +102,7 @@ static int split_at(struct jinja *j, struct jvalue in, struct jvalue by, int64_t
         const char *found = right ? find_last(j, in.as.text, to, by)
                             : from >= in.len
                                 ? NULL
-                                : memmem(in.as.text + from, in.len - from, by.as.text, by.len);
+                                : ju_find(in.as.text + from, in.len - from, by.as.text, by.len);
         if (found == NULL) {
             break;
         }
@@ -204,7 +204,7 @@ static int partition(struct jinja *j, struct jvalue in, struct jvalue by, bool r
     jinja_charge(j, in.len);
     const char *found = in.len < by.len ? NULL
                         : right         ? find_last(j, in.as.text, in.len, by)
-                                        : memmem(in.as.text, in.len, by.as.text, by.len);
+                                        : ju_find(in.as.text, in.len, by.as.text, by.len);
     size_t at = found != NULL ? (size_t)(found - in.as.text) : right ? 0 : in.len;
     size_t end = found != NULL ? at + by.len : at;
     out->as.list->items[0] = text_part(in, 0, at);
@@ -275,7 +275,7 @@ static int search(struct jinja *j, struct jvalue in, const struct jvalue *p, boo
     if (valid && p[0].len <= text.len) {
         found = p[0].len == 0 ? text.as.text + (last ? text.len : 0)
                 : last        ? find_last(j, text.as.text, text.len, p[0])
-                              : memmem(text.as.text, text.len, p[0].as.text, p[0].len);
+                              : ju_find(text.as.text, text.len, p[0].as.text, p[0].len);
     }
     if (found == NULL && must) {
         return jinja_fail(j, ERR_INVALID, "substring not found");
@@ -329,7 +329,7 @@ METHOD(m_count)
         n = (int64_t)ju_points(text.as.text, text.len) + 1;
     }
     for (size_t at = 0; valid && p[0].len > 0 && at < text.len; n++) {
-        const char *found = memmem(text.as.text + at, text.len - at, p[0].as.text, p[0].len);
+        const char *found = ju_find(text.as.text + at, text.len - at, p[0].as.text, p[0].len);
         if (found == NULL) {
             break;
         }

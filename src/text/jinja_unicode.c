@@ -13,6 +13,8 @@
 
 #include "base/utf8.h"
 
+enum { NEEDLE_SHORT = 32 };
+
 struct expansion {
     uint16_t from;
     uint16_t upper[3];
@@ -120,6 +122,26 @@ size_t ju_offset(const char *text, size_t length, size_t points)
         points--;
     }
     return i;
+}
+
+/* Short needles are found by their first byte, so that many hits in a row cost no set-up each. */
+const char *ju_find(const char *text, size_t length, const char *what, size_t n)
+{
+    if (n > NEEDLE_SHORT) {
+        return memmem(text, length, what, n);
+    }
+    while (length >= n) {
+        const char *at = memchr(text, what[0], length - n + 1);
+        if (at == NULL) {
+            return NULL;
+        }
+        if (memcmp(at, what, n) == 0) {
+            return at;
+        }
+        length -= (size_t)(at + 1 - text);
+        text = at + 1;
+    }
+    return NULL;
 }
 
 void ju_put(struct buf *buf, uint32_t point)

@@ -22,6 +22,8 @@ size_t ju_points(const char *text, size_t length);
 /* Byte offset of code point number `points`; length when there are fewer. */
 size_t ju_offset(const char *text, size_t length, size_t points);
 void ju_put(struct buf *buf, uint32_t point);
+/* Where what[0..n), n ≥ 1, first occurs in text[0..length), or NULL; in time O(length). */
+const char *ju_find(const char *text, size_t length, const char *what, size_t n);
 
 /* Classes, as str.isspace and so on apply them to one character. */
 bool ju_is_space(uint32_t point);
