@@ -79,6 +79,7 @@ struct engine_estimate {
     uint64_t weight_bytes;
     uint64_t kv_bytes_per_token;
     uint64_t workspace_bytes;
+    struct engine_info info; /* as engine_model_info would say, but for isa and weight_bytes */
 };
 int engine_estimate_open(const char *path, struct engine_estimate *estimate,
                          struct err *err) MUST_CHECK;
@@ -177,6 +178,11 @@ float engine_loss_sum(const struct engine_loss *loss);
 int engine_trainer_estimate(const struct engine_model *model, const struct engine_lora *lora,
                             const struct engine_train_plan *plan, uint64_t *bytes,
                             struct err *err) MUST_CHECK;
+/* The same for a model that is not open: of engine_estimate_open, with info.threads as it will be.
+ */
+int engine_trainer_estimate_info(const struct engine_info *info, const struct engine_lora *lora,
+                                 const struct engine_train_plan *plan, uint64_t *bytes,
+                                 struct err *err) MUST_CHECK;
 /* Allocates everything; steps allocate nothing. The adapter must outlive the trainer. */
 int engine_trainer_new(struct engine_trainer **trainer, struct engine_model *model,
                        struct engine_adapter *adapter, const struct engine_train_plan *plan,

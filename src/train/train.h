@@ -4,8 +4,9 @@
  * date give the same adapter.safetensors, byte for byte, whatever the threads, the instruction set,
  * and however often it was stopped and run again with the same checkpoint folder.
  *
- *   rows ─▶ tokens and targets ─▶ shuffled rows ─▶ micro-steps ─▶ engine_train_step ─▶ clip ─▶
- * AdamW └─ every checkpoint_every steps: a folder published by one rename
+ *   rows ─▶ tokens and targets ─▶ shuffled rows ─▶ micro-steps ─▶ engine_train_step
+ *                                       ▲                                   │
+ *                                       └── checkpoint? ◀─ evaluation? ◀─ clip, AdamW
  *
  * One thread; compute threads are the engine's. Memory is planned before step 1.
  */
@@ -71,14 +72,18 @@ struct train_result {
     char checksum[SHA256_HEX_BYTES]; /* of adapter.safetensors */
 };
 
-/* ERR_CANCELLED after TRAIN_CANCEL; ERR_CLOSED after TRAIN_CHECKPOINT_AND_STOP (a checkpoint was
- * written); ERR_CORRUPT when the dataset or base no longer has its checksum; ERR_INVALID "NaN/Inf
- * loss detected at step N"; ERR_UNAVAILABLE when it would not fit. On any error output_dir does not
- * exist. */
+/* The adapter that is published is the one after the last step; with early_stopping_patience, the
+ * one of the best validation loss. ERR_CANCELLED after TRAIN_CANCEL; ERR_CLOSED after
+ * TRAIN_CHECKPOINT_AND_STOP (the steps done are in a checkpoint); ERR_CORRUPT when the dataset or
+ * base no longer has its checksum; ERR_INVALID "NaN/Inf loss detected at step N"; ERR_UNAVAILABLE
+ * when it would not fit; ERR_CONFLICT when output_dir holds something else. On any error output_dir
+ * is not there, or is whole and lacks only the flush of its parent folder: running again then finds
+ * it and returns its result, as it does for any version that this very run has published. */
 int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
               struct train_result *result, struct err *err) MUST_CHECK;
 
-/* Bytes a run would hold: weights, trainer, optimizer, data. Reads only headers. */
+/* Bytes a run would hold on all cores, without its rows (five bytes a token): weights, trainer,
+ * adapter, optimizer. Reads only headers. */
 int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,
                    struct err *err) MUST_CHECK;
 /* The step of the newest valid checkpoint in the folder, 0 when there is none. */

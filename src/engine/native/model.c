@@ -323,6 +323,7 @@ int engine_estimate_open(const char *path, struct engine_estimate *estimate, str
         estimate->weight_bytes = model_files_weight_bytes(m.files);
         estimate->kv_bytes_per_token = m.info.kv_page_bytes / ENGINE_KV_PAGE_TOKENS;
         estimate->workspace_bytes = workspace_bytes(&m);
+        estimate->info = m.info;
     }
     model_files_free(m.files);
     return rc;

@@ -135,7 +135,7 @@ static void find_h(struct engine_trainer *tr, struct train_group *group)
         };
     }
     if (work.n_sums > 0) {
-        train_run(tr, &work);
+        train_work_run(tr, &work);
     }
 }
 
@@ -163,7 +163,7 @@ void train_group_forward(struct engine_trainer *tr, struct train_group *group)
             };
         }
     }
-    train_run(tr, &work);
+    train_work_run(tr, &work);
 }
 
 /* --- backward --- */
@@ -189,7 +189,7 @@ static void find_h_grad(struct engine_trainer *tr, struct train_group *group)
         };
     }
     if (work.n_sums > 0) {
-        train_run(tr, &work);
+        train_work_run(tr, &work);
     }
     const size_t n = tr->batch.n_tokens * tr->dims.ld_rank;
     for (int i = 0; i < group->n_projs; i++) {
@@ -270,6 +270,6 @@ void train_group_backward(struct engine_trainer *tr, struct train_group *group, 
         }
     }
     if (work.n_sums + work.n_outers > 0) {
-        train_run(tr, &work);
+        train_work_run(tr, &work);
     }
 }

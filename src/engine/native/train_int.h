@@ -189,7 +189,7 @@ struct train_work {
     struct train_outer outers[2 * TRAIN_JOBS_MAX];
     int n_outers;
 };
-void train_run(struct engine_trainer *trainer, struct train_work *work);
+void train_work_run(struct engine_trainer *trainer, struct train_work *work);
 
 /* Room for n_tokens_max × n_k packed values, free again after train_packed_clear. */
 float *train_packed_take(struct engine_trainer *trainer, size_t n_k);

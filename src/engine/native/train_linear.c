@@ -260,7 +260,7 @@ static size_t share_tokens(const struct engine_trainer *tr, const struct train_w
     return (each + tile - 1) / tile * tile;
 }
 
-void train_run(struct engine_trainer *tr, struct train_work *work)
+void train_work_run(struct engine_trainer *tr, struct train_work *work)
 {
     struct work_units units = {.work = work, .tokens_each = share_tokens(tr, work)};
     size_t total = 0;

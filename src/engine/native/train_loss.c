@@ -92,7 +92,7 @@ static void output_product(struct engine_trainer *tr, const struct slice *slice,
         .terms = {{.matrix = train_frozen(tr->model->output),
                    .x = backward ? tr->logits_packed : slice->packed}},
     };
-    train_run(tr, &work);
+    train_work_run(tr, &work);
 }
 
 void train_loss(struct engine_trainer *tr, float inverse_targets)

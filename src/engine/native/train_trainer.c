@@ -14,8 +14,8 @@
 #include "base/mem.h"
 #include "engine/native/train_int.h"
 
-int engine_trainer_estimate(const struct engine_model *model, const struct engine_lora *lora,
-                            const struct engine_train_plan *plan, uint64_t *bytes, struct err *err)
+static int estimate(const struct engine_model *model, int lanes, const struct engine_lora *lora,
+                    const struct engine_train_plan *plan, uint64_t *bytes, struct err *err)
 {
     struct engine_trainer tr = {0};
     int rc = train_dims_init(&tr.dims, model, lora, plan, err);
@@ -27,8 +27,22 @@ int engine_trainer_estimate(const struct engine_model *model, const struct engin
         n_targets += (lora->targets >> t) & 1;
     }
     const int n_tensors = 2 * n_targets * (model->info.n_layers - lora->first_layer);
-    *bytes = sizeof tr + train_layout(&tr, pool_lanes(model->pool), n_tensors, NULL);
+    *bytes = sizeof tr + train_layout(&tr, lanes, n_tensors, NULL);
     return 0;
+}
+
+int engine_trainer_estimate(const struct engine_model *model, const struct engine_lora *lora,
+                            const struct engine_train_plan *plan, uint64_t *bytes, struct err *err)
+{
+    return estimate(model, pool_lanes(model->pool), lora, plan, bytes, err);
+}
+
+int engine_trainer_estimate_info(const struct engine_info *info, const struct engine_lora *lora,
+                                 const struct engine_train_plan *plan, uint64_t *bytes,
+                                 struct err *err)
+{
+    const struct engine_model model = {.info = *info};
+    return estimate(&model, info->threads, lora, plan, bytes, err);
 }
 
 /* Gradient arrays in the order of the adapter's tensors, and both found by layer and target. */

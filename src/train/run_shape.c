@@ -1,0 +1,111 @@
+#include <math.h>
+#include <string.h>
+
+#include "base/machine.h"
+#include "train/run.h"
+
+_Static_assert((int)TRAIN_Q_PROJ == 1 << ENGINE_Q_PROJ && (int)TRAIN_K_PROJ == 1 << ENGINE_K_PROJ &&
+                   (int)TRAIN_V_PROJ == 1 << ENGINE_V_PROJ &&
+                   (int)TRAIN_O_PROJ == 1 << ENGINE_O_PROJ &&
+                   (int)TRAIN_GATE_PROJ == 1 << ENGINE_GATE_PROJ &&
+                   (int)TRAIN_UP_PROJ == 1 << ENGINE_UP_PROJ &&
+                   (int)TRAIN_DOWN_PROJ == 1 << ENGINE_DOWN_PROJ,
+               "config and engine number the targets alike");
+
+/* The base is trained on as it was imported; another precision has to be asked of the import. */
+static int check_quantization(const struct train_config *config, const char *have, struct err *err)
+{
+    bool fits = true;
+    switch (config->quantization) {
+    case TRAIN_LOADED:
+        break;
+    case TRAIN_4BIT:
+        fits = strncmp(have, "Q4", 2) == 0;
+        break;
+    case TRAIN_8BIT:
+        fits = strncmp(have, "Q8", 2) == 0;
+        break;
+    case TRAIN_NO_QUANTIZATION:
+        fits = have[0] == 'F' || have[0] == 'B';
+        break;
+    }
+    if (fits) {
+        return 0;
+    }
+    return err_set(err, ERR_UNSUPPORTED,
+                   "quantization \"%s\": the base's weights are %s; import the base in that "
+                   "precision, or leave quantization at \"loaded\"",
+                   train_quantization_name(config->quantization), have);
+}
+
+int run_lora(const struct train_config *config, const struct engine_info *info,
+             struct engine_lora *lora, struct err *err)
+{
+    const double rank = (double)config->lora_rank;
+    const double scale =
+        config->use_rslora ? config->lora_alpha / sqrt(rank) : config->lora_alpha / rank;
+    const int64_t layers = config->num_layers < 0 || config->num_layers > info->n_layers
+                               ? info->n_layers
+                               : config->num_layers;
+    *lora = (struct engine_lora){.rank = (int)config->lora_rank,
+                                 .scale = (float)scale,
+                                 .targets = config->lora_targets,
+                                 .first_layer = info->n_layers - (int)layers};
+    return check_quantization(config, info->quantization, err);
+}
+
+int run_tokens_max(const struct train_config *config, const struct engine_info *info)
+{
+    int64_t tokens = config->max_seq_length;
+    tokens = tokens < info->context_trained ? tokens : info->context_trained;
+    return (int)(tokens < TRAIN_SEQUENCE_MAX ? tokens : TRAIN_SEQUENCE_MAX);
+}
+
+static uint64_t adapter_values(const struct engine_info *info, const struct engine_lora *lora)
+{
+    const uint64_t d = (uint64_t)info->d_model, f = (uint64_t)info->d_ffn;
+    const uint64_t q = (uint64_t)info->n_heads * (uint64_t)info->head_dim;
+    const uint64_t kv = (uint64_t)info->n_kv_heads * (uint64_t)info->head_dim;
+    const uint64_t width[ENGINE_TARGET_COUNT] = {d + q, d + kv, d + kv, q + d, d + f, d + f, f + d};
+    uint64_t sum = 0;
+    for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
+        sum += (lora->targets >> t) & 1 ? width[t] : 0;
+    }
+    return sum * (uint64_t)lora->rank * (uint64_t)(info->n_layers - lora->first_layer);
+}
+
+int run_memory(const char *base_path, const struct train_config *config, int threads,
+               uint64_t *bytes, struct err *err)
+{
+    struct engine_estimate estimate;
+    struct engine_lora lora;
+    uint64_t trainer = 0;
+    int rc = engine_estimate_open(base_path, &estimate, err);
+    if (rc != 0) {
+        return rc;
+    }
+    struct engine_info *info = &estimate.info;
+    info->threads = threads > 0 ? threads : cpu_count();
+    const struct engine_train_plan plan = {.tokens_max = run_tokens_max(config, info),
+                                           .dropout = (float)config->lora_dropout};
+    info->context_length = plan.tokens_max;
+    rc = run_lora(config, info, &lora, err);
+    if (rc == 0) {
+        rc = engine_trainer_estimate_info(info, &lora, &plan, &trainer, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    /* The adapter, two moments, a copy while it is saved; the best one with early stopping. */
+    const uint64_t copies = config->early_stopping_patience > 0 ? 5 : 4;
+    const uint64_t rope = (uint64_t)plan.tokens_max * (uint64_t)info->head_dim * sizeof(float);
+    *bytes = estimate.weight_bytes + estimate.workspace_bytes + trainer + rope +
+             copies * adapter_values(info, &lora) * sizeof(float);
+    return 0;
+}
+
+int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,
+                   struct err *err)
+{
+    return run_memory(base_path, config, 0, bytes, err);
+}
