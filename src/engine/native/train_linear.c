@@ -15,6 +15,7 @@
 #include "formats/tensor_type.h"
 
 enum {
+    GRABS_PER_LANE = 16,   /* small units are taken several at a time */
     UNITS_PER_LANE = 4,    /* wanted at least, before tokens are split */
     SPLIT_TOKENS_MIN = 48, /* but no finer than this */
     OUTER_ROWS = 96,       /* of a factor's gradient in one unit */
@@ -26,7 +27,7 @@ struct each {
     struct engine_trainer *tr;
     train_unit fn;
     void *ctx;
-    size_t n;
+    size_t n, grain;
     atomic_size_t next;
 };
 
@@ -35,17 +36,23 @@ static void each_lane(void *ctx, int lane, int lanes)
     (void)lanes;
     struct each *each = ctx;
     for (;;) {
-        const size_t unit = atomic_fetch_add_explicit(&each->next, 1, memory_order_relaxed);
-        if (unit >= each->n) {
+        const size_t begin =
+            atomic_fetch_add_explicit(&each->next, each->grain, memory_order_relaxed);
+        if (begin >= each->n) {
             return;
         }
-        each->fn(each->tr, each->ctx, unit, &each->tr->lanes[lane]);
+        const size_t left = each->n - begin;
+        const size_t end = begin + (left < each->grain ? left : each->grain);
+        for (size_t unit = begin; unit < end; unit++) {
+            each->fn(each->tr, each->ctx, unit, &each->tr->lanes[lane]);
+        }
     }
 }
 
 void train_each(struct engine_trainer *tr, size_t n, train_unit fn, void *ctx)
 {
-    struct each each = {.tr = tr, .fn = fn, .ctx = ctx, .n = n};
+    const size_t grain = n / ((size_t)pool_lanes(tr->pool) * GRABS_PER_LANE);
+    struct each each = {.tr = tr, .fn = fn, .ctx = ctx, .n = n, .grain = grain > 0 ? grain : 1};
     atomic_init(&each.next, 0);
     pool_run(tr->pool, each_lane, &each);
 }

@@ -102,9 +102,10 @@ void train_loss(struct engine_trainer *tr, float inverse_targets)
     if (learn) {
         memset(tr->dx, 0, tr->batch.n_tokens * tr->dims.ld_d * sizeof(float));
     }
-    /* slices of even size: a short last one would unpack the whole vocabulary for few rows */
+    /* slices of even size, since a short last one would unpack the whole vocabulary for few rows */
     const size_t n_slices = (n + tr->dims.slice - 1) / tr->dims.slice;
-    const size_t each = (n + n_slices - 1) / n_slices;
+    const size_t even = (n + n_slices - 1) / n_slices, whole = (even + tile - 1) / tile * tile;
+    const size_t each = whole < tr->dims.slice ? whole : tr->dims.slice;
     for (size_t begin = 0; begin < n; begin += each) {
         train_packed_clear(tr);
         struct slice slice = {.begin = begin,

@@ -40,7 +40,7 @@ static void scores_of(float *scores, const float *turned, const float *keys, siz
                             .ldc = TRAIN_QUERY_TILE,
                             .mode = TRAIN_STORE,
                             .last_lanes = LANES};
-    chain_block(&q, n_keys, 1);
+    strided_block(&q, n_keys, 1);
 }
 
 /* c[i][d] goes on: Σ_j weights[j][i] · rows[j][d] for queries i */
@@ -57,7 +57,7 @@ static void mix_of(float *c, const float *weights, const float *rows, size_t n_k
                             .ldc = head_pad,
                             .mode = mode,
                             .last_lanes = LANES};
-    chain_block(&q, n_queries, head_pad / LANES);
+    columns_block(&q, n_queries, head_pad / LANES);
 }
 
 /* Writes `value` where a query of the tile may not see a key of [key_begin, key_end). */
@@ -178,9 +178,9 @@ void KERNEL(train_attention_keys)(const struct train_attention_keys *keys)
                       .ldc = keys->head_pad,
                       .mode = TRAIN_CARRY,
                       .last_lanes = LANES};
-    chain_block(&q, keys->n_keys, keys->head_pad / LANES);
+    strided_block(&q, keys->n_keys, keys->head_pad / LANES);
     q.w = keys->q;
     q.x = keys->ds;
     q.c = keys->k_grad;
-    chain_block(&q, keys->n_keys, keys->head_pad / LANES);
+    strided_block(&q, keys->n_keys, keys->head_pad / LANES);
 }

@@ -53,10 +53,10 @@ LANE_INLINE void chain_finish(const struct chain *q, float *c, v16 acc, bool par
     }
 }
 
-/* nt × np outputs; nt and np are constants at every call. Rows of x are reached from one pointer
- * per four so that the addresses fit the registers. */
-LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, const float *w,
-                            const float *x, float *c, bool partial)
+/* nt × np outputs; nt, np and one of the strides are constants at every call. Rows of x are reached
+ * from one pointer per four so that the addresses fit the registers. */
+LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, size_t ldt,
+                            size_t ldk, const float *w, const float *x, float *c, bool partial)
 {
     v16 acc[TILE_TOKENS][TILE_PANELS];
 #pragma GCC unroll 12
@@ -68,10 +68,10 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, c
                                                : v16_zero();
         }
     }
-    const size_t ldt = q->ldt, ldk = q->ldk, ldw = q->ldw;
+    const size_t ldw = q->ldw;
     const float *x4 = x + 4 * ldt;
     const float *x8 = x + 8 * ldt;
-    for (size_t k = 0; k < q->n_k; k++) {
+    for (size_t k = q->n_k; k > 0; k--) {
         const v16 row0 = v16_load(w), row1 = np > 1 ? v16_load(w + 16) : row0;
 #pragma GCC unroll 12
         for (int t = 0; t < nt; t++) {
@@ -96,51 +96,77 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, c
     }
 }
 
-/* All rows of one column of panels. */
-LANE_INLINE void chain_rows(const int np, const struct chain *q, size_t n_t, const float *w,
-                            const float *x, float *c, bool partial)
-{
-    size_t t = 0;
-#define CHAIN_STEP(nt)                                                                             \
+/* Tiles are functions of their own: inlined into their loops, the compiler would keep addresses of
+ * those loops in registers that the accumulators need. */
+#define CHAIN_TILE(kind, nt, np, ldt, ldk, cuts)                                                   \
+    static __attribute__((noinline, unused)) void kind##_##nt##x##np(                              \
+        const struct chain *q, const float *w, const float *x, float *c, bool partial)             \
+    {                                                                                              \
+        chain_tile(nt, np, q, ldt, ldk, w, x, c, (cuts) && (np) == 1 && partial);                  \
+    }
+#define CHAIN_STEP(kind, nt, np)                                                                   \
     for (; t + (nt) <= n_t; t += (nt)) {                                                           \
-        chain_tile(nt, np, q, w, x + t * q->ldt, c + t * q->ldc, partial);                         \
+        kind##_##nt##x##np(q, w, x + t * q->ldt, c + t * q->ldc, partial);                         \
     }
-#if defined(KERNELS_ISA_avx512)
-    CHAIN_STEP(12)
-    CHAIN_STEP(8)
-    CHAIN_STEP(4)
-#elif defined(KERNELS_ISA_ref)
-    CHAIN_STEP(4)
-#else
-    CHAIN_STEP(6)
-    CHAIN_STEP(4)
-#endif
-    CHAIN_STEP(2)
-    CHAIN_STEP(1)
-#undef CHAIN_STEP
-}
 
-/* n_t rows and n_panels panels of sixteen outputs. */
-LANE_INLINE void chain_block(const struct chain *q, size_t n_t, size_t n_panels)
-{
-    const bool cut = q->last_lanes < LANES;
-    size_t p = 0;
-    if (TILE_PANELS > 1) {
-        for (; p + TILE_PANELS <= n_panels; p += TILE_PANELS) {
-            const bool partial = cut && p + TILE_PANELS == n_panels;
-            if (partial) {
-                break;
-            }
-            chain_rows(TILE_PANELS, q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, false);
-        }
+/* All rows of one column of panels. */
+/* clang-format off: one height a line */
+#if defined(KERNELS_ISA_avx512)
+#define CHAIN_HEIGHTS(each, kind, np, ...)                                                         \
+    each(kind, 12, np __VA_ARGS__) each(kind, 8, np __VA_ARGS__) each(kind, 4, np __VA_ARGS__)     \
+        each(kind, 2, np __VA_ARGS__) each(kind, 1, np __VA_ARGS__)
+#elif defined(KERNELS_ISA_ref)
+#define CHAIN_HEIGHTS(each, kind, np, ...)                                                         \
+    each(kind, 4, np __VA_ARGS__) each(kind, 2, np __VA_ARGS__) each(kind, 1, np __VA_ARGS__)
+#else
+#define CHAIN_HEIGHTS(each, kind, np, ...)                                                         \
+    each(kind, 6, np __VA_ARGS__) each(kind, 4, np __VA_ARGS__) each(kind, 2, np __VA_ARGS__)      \
+        each(kind, 1, np __VA_ARGS__)
+#endif
+/* clang-format on */
+
+#define CHAIN_ROWS(kind, np)                                                                       \
+    static inline __attribute__((unused)) void kind##_rows_##np(                                   \
+        const struct chain *q, size_t n_t, const float *w, const float *x, float *c, bool partial) \
+    {                                                                                              \
+        size_t t = 0;                                                                              \
+        CHAIN_HEIGHTS(CHAIN_STEP, kind, np, )                                                      \
     }
-    for (; p < n_panels; p++) {
-        if (cut && p + 1 == n_panels) {
-            chain_rows(1, q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, true);
-        } else {
-            chain_rows(1, q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, false);
-        }
+
+/* KIND_block: n_t rows and n_panels panels of sixteen outputs; only kinds with `cuts` may have a
+ * partial last panel. */
+#if defined(KERNELS_ISA_avx512)
+#define CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                         \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 2, , ldt, ldk, cuts)                                           \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts)                                           \
+    CHAIN_ROWS(kind, 2)                                                                            \
+    CHAIN_ROWS(kind, 1)
+#define CHAIN_PAIRS(kind)                                                                          \
+    for (; p + 2 <= n_panels - cut; p += 2) {                                                      \
+        kind##_rows_2(q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, false);                          \
     }
-}
+#else
+#define CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                         \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts)                                           \
+    CHAIN_ROWS(kind, 1)
+#define CHAIN_PAIRS(kind)
+#endif
+
+#define CHAIN_KIND(kind, ldt, ldk, cuts)                                                           \
+    CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                             \
+    static inline __attribute__((unused)) void kind##_block(const struct chain *q, size_t n_t,     \
+                                                            size_t n_panels)                       \
+    {                                                                                              \
+        const size_t cut = q->last_lanes < LANES;                                                  \
+        size_t p = 0;                                                                              \
+        CHAIN_PAIRS(kind)                                                                          \
+        for (; p < n_panels; p++) {                                                                \
+            kind##_rows_1(q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, cut && p + 1 == n_panels);   \
+        }                                                                                          \
+    }
+
+CHAIN_KIND(packed, 1, TILE_TOKENS, 0) /* x from pack: (k, tile_tokens) */
+CHAIN_KIND(columns, 1, q->ldk, 1)     /* x as (k, rows of c) */
+CHAIN_KIND(strided, q->ldt, 1, 0)     /* x as (rows of c, k) */
 
 #endif

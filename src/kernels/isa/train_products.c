@@ -92,8 +92,8 @@ void KERNEL(train_product)(const struct train_product *product)
             const size_t left = product->n_tokens - t;
             q.x = product->x + tile * product->x_tile;
             q.c = product->c + t * product->ldc + p * LANES;
-            chain_block(&q, left < TILE_TOKENS ? left : TILE_TOKENS,
-                        n_panels - p < TILE_PANELS ? n_panels - p : TILE_PANELS);
+            packed_block(&q, left < TILE_TOKENS ? left : TILE_TOKENS,
+                         n_panels - p < TILE_PANELS ? n_panels - p : TILE_PANELS);
         }
     }
 }
@@ -116,7 +116,7 @@ void KERNEL(train_outer)(const struct train_outer *outer)
                                     .ldc = outer->ldc,
                                     .mode = TRAIN_CARRY,
                                     .last_lanes = cols % LANES ? cols % LANES : LANES};
-            chain_block(&q, outer->rows, (cols + LANES - 1) / LANES);
+            columns_block(&q, outer->rows, (cols + LANES - 1) / LANES);
         }
     }
 }

@@ -4,7 +4,7 @@
 #include "kernels/isa/lane.h"
 #include "kernels/isa/train_parts.h"
 
-enum { BLOCK = 32, Q4_0_BYTES = 18, Q4_1_BYTES = 20, Q8_0_BYTES = 34 };
+enum { AHEAD = 16, BLOCK = 32, Q4_0_BYTES = 18, Q4_1_BYTES = 20, Q8_0_BYTES = 34 };
 
 typedef uint8_t bytes16 __attribute__((vector_size(16)));
 
@@ -85,11 +85,15 @@ LANE_INLINE void row_q8_0(float *out, const uint8_t *row, size_t n)
     }
 }
 
+/* Rows lie far apart and the hardware does not see the next one coming. */
 #define UNPACK(type)                                                                               \
     void KERNEL(train_unpack_##type)(float *out, size_t ld, const uint8_t *const *rows,            \
                                      size_t offset, size_t n_rows, size_t n)                       \
     {                                                                                              \
         for (size_t i = 0; i < n_rows; i++) {                                                      \
+            if (i + AHEAD < n_rows) {                                                              \
+                __builtin_prefetch(rows[i + AHEAD] + offset);                                      \
+            }                                                                                      \
             row_##type(out + i * ld, rows[i] + offset, n);                                         \
         }                                                                                          \
     }
