@@ -123,3 +123,13 @@ function(room_fuzzers)
     set_tests_properties(fuzz/${stem} PROPERTIES TIMEOUT 120)
   endforeach()
 endfunction()
+
+# benches(): bench/bench_*.c, one program each, linked to the engine; not part of `all`.
+function(benches)
+  file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bench/bench_*.c)
+  foreach(source ${sources})
+    get_filename_component(stem ${source} NAME_WE)
+    add_executable(${stem} EXCLUDE_FROM_ALL ${source})
+    target_link_libraries(${stem} PRIVATE room_engine)
+  endforeach()
+endfunction()
