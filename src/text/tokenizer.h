@@ -218,6 +218,6 @@ int32_t tokenizer_bos(const struct tokenizer *tok); /* -1: none; so for the othe
 int32_t tokenizer_eos(const struct tokenizer *tok);
 int32_t tokenizer_unk(const struct tokenizer *tok);
 int32_t tokenizer_pad(const struct tokenizer *tok);
-size_t tokenizer_bytes(const struct tokenizer *tok); /* memory held */
+size_t tokenizer_bytes(const struct tokenizer *tok); /* memory held, compiled patterns aside */
 
 #endif

@@ -1,0 +1,68 @@
+/* The inside of a tokenizer, shared by the files that make, run and read it. */
+#ifndef TEXT_TOKENIZER_PRIVATE_H
+#define TEXT_TOKENIZER_PRIVATE_H
+
+#include "text/added.h"
+#include "text/bpe.h"
+#include "text/pretok.h"
+#include "text/tokenizer.h"
+#include "text/vocab.h"
+
+enum token_flags {
+    TOKEN_SPECIAL = 1, /* a control token */
+    TOKEN_ADDED = 2,   /* cut out of texts whole */
+    TOKEN_HOLE = 4,    /* an id without a token */
+    TOKEN_SPELLED = 8  /* merging can make it: it is in the table */
+};
+
+struct replacement {
+    char *from; /* NULL: none */
+    size_t n_from;
+    char *to;
+    size_t n_to;
+};
+
+struct tokenizer {
+    enum tokenizer_kind kind;
+    size_t n_vocab;
+    uint8_t *flags;          /* enum token_flags by id */
+    struct strings spelling; /* what merging works on; BYTES: raw bytes */
+    struct strings pieces;   /* what decoding gives; BYTES: empty, spelling serves */
+    struct vocab_table table;
+    struct bpe_merges merges;
+    int32_t byte_id[256]; /* the token of a single byte, or −1 */
+
+    struct pretok pretok;
+    bool nfc;
+    struct replacement before; /* normalisation */
+    struct replacement after;  /* decoding */
+
+    char *added_text;           /* texts of both sets */
+    struct added_set added;     /* matched before normalisation */
+    struct added_set added_nfc; /* and after */
+
+    bool ignore_merges;
+    bool byte_fallback;
+    bool fuse_unk;
+    bool unk_replaces;
+
+    int32_t prefix[TOKENIZER_AFFIX_MAX];
+    size_t n_prefix;
+    int32_t suffix[TOKENIZER_AFFIX_MAX];
+    size_t n_suffix;
+    int32_t bos_id;
+    int32_t eos_id;
+    int32_t unk_id;
+    int32_t pad_id;
+};
+
+/* Appends text with every `from` replaced. */
+void replacement_apply(const struct replacement *replacement, const char *text, size_t n,
+                       struct buf *out);
+/* Appends the normalised text. */
+int tokenizer_normalize(const struct tokenizer *tok, const char *text, size_t n, struct buf *out,
+                        struct err *err) MUST_CHECK;
+/* True when tokenizer_normalize would give the text back as it is. */
+bool tokenizer_is_normal(const struct tokenizer *tok, const char *text, size_t n);
+
+#endif
