@@ -62,6 +62,23 @@ void err_clear(struct err *err);
         }                                                                                          \
         err_code_;                                                                                 \
     })
+/* For machines that remember their first failure in a field `failed`: their fail and alloc. */
+#define err_sticky(machine, call)                                                                  \
+    ({                                                                                             \
+        int err_code_ = (call);                                                                    \
+        if (err_code_ >= 0 || (machine)->failed >= 0) {                                            \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
+        err_code_;                                                                                 \
+    })
+#define err_sticky_alloc(machine, call)                                                            \
+    ({                                                                                             \
+        void *err_block_ = (call);                                                                 \
+        if (err_block_ == NULL && (machine)->failed >= 0) {                                        \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
+        err_block_;                                                                                \
+    })
 #else
 #define err_negative(call) (call)
 #endif

@@ -258,6 +258,10 @@ uint32_t symbol_of(struct parser *p, const char *text);
 int parse_fail(struct parser *p, enum err_code code, int line, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
 void *parse_alloc(struct parser *p, size_t n, size_t size);
+#ifdef __clang_analyzer__
+#define parse_fail(p, ...)      err_sticky((p), (parse_fail)((p), __VA_ARGS__))
+#define parse_alloc(p, n, size) err_sticky_alloc((p), (parse_alloc)((p), (n), (size)))
+#endif
 int parse_enter(struct parser *p) MUST_CHECK;
 int parse_new(struct parser *p, enum node_kind kind, int line, struct node **out) MUST_CHECK;
 int nodes_add(struct parser *p, struct nodes *nodes, struct node *node) MUST_CHECK;

@@ -1,5 +1,6 @@
 /* Calls: binding arguments, the functions every template has, and the methods of dicts, lists and
  * loops. */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ static int bind_args(struct jinja *j, const struct builtin *b, const struct jarg
     while (n_params < PARAMS_MAX && b->params[n_params] != NULL) {
         p[n_params++] = jv_missing();
     }
+    assert(b->required <= n_params);
     if (args->n > n_params) {
         return jinja_fail(j, ERR_INVALID, "%s() takes at most %u arguments (%u given)", b->name,
                           n_params, args->n);

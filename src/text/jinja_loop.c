@@ -2,6 +2,8 @@
  * variables are. `loop` looks one item ahead only when it is asked what comes next, so a generator
  * is drawn from no earlier than in Python. When an error passes the loop over the messages, the
  * message is named, once. */
+#include <assert.h>
+
 #include "text/jinja_eval.h"
 
 static const struct symbols nothing_hidden;
@@ -129,6 +131,7 @@ static int loop_run(struct jinja *j, struct jloop *loop)
     struct jvalue self = {.type = J_LOOP, .as.loop = loop};
     enum flow flow = FLOW_ON;
     bool done = false;
+    assert(def != NULL);
     int rc = frame_new(j, loop->outer, &nothing_hidden, &frame);
     while (rc == 0 && flow != FLOW_BREAK) {
         rc = loop_next(j, loop, &done);

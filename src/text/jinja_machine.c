@@ -15,7 +15,7 @@
 
 enum { BUILDER_MIN = 256, CHARGE_BYTES = 64, ROUNDING = 64 /* what the arena may add */ };
 
-int jinja_fail(struct jinja *j, enum err_code code, const char *fmt, ...)
+int(jinja_fail)(struct jinja *j, enum err_code code, const char *fmt, ...)
 {
     char message[ERR_MESSAGE_BYTES_MAX / 2];
     va_list args;
@@ -31,7 +31,7 @@ int jinja_fail(struct jinja *j, enum err_code code, const char *fmt, ...)
     return j->failed;
 }
 
-void *jinja_alloc(struct jinja *j, size_t n, size_t size)
+void *(jinja_alloc)(struct jinja *j, size_t n, size_t size)
 {
     size_t before = j->arena.used;
     void *p = arena_alloc(&j->arena, n == 0 ? 1 : n, size);

@@ -1,5 +1,6 @@
 /* Operators on values: arithmetic by Python's rules on 64-bit integers (leaving them is an error,
  * never a wrong number), attributes, items and slices by the sandbox's. */
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,7 +142,8 @@ static int int_arithmetic(struct jinja *j, enum token_kind op, int64_t a, int64_
         return 0;
     case T_POW:
         return b < 0 ? real_arithmetic(j, op, (double)a, (double)b, out) : int_power(j, a, b, out);
-    default:
+    default: /* T_FLOORDIV, T_MOD */
+        assert(b != 0);
         over = a == INT64_MIN && b == -1;
         if (!over) {
             int64_t rest = a % b;

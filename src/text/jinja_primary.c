@@ -8,7 +8,7 @@
 
 enum { NAME_SLOTS_MIN = 128, NAMES_MAX = 4096 };
 
-int parse_fail(struct parser *p, enum err_code code, int line, const char *fmt, ...)
+int(parse_fail)(struct parser *p, enum err_code code, int line, const char *fmt, ...)
 {
     char message[ERR_MESSAGE_BYTES_MAX / 2];
     va_list args;
@@ -22,7 +22,7 @@ int parse_fail(struct parser *p, enum err_code code, int line, const char *fmt, 
     return p->failed;
 }
 
-void *parse_alloc(struct parser *p, size_t n, size_t size)
+void *(parse_alloc)(struct parser *p, size_t n, size_t size)
 {
     void *out = arena_alloc(p->arena, n, size);
     if (out == NULL) {

@@ -154,6 +154,10 @@ struct jinja {
 int jinja_fail(struct jinja *j, enum err_code code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Zeroed memory of the render; NULL with the error set and its code in j->failed. */
 void *jinja_alloc(struct jinja *j, size_t n, size_t size);
+#ifdef __clang_analyzer__
+#define jinja_fail(j, ...)      err_sticky((j), (jinja_fail)((j), __VA_ARGS__))
+#define jinja_alloc(j, n, size) err_sticky_alloc((j), (jinja_alloc)((j), (n), (size)))
+#endif
 int jinja_step(struct jinja *j) MUST_CHECK;
 /* Counts the work of moving or reading `bytes`; noticed at the next step. */
 void jinja_charge(struct jinja *j, size_t bytes);
