@@ -28,7 +28,7 @@ NEVER = {
     "train": {"kernels", "http"},
     "api": {"kernels", "engine"},
     "worker": {"kernels", "http"},
-    "cli": {"kernels", "http"},
+    "cli": {"http"},  # version and doctor name the instruction set
 }
 
 # Header of an outside library → the rooms that may include it.
