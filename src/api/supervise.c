@@ -1,0 +1,420 @@
+/* A worker:  absent ──(a job, and its time has come)──▶ alive ──(waitpid)──▶ absent
+ *
+ * Invariants
+ *   1. Everything but the flags under `lock` belongs to the supervisor's thread.
+ *   2. `ended` is set by proc's thread under `lock`; the record is used again only after the
+ *      supervisor's thread has released the child.
+ *   3. A death is told to the registry before the next worker starts, so that it finds the job. */
+#include "api/supervise.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/proc.h"
+#include "registry/claims.h"
+#include "registry/jobs.h"
+
+enum { ENV_MAX = 16, ENV_BYTES = FS_PATH_BYTES_MAX + 64, BACK_OFF_MS = 500 };
+
+struct worker_child {
+    struct supervisor *supervisor;
+    bool alive;
+    struct proc proc;
+    struct frame_conn conn;
+    int64_t started_ns, due_ns; /* due: when the next may start */
+    int young_deaths;           /* in a row */
+    /* under lock */
+    bool ended;
+    struct proc_exit how;
+};
+
+struct supervisor {
+    const struct settings *settings;
+    const char *program;
+    struct registry *registry;
+    pthread_t thread;
+    struct job_watch watch;
+    int64_t watched_ns;
+    int n;
+    struct worker_child children[SUPERVISE_WORKERS_MAX];
+    char env[ENV_MAX][ENV_BYTES];
+    const char *env_list[ENV_MAX + 1];
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool poked, stopping, asked_to_stop;
+    int n_alive;
+};
+
+/* --- starting --- */
+
+/* The settings a worker minds, as the strongest kind of environment variable, so that it sees what
+ * this process was told by flags, and no secret stands on a command line. */
+static int make_env(struct supervisor *s, struct err *err)
+{
+    static const char *const shown[] = {
+        "STORAGE_BASE_PATH",   "STORAGE_MODELS_PATH", "STORAGE_DATASETS_PATH",
+        "MLX_MEMORY_LIMIT_GB", "LOG_FORMAT",          "ENGINE",
+        "MLX_HUB_THREADS",     "MLX_HUB_ISA"};
+    size_t n = 0;
+    snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_DATABASE_URL=%s", s->settings->database_url);
+    snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_LOG_LEVEL=%s", s->settings->log_level);
+    for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
+        char value[FS_PATH_BYTES_MAX];
+        const int row = setting_find(shown[i]);
+        if (row < 0) {
+            return err_set(err, ERR_INTERNAL, "no setting is called %s", shown[i]);
+        }
+        settings_show(s->settings, (size_t)row, value, sizeof value);
+        snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_%s=%s", shown[i], value);
+    }
+    for (size_t i = 0; i < n; i++) {
+        s->env_list[i] = s->env[i];
+    }
+    s->env_list[n] = NULL;
+    return 0;
+}
+
+/* On proc's thread. */
+static void on_exit_of_child(void *ctx, struct proc_exit how)
+{
+    struct worker_child *child = ctx;
+    struct supervisor *s = child->supervisor;
+    pthread_mutex_lock(&s->lock);
+    child->ended = true;
+    child->how = how;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static int start_child(struct supervisor *s, struct worker_child *child, struct err *err)
+{
+    static const char *const argv[] = {"mlx-hub", "worker", "--child", NULL};
+    const struct proc_options options = {.path = s->program,
+                                         .argv = argv,
+                                         .env = s->env_list,
+                                         .on_exit = on_exit_of_child,
+                                         .ctx = child};
+    child->ended = false;
+    int rc = proc_spawn(&child->proc, &options, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = frame_conn_init(&child->conn, child->proc.control, err);
+    if (rc != 0) {
+        proc_release(&child->proc);
+        return rc;
+    }
+    child->alive = true;
+    child->started_ns = clock_monotonic_ns();
+    log_event(LOG_INFO, "api", "worker_started", "pid=%d", (int)child->proc.pid);
+    return 0;
+}
+
+static int64_t back_off_ns(int deaths)
+{
+    int64_t ms = deaths <= 1 ? 0 : BACK_OFF_MS;
+    for (int i = 2; i < deaths && ms < SUPERVISE_BACK_OFF_MAX_MS; i++) {
+        ms *= 2;
+    }
+    return (ms < SUPERVISE_BACK_OFF_MAX_MS ? ms : SUPERVISE_BACK_OFF_MAX_MS) * 1000000;
+}
+
+static void start_missing(struct supervisor *s)
+{
+    const int64_t now = clock_monotonic_ns();
+    for (int i = 0; i < s->n; i++) {
+        struct worker_child *child = &s->children[i];
+        struct err err = {0};
+        if (child->alive || now < child->due_ns) {
+            continue;
+        }
+        if (start_child(s, child, &err) != 0) {
+            child->due_ns = now + back_off_ns(++child->young_deaths + 1);
+            log_event(LOG_ERROR, "api", "worker_not_started", "error=\"%s\"", err.message);
+        }
+    }
+}
+
+/* --- dying --- */
+
+static void describe(struct proc_exit how, char out[64])
+{
+    snprintf(out, 64, "%s %d", how.signalled ? "killed by signal" : "ended with status", how.value);
+}
+
+/* The job that the dead worker held, if it held one, goes back to the queue or fails. */
+static void tell_registry(struct supervisor *s, pid_t pid, const char *why)
+{
+    struct arena arena;
+    struct job_row row;
+    struct err err = {0};
+    bool found = false;
+    enum job_status status;
+    arena_init(&arena, 0);
+    int rc = registry_active_job(s->registry, &arena, &row, &found, &err);
+    if (rc == 0 && found && row.worker_pid == (int64_t)pid && row.owner != NULL &&
+        strcmp(row.owner, "child") == 0) {
+        rc = registry_job_died(s->registry, row.id, row.fence, why, &status, &err);
+        if (rc == 0) {
+            log_event(LOG_WARNING, "api", "job_interrupted", "job=%s status=%s", row.id,
+                      job_status_name(status));
+        }
+    }
+    if (rc != 0) {
+        log_event(LOG_ERROR, "api", "death_untold", "pid=%d error=\"%s\"", (int)pid, err.message);
+    }
+    arena_release(&arena);
+}
+
+static void bury(struct supervisor *s, struct worker_child *child, struct proc_exit how)
+{
+    char why[64];
+    const pid_t pid = child->proc.pid;
+    const int64_t now = clock_monotonic_ns();
+    const bool young = now - child->started_ns < SUPERVISE_YOUNG_MS * 1000000LL;
+    describe(how, why);
+    frame_conn_release(&child->conn);
+    proc_release(&child->proc);
+    child->alive = false;
+    child->young_deaths = young ? child->young_deaths + 1 : 1;
+    child->due_ns = now + back_off_ns(child->young_deaths);
+    log_event(LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid, why);
+    tell_registry(s, pid, why);
+}
+
+static void bury_dead(struct supervisor *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        struct worker_child *child = &s->children[i];
+        pthread_mutex_lock(&s->lock);
+        const bool ended = child->alive && child->ended;
+        const struct proc_exit how = child->how;
+        pthread_mutex_unlock(&s->lock);
+        if (ended) {
+            bury(s, child, how);
+        }
+    }
+}
+
+/* --- the thread --- */
+
+static bool is_work(struct supervisor *s)
+{
+    struct err err = {0};
+    struct arena arena;
+    struct job_row *rows;
+    size_t count = 0;
+    int64_t total = 0;
+    const struct job_filter filter = {.status = "queued", .limit = 1};
+    arena_init(&arena, 0);
+    const int rc = registry_list_jobs(s->registry, &filter, &arena, &rows, &count, &total, &err);
+    arena_release(&arena);
+    return rc == 0 && count > 0;
+}
+
+static void poke_children(struct supervisor *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        struct err err = {0};
+        if (s->children[i].alive && frame_send(&s->children[i].conn, 'W', "", 0, 0, &err) != 0) {
+            log_event(LOG_DEBUG, "api", "poke_unsent", "error=\"%s\"", err.message);
+        }
+    }
+}
+
+/* True when a job was taken from a silent worker. */
+static bool watch_heartbeats(struct supervisor *s)
+{
+    struct err err = {0};
+    int given_up = 0;
+    const int64_t now = clock_monotonic_ns();
+    if (now - s->watched_ns < SUPERVISE_WATCH_MS * 1000000LL) {
+        return false;
+    }
+    s->watched_ns = now;
+    if (registry_watch_jobs(s->registry, &s->watch, now, &given_up, &err) != 0) {
+        log_event(LOG_WARNING, "api", "watch_failed", "error=\"%s\"", err.message);
+    }
+    return given_up > 0;
+}
+
+static int64_t next_due_ns(const struct supervisor *s, bool wanted)
+{
+    int64_t due = s->watched_ns + SUPERVISE_WATCH_MS * 1000000LL;
+    for (int i = 0; wanted && i < s->n; i++) {
+        if (!s->children[i].alive && s->children[i].due_ns < due) {
+            due = s->children[i].due_ns;
+        }
+    }
+    return due;
+}
+
+/* Until something is signalled or due. Lock held. */
+static void wait_until(struct supervisor *s, int64_t due_ns)
+{
+    const int64_t left = due_ns - clock_monotonic_ns();
+    struct timespec until;
+    if (left <= 0) {
+        return;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += left / 1000000000;
+    until.tv_nsec += left % 1000000000;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    pthread_cond_timedwait(&s->changed, &s->lock, &until);
+}
+
+static bool any_news(struct supervisor *s)
+{
+    bool news = s->poked || s->stopping || s->asked_to_stop;
+    int alive = 0;
+    for (int i = 0; i < s->n; i++) {
+        news = news || (s->children[i].alive && s->children[i].ended);
+        alive += s->children[i].alive && !s->children[i].ended;
+    }
+    s->n_alive = alive;
+    return news;
+}
+
+/* Workers were asked to end: waits for them, then ends them. */
+static void wind_down(struct supervisor *s)
+{
+    const int64_t until = clock_monotonic_ns() + SUPERVISE_STOP_MS * 1000000LL;
+    for (int i = 0; i < s->n; i++) {
+        if (s->children[i].alive) {
+            proc_kill(&s->children[i].proc, SIGTERM);
+        }
+    }
+    for (int i = 0; i < s->n; i++) {
+        struct worker_child *child = &s->children[i];
+        struct proc_exit how = {true, SIGKILL};
+        struct err err = {0};
+        if (!child->alive) {
+            continue;
+        }
+        const int64_t left = (until - clock_monotonic_ns()) / 1000000;
+        if (proc_wait(&child->proc, left > 0 ? (int)left : 0, &how, &err) != 0) {
+            log_event(LOG_WARNING, "api", "worker_killed", "pid=%d", (int)child->proc.pid);
+            proc_kill(&child->proc, SIGKILL);
+        }
+        bury(s, child, how);
+    }
+}
+
+static void *supervisor_main(void *ctx)
+{
+    struct supervisor *s = ctx;
+    bool wanted = is_work(s);
+    for (;;) {
+        bury_dead(s);
+        wanted = watch_heartbeats(s) || wanted;
+        if (wanted) {
+            start_missing(s);
+        }
+        pthread_mutex_lock(&s->lock);
+        if (!any_news(s)) {
+            wait_until(s, next_due_ns(s, wanted));
+        }
+        const bool stop = s->asked_to_stop || s->stopping;
+        const bool poked = s->poked;
+        s->poked = false;
+        pthread_mutex_unlock(&s->lock);
+        if (stop) {
+            wind_down(s);
+            return NULL;
+        }
+        if (poked) {
+            wanted = true;
+            poke_children(s);
+        }
+    }
+}
+
+int supervisor_new(struct supervisor **out, const struct settings *settings, const char *program,
+                   int n_workers, struct registry *registry, struct err *err)
+{
+    struct supervisor *s = mem_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return mem_err(err, sizeof *s);
+    }
+    s->settings = settings;
+    s->program = program;
+    s->registry = registry;
+    s->n = n_workers < SUPERVISE_WORKERS_MAX ? n_workers : SUPERVISE_WORKERS_MAX;
+    s->watched_ns = clock_monotonic_ns();
+    for (int i = 0; i < s->n; i++) {
+        s->children[i].supervisor = s;
+    }
+    int rc = make_env(s, err);
+    if (rc == 0) {
+        pthread_mutex_init(&s->lock, NULL);
+        pthread_cond_init(&s->changed, NULL);
+        const int failed = pthread_create(&s->thread, NULL, supervisor_main, s);
+        if (failed != 0) {
+            pthread_cond_destroy(&s->changed);
+            pthread_mutex_destroy(&s->lock);
+            rc = err_set_errno(err, failed, "no thread could be started");
+        }
+    }
+    if (rc != 0) {
+        mem_free(s);
+        return rc;
+    }
+    *out = s;
+    return 0;
+}
+
+static void signal_thread(struct supervisor *s, bool *flag)
+{
+    if (s == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    *flag = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+void supervisor_poke(struct supervisor *s)
+{
+    signal_thread(s, s != NULL ? &s->poked : NULL);
+}
+
+void supervisor_ask_to_stop(struct supervisor *s)
+{
+    signal_thread(s, s != NULL ? &s->asked_to_stop : NULL);
+}
+
+int supervisor_alive(struct supervisor *s)
+{
+    if (s == NULL) {
+        return 0;
+    }
+    pthread_mutex_lock(&s->lock);
+    const int n = s->n_alive;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+void supervisor_free(struct supervisor *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    signal_thread(s, &s->stopping);
+    pthread_join(s->thread, NULL);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s);
+}

@@ -1,0 +1,39 @@
+/* The workers of this hub: children that train, started when the first job comes, restarted when
+ * they die.
+ *
+ * One thread does it all. It hears of a child's death from waitpid, tells the registry at once, so
+ * that the job is taken up from its last checkpoint, and starts another worker: immediately after a
+ * single death, later and later while they die young. It also looks at the heartbeats of workers
+ * that are nobody's children.
+ */
+#ifndef API_SUPERVISE_H
+#define API_SUPERVISE_H
+
+#include "base/err.h"
+#include "base/settings.h"
+#include "registry/registry.h"
+
+enum {
+    SUPERVISE_WORKERS_MAX = 64,
+    SUPERVISE_WATCH_MS = 10000, /* between looks at heartbeats */
+    SUPERVISE_BACK_OFF_MAX_MS = 30000,
+    SUPERVISE_YOUNG_MS = 60000, /* who lived longer died of something else */
+    SUPERVISE_STOP_MS = 30000   /* for a checkpoint, when asked to stop */
+};
+
+struct supervisor;
+
+/* n_workers of `program` (NULL = this one); settings and registry are borrowed. */
+int supervisor_new(struct supervisor **supervisor, const struct settings *settings,
+                   const char *program, int n_workers, struct registry *registry,
+                   struct err *err) MUST_CHECK;
+/* There may be work. From any thread, never blocks; NULL is fine. */
+void supervisor_poke(struct supervisor *supervisor);
+/* Asks the workers to checkpoint and end, without waiting. NULL is fine. */
+void supervisor_ask_to_stop(struct supervisor *supervisor);
+/* Children that are alive. */
+int supervisor_alive(struct supervisor *supervisor);
+/* Waits for them, then ends who is left. NULL is fine. */
+void supervisor_free(struct supervisor *supervisor);
+
+#endif

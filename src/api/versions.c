@@ -1,0 +1,142 @@
+/* /models/{id}/versions */
+#include "registry/versions.h"
+#include "api/handlers.h"
+#include "api/rows_json.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char *const settable[] = {"ready", "archived", NULL};
+static const struct http_field alias_item = {
+    .kind = HTTP_STRING, .flags = HTTP_MIN | HTTP_MAX, .min = 1, .max = 255};
+static const struct http_field patch_fields[] = {
+    {.name = "status", .kind = HTTP_ENUM, .choices = settable},
+    {.name = "notes",
+     .kind = HTTP_STRING,
+     .flags = HTTP_NULLABLE | HTTP_MAX,
+     .max = VERSION_NOTES_CHARACTERS_MAX},
+    {.name = "aliases",
+     .kind = HTTP_ARRAY,
+     .flags = HTTP_MAX,
+     .max = VERSION_ALIASES_MAX,
+     .items = &alias_item},
+};
+const struct api_body version_patch_body = {patch_fields, COUNT_OF(patch_fields), false};
+
+static int reply_version(struct http_response *response, const struct version_row *row,
+                         struct err *err)
+{
+    struct json_out out;
+    http_json(response, &out);
+    json_version(&out, row);
+    return http_reply_json(response, 200, err);
+}
+
+HANDLER(versions_list)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    struct page page;
+    struct version_row *rows;
+    size_t count;
+    int64_t total;
+    http_issues_init(&issues);
+    const char *id = path_id(request, "id", &issues);
+    page_read(&page, request, &issues);
+    if (issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    int rc = registry_list_versions(hub->registry, id, page.size, page.offset, request->arena,
+                                    &rows, &count, &total, err);
+    if (rc == 0) {
+        rc = page_headers(&page, total, request, response, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    struct json_out out;
+    http_json(response, &out);
+    json_out_array(&out);
+    for (size_t i = 0; i < count; i++) {
+        json_version(&out, &rows[i]);
+    }
+    json_out_array_end(&out);
+    return http_reply_json(response, 200, err);
+}
+
+HANDLER(versions_get)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    struct version_row row;
+    http_issues_init(&issues);
+    const char *id = path_id(request, "id", &issues);
+    if (issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    const int rc = registry_get_version(hub->registry, id, http_path_param(request, "version"),
+                                        request->arena, NULL, &row, err);
+    return rc == 0 ? reply_version(response, &row, err) : rc;
+}
+
+static int read_aliases(const json_t *body, struct arena *arena, struct version_patch *patch,
+                        struct err *err)
+{
+    const json_t *list = json_object_get(body, "aliases");
+    if (list == NULL) {
+        return 0;
+    }
+    patch->n_aliases = json_array_size(list);
+    const char **aliases = arena_alloc(arena, patch->n_aliases + 1, sizeof *aliases);
+    if (aliases == NULL) {
+        return mem_err(err, patch->n_aliases * sizeof *aliases);
+    }
+    for (size_t i = 0; i < patch->n_aliases; i++) {
+        aliases[i] = json_string_value(json_array_get(list, i));
+    }
+    patch->aliases = aliases;
+    return 0;
+}
+
+HANDLER(versions_patch)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    struct version_row row;
+    const json_t *body = NULL;
+    http_issues_init(&issues);
+    const char *id = path_id(request, "id", &issues);
+    int rc = body_read(request, &version_patch_body, &issues, &body, err);
+    if (rc == 0 && issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    struct version_patch patch = {0};
+    if (rc == 0) {
+        patch.status = body_string(body, "status");
+        patch.notes = body_string(body, "notes");
+        patch.clear_notes = body_is_null(body, "notes");
+        rc = read_aliases(body, request->arena, &patch, err);
+    }
+    if (rc == 0) {
+        rc = registry_patch_version(hub->registry, id, http_path_param(request, "version"), &patch,
+                                    request->arena, &row, err);
+    }
+    return rc == 0 ? reply_version(response, &row, err) : rc;
+}
+
+HANDLER(versions_delete)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    http_issues_init(&issues);
+    const char *id = path_id(request, "id", &issues);
+    if (issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    const int rc =
+        registry_delete_version(hub->registry, id, http_path_param(request, "version"), err);
+    return rc == 0 ? http_reply_empty(response, 204, err) : rc;
+}
