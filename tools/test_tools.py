@@ -68,6 +68,7 @@ class Includes(Tree):
         ("src/api/a.c", '"http/http.h"'),
         ("src/infer/a.c", '"engine/engine.h"'),
         ("src/engine/a.c", '"engine/native/model.h"'),
+        ("src/infer/a.c", '"kernels/det_math.h"'),
         ("src/base/a.c", "<stdio.h>"),
     ]
 
