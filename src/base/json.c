@@ -137,26 +137,36 @@ static int check_limits(const char *text, size_t length, struct err *err)
     return 0;
 }
 
+/* One run of jansson over the text, with our memory behind it. */
+static json_t *load(struct parse *parse, const char *text, size_t length, size_t flags,
+                    json_error_t *error)
+{
+    parse->text = text;
+    parse->length = length;
+    parse->at = 0;
+    parse->failed = false;
+    parse->reserve_used = 0;
+    current = parse;
+    json_t *tree = json_load_callback(
+        feed, parse, flags | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, error);
+    if (parse->failed && tree) { /* while its memory may still be the parse's own */
+        json_decref(tree);
+        tree = NULL;
+    }
+    current = NULL;
+    return tree;
+}
+
 json_t *json_parse(const char *text, size_t length, struct err *err)
 {
     assert(!current);
     if (check_limits(text, length, err) != 0)
         return NULL;
     struct parse parse;
-    parse.text = text;
-    parse.length = length;
-    parse.at = 0;
-    parse.failed = false;
-    parse.reserve_used = 0;
     json_error_t error = {0};
-    current = &parse;
-    json_t *tree = json_load_callback(
-        feed, &parse, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
-    if (parse.failed && tree) {
-        json_decref(tree);
-        tree = NULL;
-    }
-    current = NULL;
+    json_t *tree = load(&parse, text, length, 0, &error);
+    if (!tree && !parse.failed && json_error_code(&error) == json_error_numeric_overflow)
+        tree = load(&parse, text, length, JSON_DECODE_INT_AS_REAL, &error);
     if (parse.failed)
         (void)err_set(err, ERR_NOMEM, "out of memory while reading %zu bytes of JSON", length);
     else if (!tree)

@@ -22,7 +22,9 @@
 enum { JSON_DEPTH_MAX = 64, JSON_OUT_DEPTH_MAX = 160 };
 
 /* Parses exactly one value from `length` bytes. ERR_UNPROCESSABLE with line and column for bad
- * syntax, bad UTF-8, a duplicate key or too deep nesting. NULL on error. */
+ * syntax, bad UTF-8, a duplicate key or too deep nesting. A whole number that 64 bits do not hold
+ * (Hugging Face writes 10^30 for "no limit") makes all numbers of that text reals. NULL on error.
+ */
 json_t *json_parse(const char *text, size_t length, struct err *err) MUST_CHECK;
 /* As json_parse, reading a whole file of at most bytes_max. */
 json_t *json_parse_file(const char *path, size_t bytes_max, struct err *err) MUST_CHECK;
