@@ -19,6 +19,7 @@ const struct command command_runner = {
     .usage = "",
     .examples = "  started by mlx-hub serve, never by hand\n",
     .hidden = true,
+    .logs = true,
     .run = run_runner,
 };
 
@@ -35,6 +36,7 @@ const struct command command_inspect = {
     .usage = "",
     .examples = "  started by mlx-hub serve, never by hand\n",
     .hidden = true,
+    .logs = true,
     .run = run_inspect,
 };
 
@@ -57,5 +59,6 @@ const struct command command_worker = {
     .examples = "  mlx-hub worker --once        train what is queued, then end\n",
     .options = worker_options,
     .n_options = 2,
+    .logs = true,
     .run = run_worker,
 };

@@ -7,7 +7,9 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "cli/command.h"
+#include "cli/interrupt.h"
 
 static void print_commands(FILE *out)
 {
@@ -28,7 +30,14 @@ static void print_commands(FILE *out)
 
 static void print_help(const struct command *c)
 {
-    printf("%s\n\nusage: mlx-hub %s %s\n", c->summary, c->name, c->usage);
+    printf("%s\n\n", c->summary);
+    if (c->actions == NULL) {
+        printf("usage: mlx-hub %s %s\n", c->name, c->usage);
+    }
+    for (int i = 0; i < c->n_actions; i++) {
+        printf("%s mlx-hub %s %s %s\n            %s\n", i == 0 ? "usage:" : "      ", c->name,
+               c->actions[i].name, c->actions[i].usage, c->actions[i].summary);
+    }
     if (c->n_options > 0) {
         printf("\noptions:\n");
     }
@@ -36,9 +45,10 @@ static void print_help(const struct command *c)
         char name[64];
         snprintf(name, sizeof name, "--%s %s", c->options[i].name,
                  c->options[i].value != NULL ? c->options[i].value : "");
-        printf("  %-26s %s\n", name, c->options[i].help);
+        printf("  %-32s %s\n", name, c->options[i].help);
     }
-    printf("  %-26s %s\n", "--json", "print the result as JSON");
+    printf("%s  %-32s %s\n", c->n_options > 0 ? "" : "\noptions:\n", "--json",
+           "print the result as JSON");
     printf("\nexamples:\n%s", c->examples);
 }
 
@@ -67,10 +77,24 @@ static bool asks_for_help(int argc, char **argv)
     return false;
 }
 
+/* People who ran a command want its result; what goes on inside is for a server's log, unless asked
+ * for. Children read the level from the environment. */
+static int open_log(struct args *args, struct err *err)
+{
+    const enum setting_source source = args->settings.source[setting_find("log-level")];
+    if (!args->command->logs && source == SETTING_DEFAULT && !args->settings.debug) {
+        snprintf(args->settings.log_level, sizeof args->settings.log_level, "WARNING");
+        if (setenv("MLX_HUB_LOG_LEVEL", "WARNING", 1) != 0) {
+            return err_set(err, ERR_NOMEM, "out of memory");
+        }
+    }
+    return log_init(args->settings.log_level, args->settings.log_json, err);
+}
+
 static int run_command(const struct command *command, const char *program, int argc, char **argv)
 {
     struct err err = {0};
-    struct args *args = calloc(1, sizeof *args); /* settings are too large for the stack */
+    struct args *args = mem_calloc(1, sizeof *args); /* settings are too large for the stack */
     int status = EXIT_USAGE;
     if (args == NULL) {
         fputs("mlx-hub: out of memory\n", stderr);
@@ -78,17 +102,19 @@ static int run_command(const struct command *command, const char *program, int a
     }
     args->program = program;
     if (args_parse(args, command, argc, argv, &err) == 0 && fault_from_env(&err) == 0 &&
-        log_init(args->settings.log_level, args->settings.log_json, &err) == 0) {
-        status = command->run(args, &err);
+        open_log(args, &err) == 0) {
+        status = (args->action != NULL ? args->action->run : command->run)(args, &err);
     }
-    if (err.code != ERR_NONE) {
+    if (err.code == ERR_CANCELLED && interrupted()) {
+        status = EXIT_INTERRUPTED;
+    } else if (err.code != ERR_NONE) {
         fprintf(stderr, "mlx-hub %s: %s\n", command->name, err.message);
         status = status == EXIT_DONE ? EXIT_FAILED : status;
     }
     if (fflush(stdout) != 0) {
         status = EXIT_FAILED;
     }
-    free(args);
+    mem_free(args);
     return status;
 }
 

@@ -14,9 +14,12 @@
 #include "base/err.h"
 #include "base/settings.h"
 
-enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+struct args;
+struct command;
 
-enum { ARGS_MAX = 64, OPTIONS_MAX = 32 };
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+enum { ARGS_MAX = 64, OPTIONS_MAX = 64 };
 
 /* An option of a command. value names what it takes ("FILE"), NULL for a switch. */
 struct option_info {
@@ -25,9 +28,20 @@ struct option_info {
     const char *help;
 };
 
+/* What a command does when it does several things: `mlx-hub COMMAND ACTION …`. */
+struct action {
+    const char *name;
+    const char *usage;   /* "MODEL [--notes TEXT]" */
+    const char *summary; /* one line for --help */
+    const char *options; /* those of the command's options that it takes: "notes status" */
+    int positional_min, positional_max;
+    int (*run)(const struct args *args, struct err *err);
+};
+
 struct args {
     const struct command *command;
-    const char *program; /* argv[0] */
+    const struct action *action; /* NULL when the command has none; its name is no positional */
+    const char *program;         /* argv[0] */
     const char *positional[ARGS_MAX];
     int n_positional;
     const char
@@ -44,7 +58,10 @@ struct command {
     const struct option_info *options;
     int n_options;
     int positional_min, positional_max;
-    bool hidden;                                          /* for the program's own children */
+    bool hidden;                  /* for the program's own children */
+    bool logs;                    /* logs as the settings say; else warnings only, unless asked */
+    const struct action *actions; /* instead of run and the positional counts; or NULL */
+    int n_actions;
     int (*run)(const struct args *args, struct err *err); /* EXIT_*; err is printed when set */
 };
 
@@ -61,7 +78,8 @@ int args_get_real(const struct args *args, const char *name, double fallback, do
                   struct err *err) MUST_CHECK;
 
 /* Parses argv[0..argc) against the command and loads the settings. ERR_INVALID says what is wrong.
- */
+ * Settings given as flags are put into the environment too, so that children have the same ones:
+ * before any thread is started. */
 int args_parse(struct args *args, const struct command *command, int argc, char **argv,
                struct err *err) MUST_CHECK;
 

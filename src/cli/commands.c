@@ -1,7 +1,9 @@
 #include "cli/commands.h"
 
 static const struct command *const all[] = {
-    &command_worker, &command_config, &command_version, &command_runner, &command_inspect,
+    &command_chat,    &command_generate, &command_template, &command_tokenize,
+    &command_worker,  &command_db,       &command_config,   &command_doctor,
+    &command_version, &command_runner,   &command_inspect,
 };
 
 const struct command *const *commands(size_t *n)

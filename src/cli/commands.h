@@ -1,4 +1,5 @@
-/* Every command of the program; each is defined in the file that its row in commands.c names. */
+/* Every command of the program; each is defined in the file of its name (worker, runner and inspect
+ * in children.c, chat in generate.c). */
 #ifndef CLI_COMMANDS_H
 #define CLI_COMMANDS_H
 
@@ -6,6 +7,7 @@
 
 extern const struct command command_chat;
 extern const struct command command_config;
+extern const struct command command_db;
 extern const struct command command_doctor;
 extern const struct command command_generate;
 extern const struct command command_inspect;

@@ -147,7 +147,7 @@ static void test_bad_values(void **state)
     static const struct {
         const char *name, *value;
     } ROWS[] = {
-        {"port", "0"},
+        {"port", "-1"},
         {"port", "65536"},
         {"port", ""},
         {"port", " 1"},

@@ -1,0 +1,410 @@
+/* mlx-hub generate and mlx-hub chat: answers from a model, straight from its files.
+ *
+ * MODEL is a path to weights, or a name that the hub knows. A path needs no storage and no server:
+ * the model runs in a child of this command, as it would under serve, so the answer is the same. */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "cli/find_model.h"
+#include "cli/interrupt.h"
+#include "cli/print.h"
+#include "infer/infer.h"
+
+enum { LINE_BYTES_MAX = 1 << 16, DRAIN_MS = 2000 };
+
+/* One answer under way; the events come on infer's threads. */
+struct answer {
+    pthread_mutex_t lock;
+    pthread_cond_t over_changed;
+    bool over;
+    bool stream; /* print as it comes */
+    struct buf text;
+    struct infer_accepted accepted;
+    struct infer_done done;
+    char finish_reason[16];
+    struct err err;
+};
+
+static void take_text(struct answer *a, const char *text, size_t n)
+{
+    buf_append(&a->text, text, n);
+    if (a->stream) {
+        fwrite(text, 1, n, stdout);
+        fflush(stdout);
+    }
+}
+
+static void on_accepted(void *ctx, const struct infer_accepted *accepted)
+{
+    struct answer *a = ctx;
+    a->accepted = *accepted;
+}
+
+static void on_token(void *ctx, int index, int32_t id, const char *text, size_t bytes)
+{
+    (void)index;
+    (void)id;
+    take_text(ctx, text, bytes);
+}
+
+static void end(struct answer *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->over = true;
+    pthread_cond_signal(&a->over_changed);
+    pthread_mutex_unlock(&a->lock);
+}
+
+static void on_done(void *ctx, const struct infer_done *done)
+{
+    struct answer *a = ctx;
+    take_text(a, done->text, done->text_bytes);
+    a->done = *done;
+    snprintf(a->finish_reason, sizeof a->finish_reason, "%s", done->finish_reason);
+    end(a);
+}
+
+static void on_failed(void *ctx, const struct err *err)
+{
+    struct answer *a = ctx;
+    a->err = *err;
+    end(a);
+}
+
+/* Waits for the answer; Ctrl-C cancels it. */
+static void wait_for_end(struct answer *a, struct infer_request *request)
+{
+    bool cancelled = false;
+    pthread_mutex_lock(&a->lock);
+    while (!a->over) {
+        struct timespec soon;
+        clock_gettime(CLOCK_REALTIME, &soon);
+        soon.tv_nsec += 100000000;
+        soon.tv_sec += soon.tv_nsec / 1000000000;
+        soon.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&a->over_changed, &a->lock, &soon);
+        if (!a->over && !cancelled && interrupted()) {
+            cancelled = true;
+            pthread_mutex_unlock(&a->lock);
+            infer_cancel(request);
+            pthread_mutex_lock(&a->lock);
+        }
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+static int ask(struct infer *infer, const struct infer_spec *spec, struct answer *a,
+               struct err *err)
+{
+    static const struct infer_events events = {on_accepted, on_token, on_done, on_failed};
+    struct infer_request *request;
+    int rc = infer_submit(infer, spec, &events, a, &request, err);
+    if (rc != 0) {
+        return rc;
+    }
+    wait_for_end(a, request);
+    if (a->err.code != ERR_NONE) {
+        return err_set(err, a->err.code, "%s", a->err.message);
+    }
+    return buf_check(&a->text, "the answer", err);
+}
+
+static void answer_init(struct answer *a, bool stream)
+{
+    memset(a, 0, sizeof *a);
+    a->stream = stream;
+    buf_init(&a->text, PRINT_BYTES_MAX);
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->over_changed, NULL);
+}
+
+static void answer_release(struct answer *a)
+{
+    pthread_cond_destroy(&a->over_changed);
+    pthread_mutex_destroy(&a->lock);
+    buf_release(&a->text);
+}
+
+/* --- options ------------------------------------------------------------------------------------
+ */
+
+static const struct option_info options[] = {
+    {"system", "TEXT", "what the model is told first"},
+    {"max-tokens", "N", "longest answer (256)"},
+    {"temperature", "T", "0 = always the likeliest token (0.7)"},
+    {"top-p", "P", "keep the likeliest tokens that make up P (0.9)"},
+    {"top-k", "K", "keep the K likeliest tokens, 0 = all (50)"},
+    {"min-p", "P", "drop tokens below P times the likeliest (0)"},
+    {"repetition-penalty", "R", "1 = none (1.1)"},
+    {"seed", "N", "repeat an answer byte for byte"},
+    {"stop", "TEXT", "end the answer before this text"},
+    {"raw", NULL, "give the prompt to the model as it is, without a chat template"},
+};
+
+enum { N_OPTIONS = sizeof options / sizeof options[0] };
+
+static int read_real(const struct args *args, const char *name, float *value, struct err *err)
+{
+    double x;
+    const int rc = args_get_real(args, name, (double)*value, &x, err);
+    *value = (float)x;
+    return rc;
+}
+
+static int read_int(const struct args *args, const char *name, int *value, struct err *err)
+{
+    long n;
+    const int rc = args_get_int(args, name, *value, &n, err);
+    if (rc == 0 && (n < INT32_MIN || n > INT32_MAX)) {
+        return err_set(err, ERR_INVALID, "--%s is out of range", name);
+    }
+    *value = (int)n;
+    return rc;
+}
+
+static int read_sampling(const struct args *args, struct infer_sampling *s, struct err *err)
+{
+    long seed = 0;
+    infer_sampling_defaults(s);
+    int rc = read_int(args, "max-tokens", &s->max_tokens, err);
+    rc = rc == 0 ? read_real(args, "temperature", &s->temperature, err) : rc;
+    rc = rc == 0 ? read_real(args, "top-p", &s->top_p, err) : rc;
+    rc = rc == 0 ? read_int(args, "top-k", &s->top_k, err) : rc;
+    rc = rc == 0 ? read_real(args, "min-p", &s->min_p, err) : rc;
+    rc = rc == 0 ? read_real(args, "repetition-penalty", &s->repetition_penalty, err) : rc;
+    rc = rc == 0 ? args_get_int(args, "seed", 0, &seed, err) : rc;
+    s->has_seed = args_get(args, "seed") != NULL;
+    s->seed = (uint64_t)seed;
+    const char *stop = args_get(args, "stop");
+    if (rc == 0 && stop != NULL) {
+        if (strlen(stop) >= INFER_STOP_BYTES_MAX) {
+            return err_set(err, ERR_INVALID, "--stop takes at most %d bytes",
+                           INFER_STOP_BYTES_MAX - 1);
+        }
+        snprintf(s->stops[s->n_stops++], INFER_STOP_BYTES_MAX, "%s", stop);
+    }
+    return rc == 0 ? infer_sampling_check(s, err) : rc;
+}
+
+/* --- a model and where it comes from ------------------------------------------------------------
+ */
+
+struct source {
+    struct infer *infer;
+    struct infer_spec spec;
+    struct found_model model;
+};
+
+static int source_open(struct source *s, const struct args *args, struct err *err)
+{
+    memset(s, 0, sizeof *s);
+    int rc = find_model(&s->model, &args->settings, args->positional[0], err);
+    if (rc == 0) {
+        rc = infer_new(&s->infer, &args->settings, NULL, err);
+    }
+    if (rc == 0) {
+        s->spec = s->model.spec;
+        rc = read_sampling(args, &s->spec.sampling, err);
+    }
+    return rc;
+}
+
+static void source_close(struct source *s)
+{
+    infer_free(s->infer, DRAIN_MS);
+    found_model_release(&s->model);
+}
+
+static int add_message(json_t *messages, const char *role, const char *content, struct err *err)
+{
+    json_t *message = json_pack("{s:s, s:s}", "role", role, "content", content);
+    if (message == NULL || json_array_append_new(messages, message) != 0) {
+        return err_set(err, ERR_INVALID, "the text is not UTF-8");
+    }
+    return 0;
+}
+
+/* --- generate -----------------------------------------------------------------------------------
+ */
+
+static int print_result(const struct answer *a, struct err *err)
+{
+    struct buf buf;
+    struct json_out out;
+    buf_init(&buf, PRINT_BYTES_MAX);
+    json_out_init(&out, &buf);
+    json_out_object(&out);
+    json_out_key(&out, "text");
+    json_out_string_n(&out, a->text.data != NULL ? a->text.data : "", a->text.len);
+    json_out_kv_string(&out, "finish_reason", a->finish_reason);
+    json_out_kv_int(&out, "prompt_tokens", a->done.prompt_tokens);
+    json_out_kv_int(&out, "tokens_generated", a->done.completion_tokens);
+    json_out_kv_real(&out, "time_to_first_token", a->done.time_to_first_token);
+    json_out_kv_real(&out, "total_time", a->done.total_time);
+    json_out_kv_real(&out, "tokens_per_second", a->done.tokens_per_second);
+    json_out_kv_int(&out, "seed", (int64_t)a->done.seed);
+    json_out_kv_string(&out, "engine", a->done.engine);
+    json_out_kv_int(&out, "numerics_version", a->done.numerics_version);
+    json_out_object_end(&out);
+    return print_json(&buf, err);
+}
+
+static void print_speed(const struct answer *a)
+{
+    fprintf(stderr,
+            "[%d prompt tokens, %d new, first after %.0f ms, %.1f tokens/s, seed %llu, %s]\n",
+            a->done.prompt_tokens, a->done.completion_tokens, a->done.time_to_first_token * 1e3,
+            a->done.tokens_per_second, (unsigned long long)a->done.seed, a->finish_reason);
+}
+
+/* The prompt from the command line, or all of standard input. */
+static int read_prompt(const struct args *args, struct buf *prompt, struct err *err)
+{
+    char chunk[4096];
+    size_t n;
+    if (args->n_positional > 1) {
+        buf_puts(prompt, args->positional[1]);
+        return buf_check(prompt, "the prompt", err);
+    }
+    while ((n = fread(chunk, 1, sizeof chunk, stdin)) > 0) {
+        buf_append(prompt, chunk, n);
+    }
+    return buf_check(prompt, "the prompt", err);
+}
+
+static int run_generate(const struct args *args, struct err *err)
+{
+    struct source source;
+    struct answer a;
+    struct buf prompt;
+    json_t *messages = json_array();
+    answer_init(&a, !args->json);
+    buf_init(&prompt, INFER_PROMPT_BYTES_MAX);
+    interrupt_catch();
+    int rc = source_open(&source, args, err);
+    if (rc == 0) {
+        rc = read_prompt(args, &prompt, err);
+    }
+    if (rc == 0 && args_get(args, "raw") != NULL) {
+        source.spec.prompt = prompt.data != NULL ? prompt.data : "";
+        source.spec.prompt_bytes = prompt.len;
+    } else if (rc == 0) {
+        source.spec.messages = messages;
+        if (args_get(args, "system") != NULL) {
+            rc = add_message(messages, "system", args_get(args, "system"), err);
+        }
+        if (rc == 0) {
+            rc = add_message(messages, "user", prompt.data != NULL ? prompt.data : "", err);
+        }
+    }
+    if (rc == 0) {
+        rc = ask(source.infer, &source.spec, &a, err);
+    }
+    int status = rc == 0 ? EXIT_DONE : EXIT_FAILED;
+    if (rc == 0 && args->json) {
+        status = print_result(&a, err);
+    } else if (rc == 0) {
+        putchar('\n');
+        print_speed(&a);
+    }
+    source_close(&source);
+    buf_release(&prompt);
+    answer_release(&a);
+    json_decref(messages);
+    return status;
+}
+
+const struct command command_generate = {
+    .name = "generate",
+    .summary = "Print a model's answer to one prompt",
+    .usage = "MODEL [PROMPT]        MODEL: a path, or a name that mlx-hub list shows",
+    .examples = "  mlx-hub generate model.gguf \"What is the capital of France?\"\n"
+                "  mlx-hub generate my-model@1.0.0 \"Who are you?\" --temperature 0\n"
+                "  echo \"def fib(n):\" | mlx-hub generate model.gguf --raw --seed 7\n",
+    .options = options,
+    .n_options = N_OPTIONS,
+    .positional_min = 1,
+    .positional_max = 2,
+    .run = run_generate,
+};
+
+/* --- chat ---------------------------------------------------------------------------------------
+ */
+
+static bool read_line(char *line, size_t size)
+{
+    if (isatty(STDIN_FILENO)) {
+        fputs("> ", stderr);
+    }
+    if (fgets(line, (int)size, stdin) == NULL) {
+        return false;
+    }
+    line[strcspn(line, "\n")] = '\0';
+    return true;
+}
+
+static int take_turn(struct source *source, json_t *messages, const char *line, struct err *err)
+{
+    struct answer a;
+    answer_init(&a, true);
+    int rc = add_message(messages, "user", line, err);
+    if (rc == 0) {
+        source->spec.messages = messages;
+        rc = ask(source->infer, &source->spec, &a, err);
+    }
+    if (rc == 0) {
+        putchar('\n');
+        print_speed(&a);
+        rc = add_message(messages, "assistant", a.text.data != NULL ? a.text.data : "", err);
+    } else if (rc == -ERR_CANCELLED) {
+        putchar('\n');
+        err_clear(err);
+        rc = 0;
+        json_array_remove(messages, json_array_size(messages) - 1);
+    }
+    answer_release(&a);
+    return rc;
+}
+
+static int run_chat(const struct args *args, struct err *err)
+{
+    struct source source;
+    json_t *messages = json_array();
+    char *line = mem_alloc(LINE_BYTES_MAX);
+    interrupt_catch();
+    int rc = source_open(&source, args, err);
+    if (rc == 0 && args_get(args, "system") != NULL) {
+        rc = add_message(messages, "system", args_get(args, "system"), err);
+    }
+    if (rc == 0 && isatty(STDIN_FILENO)) {
+        fprintf(stderr, "%s. An empty line or Ctrl-D ends; Ctrl-C stops an answer.\n",
+                args->positional[0]);
+    }
+    while (rc == 0 && line != NULL && read_line(line, LINE_BYTES_MAX) && line[0] != '\0') {
+        interrupt_catch();
+        rc = take_turn(&source, messages, line, err);
+    }
+    source_close(&source);
+    mem_free(line);
+    json_decref(messages);
+    return rc == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+const struct command command_chat = {
+    .name = "chat",
+    .summary = "Talk with a model",
+    .usage = "MODEL        MODEL: a path, or a name that mlx-hub list shows",
+    .examples = "  mlx-hub chat model.gguf --system \"You are a pirate.\"\n"
+                "  mlx-hub chat my-model --temperature 0.2\n",
+    .options = options,
+    .n_options = N_OPTIONS,
+    .positional_min = 1,
+    .positional_max = 1,
+    .run = run_chat,
+};
