@@ -36,8 +36,7 @@ static int open_registry(struct hub *hub, struct err *err)
     return rc;
 }
 
-int hub_open(struct hub **out, const struct settings *settings, const char *program,
-             struct err *err)
+int hub_new(struct hub **out, const struct settings *settings, const char *program, struct err *err)
 {
     struct hub *hub = mem_calloc(1, sizeof *hub);
     if (hub == NULL) {
@@ -63,14 +62,14 @@ int hub_open(struct hub **out, const struct settings *settings, const char *prog
         rc = ticker_new(&hub->ticker, hub->registry, err);
     }
     if (rc != 0) {
-        hub_close(hub, 0);
+        hub_free(hub, 0);
         return rc;
     }
     *out = hub;
     return 0;
 }
 
-void hub_close(struct hub *hub, int drain_ms)
+void hub_free(struct hub *hub, int drain_ms)
 {
     if (hub == NULL) {
         return;

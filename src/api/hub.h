@@ -1,6 +1,6 @@
 /* The hub's parts, as every handler gets them.
  *
- * Made by hub_open before any thread of the server exists and read-only afterwards but for its
+ * Made by hub_new before any thread of the server exists and read-only afterwards but for its
  * atomics; each part says itself which threads may call it. The hub owns all of them.
  */
 #ifndef API_HUB_H
@@ -46,9 +46,9 @@ struct hub {
 
 /* Opens registry and inference, settles what the last run left: jobs whose worker is gone go back
  * to the queue, halves of imports are removed. The caller holds the storage folder's lock. */
-int hub_open(struct hub **out, const struct settings *settings, const char *program,
-             struct err *err) MUST_CHECK;
+int hub_new(struct hub **out, const struct settings *settings, const char *program,
+            struct err *err) MUST_CHECK;
 /* Models may finish what they answer for drain_ms. No handler may be running. NULL is fine. */
-void hub_close(struct hub *hub, int drain_ms);
+void hub_free(struct hub *hub, int drain_ms);
 
 #endif

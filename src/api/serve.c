@@ -69,7 +69,7 @@ static int start(struct serve *s, const struct settings *settings,
         rc = fs_lock_dir(settings->storage_base_path, "mlx-hub serve", &s->lock_fd, err);
     }
     if (rc == 0) {
-        rc = hub_open(&s->hub, settings, options->program, err);
+        rc = hub_new(&s->hub, settings, options->program, err);
     }
     /* Before requests come, which may poke it; its thread starts nothing while the queue is empty.
      */
@@ -147,7 +147,7 @@ void serve_stop(struct serve *s, int drain_ms)
     if (s->hub != NULL) {
         const int64_t left = (until - clock_monotonic_ns()) / 1000000;
         supervisor_free(s->hub->supervisor);
-        hub_close(s->hub, left > 0 ? (int)left : 0);
+        hub_free(s->hub, left > 0 ? (int)left : 0);
     }
     http_router_free(s->router);
     if (s->lock_fd >= 0) {

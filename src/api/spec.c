@@ -1,0 +1,55 @@
+#include "api/spec.h"
+
+#include <string.h>
+
+#include "api/rows_json.h"
+#include "formats/manifest.h"
+#include "registry/bases.h"
+
+static int add_version(const struct version_row *version, struct arena *arena,
+                       struct infer_spec *spec, struct err *err)
+{
+    struct manifest manifest = {0};
+    char path[FS_PATH_BYTES_MAX];
+    int rc = version->artifact_path != NULL && version->checksum != NULL
+                 ? manifest_read(&manifest, version->artifact_path, err)
+                 : err_set(err, ERR_CORRUPT, "Version %s has no files", version->version);
+    if (rc == 0) {
+        rc = fs_join(path, version->artifact_path, MANIFEST_ADAPTER, err);
+    }
+    if (rc == 0) {
+        spec->adapter_key = version->checksum;
+        spec->adapter_path = arena_strdup(arena, path);
+        spec->adapter_scale = (float)manifest.lora_scale;
+        spec->chat_template =
+            manifest.chat_template != NULL ? arena_strdup(arena, manifest.chat_template) : NULL;
+        if (spec->adapter_path == NULL ||
+            (manifest.chat_template != NULL && spec->chat_template == NULL)) {
+            rc = mem_err(err, 0);
+        }
+    } else if (err != NULL && err->code == ERR_NOT_FOUND) {
+        err_clear(err);
+        rc = err_set(err, ERR_CORRUPT, "The files of version %s are gone from %s", version->version,
+                     version->artifact_path);
+    }
+    manifest_release(&manifest);
+    return rc;
+}
+
+int spec_of(struct hub *hub, const struct resolved_model *model, struct arena *arena,
+            struct infer_spec *spec, struct err *err)
+{
+    struct base_row base;
+    char path[FS_PATH_BYTES_MAX];
+    memset(spec, 0, sizeof *spec);
+    infer_sampling_defaults(&spec->sampling);
+    int rc = registry_base_path(hub->registry, model->base_id, arena, &base, path, err);
+    if (rc == 0) {
+        spec->base_id = base.id;
+        spec->base_key = base.sha256;
+        spec->base_path = arena_strdup(arena, path);
+        spec->memory_bytes = base_memory_bytes(&base);
+        rc = spec->base_path != NULL ? 0 : mem_err(err, strlen(path));
+    }
+    return rc == 0 && model->has_version ? add_version(&model->version, arena, spec, err) : rc;
+}
