@@ -50,6 +50,7 @@ struct train_product {
     size_t ldc;
     const float *x;
     size_t x_tile;  /* floats between tiles: all packed columns × tile_tokens */
+    size_t ldx;     /* 0, or: x is not packed, its rows are ldx apart (for short chains) */
     const float *w; /* (n_k, TRAIN_PANEL) */
     size_t n_tokens, n_k, n_lanes;
     enum train_mode mode;

@@ -36,21 +36,16 @@ static void pack_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
 {
     (void)lane;
     const struct pack_job *job = ctx;
-    const size_t tile = tr->kernels->tile_tokens, token = unit * tile;
-    const size_t left = tr->batch.n_tokens - token;
-    tr->kernels->pack(job->packed + token * job->n_k, job->x + token * job->ldx, job->ldx,
-                      left < tile ? left : tile, job->n_k);
-}
-
-static size_t tiles_of(const struct engine_trainer *tr)
-{
-    return (tr->batch.n_tokens + tr->kernels->tile_tokens - 1) / tr->kernels->tile_tokens;
+    size_t token;
+    const size_t n = train_tile_at(tr, unit, &token);
+    tr->kernels->pack(job->packed + token * job->n_k, job->x + token * job->ldx, job->ldx, n,
+                      job->n_k);
 }
 
 float *train_pack(struct engine_trainer *tr, const float *x, size_t ldx, size_t n_k)
 {
     struct pack_job job = {.packed = train_packed_take(tr, n_k), .x = x, .ldx = ldx, .n_k = n_k};
-    train_each(tr, tiles_of(tr), pack_unit, &job);
+    train_each(tr, train_tiles(tr), pack_unit, &job);
     return job.packed;
 }
 
@@ -158,7 +153,8 @@ void train_group_forward(struct engine_trainer *tr, struct train_group *group)
             sum->terms[sum->n_terms++] = (struct train_term){
                 .matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->b,
                                               weight->n_rows, tr->dims.rank),
-                .x = train_pack(tr, group->save->h[proj->target], tr->dims.ld_rank, tr->dims.rank),
+                .x = group->save->h[proj->target],
+                .ldx = tr->dims.ld_rank,
                 .scale = tr->adapter->lora.scale,
             };
         }
@@ -235,13 +231,6 @@ static void grow_factors(struct engine_trainer *tr, const struct train_group *gr
 void train_group_backward(struct engine_trainer *tr, struct train_group *group, float *dx)
 {
     struct train_work work = {0};
-    for (int i = 0; i < group->n_projs; i++) {
-        struct train_proj *proj = &group->projs[i];
-        const size_t n_out = tr->model->layers[group->layer].proj[proj->target].n_rows;
-        if (dx != NULL || has_adapter(tr, group->layer, proj->target)) {
-            proj->y_packed = train_pack(tr, proj->y, proj->ldy, n_out);
-        }
-    }
     find_h_grad(tr, group);
     struct train_sum *sum = &work.sums[0];
     *sum = (struct train_sum){
@@ -263,7 +252,8 @@ void train_group_backward(struct engine_trainer *tr, struct train_group *group, 
             sum->terms[sum->n_terms++] = (struct train_term){
                 .matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->a,
                                               tr->dims.rank, group->n_in),
-                .x = train_pack(tr, tr->h_grad[proj->target], tr->dims.ld_rank, tr->dims.rank),
+                .x = tr->h_grad[proj->target],
+                .ldx = tr->dims.ld_rank,
                 .scale = 1.0f,
                 .kept = tr->dropping ? group->save->kept[proj->target] : NULL,
             };

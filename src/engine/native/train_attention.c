@@ -222,11 +222,8 @@ static void place_probs(struct engine_trainer *tr, size_t key)
     assert(at <= tr->dims.probs);
 }
 
-static void finish_token(struct engine_trainer *tr, void *ctx, size_t token,
-                         struct train_lane *lane)
+static void finish_token(struct engine_trainer *tr, size_t token)
 {
-    (void)ctx;
-    (void)lane;
     const struct train_dims *dims = &tr->dims;
     const float *cosines = cosines_at(tr, token), *sines = sines_at(tr, token);
     for (size_t h = 0; h < dims->heads; h++) {
@@ -235,17 +232,34 @@ static void finish_token(struct engine_trainer *tr, void *ctx, size_t token,
         tr->kernels->rope(flat, flat, cosines, sines, dims->head_dim, -1.0f);
     }
     for (size_t h = 0; h < dims->kv_heads; h++) {
-        const size_t flat = token * dims->ld_kv + h * dims->head_dim;
-        tr->kernels->settle(tr->k_flat + flat, tr->k_grad + head_at(dims, h, token),
-                            dims->head_dim);
+        const size_t flat = token * dims->ld_kv + h * dims->head_dim, at = head_at(dims, h, token);
+        tr->kernels->settle(tr->k_flat + flat, tr->k_grad + at, dims->head_dim);
         tr->kernels->rope(tr->k_flat + flat, tr->k_flat + flat, cosines, sines, dims->head_dim,
                           -1.0f);
-        tr->kernels->settle(tr->v_flat + flat, tr->v_grad + head_at(dims, h, token),
-                            dims->head_dim);
+        tr->kernels->settle(tr->v_flat + flat, tr->v_grad + at, dims->head_dim);
     }
 }
 
-void train_attention_backward(struct engine_trainer *tr, const struct train_save *save)
+static void finish_tile(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+{
+    (void)lane;
+    const struct train_dims *dims = &tr->dims;
+    float *const *packed = ctx;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin);
+    for (size_t t = begin; t < begin + n; t++) {
+        finish_token(tr, t);
+    }
+    tr->kernels->pack(packed[0] + begin * dims->q, tr->q_flat + begin * dims->ld_q, dims->ld_q, n,
+                      dims->q);
+    tr->kernels->pack(packed[1] + begin * dims->kv, tr->k_flat + begin * dims->ld_kv, dims->ld_kv,
+                      n, dims->kv);
+    tr->kernels->pack(packed[2] + begin * dims->kv, tr->v_flat + begin * dims->ld_kv, dims->ld_kv,
+                      n, dims->kv);
+}
+
+void train_attention_backward(struct engine_trainer *tr, const struct train_save *save,
+                              float *const packed[3])
 {
     const struct train_dims *dims = &tr->dims;
     struct back back = {.save = save};
@@ -259,5 +273,6 @@ void train_attention_backward(struct engine_trainer *tr, const struct train_save
             train_each(tr, back.n_kv * tr->batch.n_key_tiles, back_keys, &back);
         }
     }
-    train_each(tr, tr->batch.n_tokens, finish_token, NULL);
+    float *results[3] = {packed[0], packed[1], packed[2]};
+    train_each(tr, train_tiles(tr), finish_tile, results);
 }

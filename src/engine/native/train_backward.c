@@ -20,43 +20,62 @@ static bool goes_on(const struct engine_trainer *tr, size_t layer, unsigned belo
     return layer > tr->dims.first || (tr->dims.targets & below) != 0;
 }
 
-static void swiglu_unit(struct engine_trainer *tr, void *ctx, size_t token, struct train_lane *lane)
+struct swiglu_job {
+    const struct train_save *save;
+    float *gate_packed, *up_packed;
+};
+
+static void swiglu_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
 {
     (void)lane;
-    const struct train_save *save = ctx;
-    const size_t at = token * tr->dims.ld_f;
-    tr->kernels->swiglu_back(save->gate + at, save->up + at, tr->act_grad + at, tr->dims.ld_f);
+    const struct swiglu_job *job = ctx;
+    const struct train_dims *dims = &tr->dims;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
+    float *gate = job->save->gate + at, *up = job->save->up + at;
+    tr->kernels->swiglu_back(gate, up, tr->act_grad + at, n * dims->ld_f);
+    tr->kernels->pack(job->gate_packed + begin * dims->ffn, gate, dims->ld_f, n, dims->ffn);
+    tr->kernels->pack(job->up_packed + begin * dims->ffn, up, dims->ld_f, n, dims->ffn);
 }
 
 struct norm_back_job {
     const float *x, *weight;
+    float *packed;
 };
 
-/* dx += gradient through the norm of job->x, whose output gradient is y */
-static void norm_back_unit(struct engine_trainer *tr, void *ctx, size_t token,
+/* dx += gradient through the norm of job->x, whose output gradient is y; dx packed. */
+static void norm_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
                            struct train_lane *lane)
 {
     (void)lane;
     const struct norm_back_job *job = ctx;
-    const size_t ld = tr->dims.ld_d, at = token * ld;
-    tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + at, job->weight, ld, tr->dims.d,
-                           tr->model->rms_eps);
+    const size_t ld = tr->dims.ld_d, d = tr->dims.d;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin);
+    for (size_t at = begin * ld; at < (begin + n) * ld; at += ld) {
+        tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + at, job->weight, ld, d,
+                               tr->model->rms_eps);
+    }
+    tr->kernels->pack(job->packed + begin * d, tr->dx + begin * ld, ld, n, d);
 }
 
-static void norm_back(struct engine_trainer *tr, const float *x, size_t norm)
+static const float *norm_back(struct engine_trainer *tr, const float *x, size_t norm)
 {
-    struct norm_back_job job = {.x = x, .weight = tr->norms + norm * tr->dims.ld_d};
-    train_each(tr, tr->batch.n_tokens, norm_back_unit, &job);
+    train_packed_clear(tr);
+    struct norm_back_job job = {.x = x,
+                                .weight = tr->norms + norm * tr->dims.ld_d,
+                                .packed = train_packed_take(tr, tr->dims.d)};
+    train_each(tr, train_tiles(tr), norm_back_unit, &job);
+    return job.packed;
 }
 
-/* Leaves the gradient of the ffn's norm in y. */
-static void ffn_back(struct engine_trainer *tr, size_t layer, struct train_save *save)
+/* Through down, given dx packed. */
+static void down_back(struct engine_trainer *tr, size_t layer, struct train_save *save,
+                      const float *packed)
 {
     const struct train_dims *dims = &tr->dims;
-    train_packed_clear(tr);
     if (dims->targets & (1u << ENGINE_DOWN_PROJ)) {
-        (void)train_act_pack(tr, save); /* act is the input of down's adapter */
-        train_packed_clear(tr);
+        train_act(tr, save, NULL); /* the input of down's adapter */
     }
     struct train_group down = {
         .layer = layer,
@@ -64,19 +83,23 @@ static void ffn_back(struct engine_trainer *tr, size_t layer, struct train_save 
         .x = tr->act,
         .ldx = dims->ld_f,
         .n_in = dims->ffn,
-        .projs = {{.target = ENGINE_DOWN_PROJ, .y = tr->dx, .ldy = dims->ld_d}},
+        .projs = {{.target = ENGINE_DOWN_PROJ, .y = tr->dx, .ldy = dims->ld_d, .y_packed = packed}},
         .n_projs = 1,
     };
     train_group_backward(tr, &down, goes_on(tr, layer, BEFORE_ACT) ? tr->act_grad : NULL);
-    if (!goes_on(tr, layer, BEFORE_ACT)) {
-        return;
-    }
-    train_each(tr, tr->batch.n_tokens, swiglu_unit, save);
+}
 
+/* From act_grad through gate and up; leaves the gradient of the ffn's norm in y. */
+static void wide_back(struct engine_trainer *tr, size_t layer, struct train_save *save)
+{
+    const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
+    struct swiglu_job job = {.save = save,
+                             .gate_packed = train_packed_take(tr, dims->ffn),
+                             .up_packed = train_packed_take(tr, dims->ffn)};
+    train_each(tr, train_tiles(tr), swiglu_unit, &job);
     if (dims->targets & (1u << ENGINE_GATE_PROJ | 1u << ENGINE_UP_PROJ)) {
-        (void)train_norm_pack(tr, save->mid, NULL, NULL, 2 * layer + 1);
-        train_packed_clear(tr);
+        train_norm(tr, save->mid, NULL, NULL, 2 * layer + 1, NULL);
     }
     struct train_group wide = {
         .layer = layer,
@@ -84,45 +107,55 @@ static void ffn_back(struct engine_trainer *tr, size_t layer, struct train_save 
         .x = tr->normed,
         .ldx = dims->ld_d,
         .n_in = dims->d,
-        .projs = {{.target = ENGINE_GATE_PROJ, .y = save->gate, .ldy = dims->ld_f},
-                  {.target = ENGINE_UP_PROJ, .y = save->up, .ldy = dims->ld_f}},
+        .projs = {{.target = ENGINE_GATE_PROJ,
+                   .y = save->gate,
+                   .ldy = dims->ld_f,
+                   .y_packed = job.gate_packed},
+                  {.target = ENGINE_UP_PROJ,
+                   .y = save->up,
+                   .ldy = dims->ld_f,
+                   .y_packed = job.up_packed}},
         .n_projs = 2,
     };
     train_group_backward(tr, &wide, goes_on(tr, layer, BEFORE_MID) ? tr->y : NULL);
 }
 
-/* Leaves the gradient of attention's norm in y. */
-static void attention_back(struct engine_trainer *tr, size_t layer, struct train_save *save)
+/* Through o, given dx packed. */
+static void o_back(struct engine_trainer *tr, size_t layer, struct train_save *save,
+                   const float *packed)
 {
     const struct train_dims *dims = &tr->dims;
-    train_packed_clear(tr);
     struct train_group o = {
         .layer = layer,
         .save = save,
         .x = save->attn,
         .ldx = dims->ld_q,
         .n_in = dims->q,
-        .projs = {{.target = ENGINE_O_PROJ, .y = tr->dx, .ldy = dims->ld_d}},
+        .projs = {{.target = ENGINE_O_PROJ, .y = tr->dx, .ldy = dims->ld_d, .y_packed = packed}},
         .n_projs = 1,
     };
     train_group_backward(tr, &o, goes_on(tr, layer, IN_ATTENTION) ? tr->attn_grad : NULL);
-    if (!goes_on(tr, layer, IN_ATTENTION)) {
-        return;
-    }
-    train_attention_backward(tr, save);
+}
 
+/* From attn_grad through attention and q, k, v; leaves the gradient of attention's norm in y. */
+static void qkv_back(struct engine_trainer *tr, size_t layer, struct train_save *save)
+{
+    const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
-    (void)train_norm_pack(tr, save->x, NULL, NULL, 2 * layer);
-    train_packed_clear(tr);
+    float *const packed[3] = {train_packed_take(tr, dims->q), train_packed_take(tr, dims->kv),
+                              train_packed_take(tr, dims->kv)};
+    train_attention_backward(tr, save, packed);
+    train_norm(tr, save->x, NULL, NULL, 2 * layer, NULL);
     struct train_group qkv = {
         .layer = layer,
         .save = save,
         .x = tr->normed,
         .ldx = dims->ld_d,
         .n_in = dims->d,
-        .projs = {{.target = ENGINE_Q_PROJ, .y = tr->q_flat, .ldy = dims->ld_q},
-                  {.target = ENGINE_K_PROJ, .y = tr->k_flat, .ldy = dims->ld_kv},
-                  {.target = ENGINE_V_PROJ, .y = tr->v_flat, .ldy = dims->ld_kv}},
+        .projs =
+            {{.target = ENGINE_Q_PROJ, .y = tr->q_flat, .ldy = dims->ld_q, .y_packed = packed[0]},
+             {.target = ENGINE_K_PROJ, .y = tr->k_flat, .ldy = dims->ld_kv, .y_packed = packed[1]},
+             {.target = ENGINE_V_PROJ, .y = tr->v_flat, .ldy = dims->ld_kv, .y_packed = packed[2]}},
         .n_projs = 3,
     };
     train_group_backward(tr, &qkv, goes_on(tr, layer, 0) ? tr->y : NULL);
@@ -130,16 +163,26 @@ static void attention_back(struct engine_trainer *tr, size_t layer, struct train
 
 void train_backward(struct engine_trainer *tr)
 {
+    train_packed_clear(tr);
+    const float *packed = train_pack(tr, tr->dx, tr->dims.ld_d, tr->dims.d);
     for (size_t layer = tr->dims.layers; layer-- > tr->dims.first;) {
         struct train_save *save = &tr->saves[layer - tr->dims.first];
-        ffn_back(tr, layer, save);
+        down_back(tr, layer, save, packed);
+        if (!goes_on(tr, layer, BEFORE_ACT)) {
+            return;
+        }
+        wide_back(tr, layer, save);
         if (!goes_on(tr, layer, BEFORE_MID)) {
             return;
         }
-        norm_back(tr, save->mid, 2 * layer + 1);
-        attention_back(tr, layer, save);
+        packed = norm_back(tr, save->mid, 2 * layer + 1);
+        o_back(tr, layer, save, packed);
+        if (!goes_on(tr, layer, IN_ATTENTION)) {
+            return;
+        }
+        qkv_back(tr, layer, save);
         if (goes_on(tr, layer, 0)) {
-            norm_back(tr, save->x, 2 * layer);
+            packed = norm_back(tr, save->x, 2 * layer);
         }
     }
 }

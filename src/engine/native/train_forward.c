@@ -23,8 +23,9 @@ static void norm_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
     (void)lane;
     const struct norm_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
-    const size_t tile = tr->kernels->tile_tokens, begin = unit * tile, ld = dims->ld_d;
-    const size_t left = tr->batch.n_tokens - begin, n = left < tile ? left : tile;
+    const size_t ld = dims->ld_d;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin);
     for (size_t t = begin; t < begin + n; t++) {
         if (job->add != NULL) {
             memcpy(job->x + t * ld, job->base + t * ld, ld * sizeof(float));
@@ -33,24 +34,20 @@ static void norm_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
         tr->kernels->norm(tr->normed + t * ld, job->x + t * ld, job->weight, ld, dims->d,
                           tr->model->rms_eps);
     }
-    tr->kernels->pack(job->packed + begin * dims->d, tr->normed + begin * ld, ld, n, dims->d);
+    if (job->packed != NULL) {
+        tr->kernels->pack(job->packed + begin * dims->d, tr->normed + begin * ld, ld, n, dims->d);
+    }
 }
 
-static size_t tiles_of(const struct engine_trainer *tr)
-{
-    return (tr->batch.n_tokens + tr->kernels->tile_tokens - 1) / tr->kernels->tile_tokens;
-}
-
-float *train_norm_pack(struct engine_trainer *tr, float *x, const float *base, const float *add,
-                       size_t norm)
+void train_norm(struct engine_trainer *tr, float *x, const float *base, const float *add,
+                size_t norm, float *packed)
 {
     struct norm_job job = {.x = x,
                            .base = base,
                            .add = add,
                            .weight = tr->norms + norm * tr->dims.ld_d,
-                           .packed = train_packed_take(tr, tr->dims.d)};
-    train_each(tr, tiles_of(tr), norm_unit, &job);
-    return job.packed;
+                           .packed = packed};
+    train_each(tr, train_tiles(tr), norm_unit, &job);
 }
 
 struct act_job {
@@ -63,20 +60,18 @@ static void act_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct t
     (void)lane;
     const struct act_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
-    const size_t tile = tr->kernels->tile_tokens, begin = unit * tile;
-    const size_t left = tr->batch.n_tokens - begin, n = left < tile ? left : tile;
-    const size_t at = begin * dims->ld_f;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
     tr->kernels->swiglu(tr->act + at, job->save->gate + at, job->save->up + at, n * dims->ld_f);
     if (job->packed != NULL) {
         tr->kernels->pack(job->packed + begin * dims->ffn, tr->act + at, dims->ld_f, n, dims->ffn);
     }
 }
 
-float *train_act_pack(struct engine_trainer *tr, const struct train_save *save)
+void train_act(struct engine_trainer *tr, const struct train_save *save, float *packed)
 {
-    struct act_job job = {.save = save, .packed = train_packed_take(tr, tr->dims.ffn)};
-    train_each(tr, tiles_of(tr), act_unit, &job);
-    return job.packed;
+    struct act_job job = {.save = save, .packed = packed};
+    train_each(tr, train_tiles(tr), act_unit, &job);
 }
 
 /* --- the whole --- */
@@ -91,13 +86,15 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
 {
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
+    float *packed = train_packed_take(tr, dims->d);
+    train_norm(tr, save->x, NULL, NULL, 2 * layer, packed);
     struct train_group qkv = {
         .layer = layer,
         .save = save,
         .x = tr->normed,
         .ldx = dims->ld_d,
         .n_in = dims->d,
-        .x_packed = train_norm_pack(tr, save->x, NULL, NULL, 2 * layer),
+        .x_packed = packed,
         .projs = {{.target = ENGINE_Q_PROJ, .y = tr->q_flat, .ldy = dims->ld_q},
                   {.target = ENGINE_K_PROJ, .y = tr->k_flat, .ldy = dims->ld_kv},
                   {.target = ENGINE_V_PROJ, .y = tr->v_flat, .ldy = dims->ld_kv}},
@@ -124,13 +121,15 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
 {
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
+    float *packed = train_packed_take(tr, dims->d);
+    train_norm(tr, save->mid, save->x, tr->y, 2 * layer + 1, packed);
     struct train_group wide = {
         .layer = layer,
         .save = save,
         .x = tr->normed,
         .ldx = dims->ld_d,
         .n_in = dims->d,
-        .x_packed = train_norm_pack(tr, save->mid, save->x, tr->y, 2 * layer + 1),
+        .x_packed = packed,
         .projs = {{.target = ENGINE_GATE_PROJ, .y = save->gate, .ldy = dims->ld_f},
                   {.target = ENGINE_UP_PROJ, .y = save->up, .ldy = dims->ld_f}},
         .n_projs = 2,
@@ -138,13 +137,15 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
     train_group_forward(tr, &wide);
 
     train_packed_clear(tr);
+    packed = train_packed_take(tr, dims->ffn);
+    train_act(tr, save, packed);
     struct train_group down = {
         .layer = layer,
         .save = save,
         .x = tr->act,
         .ldx = dims->ld_f,
         .n_in = dims->ffn,
-        .x_packed = train_act_pack(tr, save),
+        .x_packed = packed,
         .projs = {{.target = ENGINE_DOWN_PROJ, .y = tr->y, .ldy = dims->ld_d}},
         .n_projs = 1,
     };

@@ -167,7 +167,8 @@ static inline struct train_matrix train_factor_matrix(const float *data, size_t 
  * c = fma(scale, chain, c), or under dropout (kept set) by fma(keep or 0, chain, c). */
 struct train_term {
     struct train_matrix matrix;
-    const float *x; /* packed */
+    const float *x; /* packed when ldx is 0, else rows ldx apart */
+    size_t ldx;
     float scale;
     const uint16_t *kept;
 };
@@ -223,8 +224,9 @@ void train_group_backward(struct engine_trainer *trainer, struct train_group *gr
 
 /* --- train_attention.c --- */
 void train_attention_forward(struct engine_trainer *trainer, struct train_save *save);
-/* attn_grad → q_flat, k_flat, v_flat as gradients before rope. */
-void train_attention_backward(struct engine_trainer *trainer, const struct train_save *save);
+/* attn_grad → q_flat, k_flat, v_flat as gradients before rope, and packed into packed[0 … 2]. */
+void train_attention_backward(struct engine_trainer *trainer, const struct train_save *save,
+                              float *const packed[3]);
 
 /* --- train_forward.c, train_backward.c, train_loss.c --- */
 /* Residual of all tokens after the last layer into x_last. keep: every layer's save is its own. */
@@ -234,13 +236,27 @@ void train_backward(struct engine_trainer *trainer);
 /* Losses of all targets; with inverse_targets > 0 also dx. */
 void train_loss(struct engine_trainer *trainer, float inverse_targets);
 
-/* y = norm of rows of x, and packed; 2·layer for attention's norm, 2·layer + 1 for the ffn's. With
- * add, x = base + add is made first. */
-float *train_norm_pack(struct engine_trainer *trainer, float *x, const float *base,
-                       const float *add, size_t norm);
+/* normed = norm of rows of x, packed too unless packed is NULL; 2·layer for attention's norm,
+ * 2·layer + 1 for the ffn's. With add, x = base + add is made first. */
+void train_norm(struct engine_trainer *trainer, float *x, const float *base, const float *add,
+                size_t norm, float *packed);
+/* act = silu(gate)·up, packed too unless packed is NULL. */
+void train_act(struct engine_trainer *trainer, const struct train_save *save, float *packed);
 /* x packed. */
 float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);
-/* act = silu(gate)·up, and packed. */
-float *train_act_pack(struct engine_trainer *trainer, const struct train_save *save);
+
+/* Tokens are walked in tiles where results are packed: tile `unit`'s first token and how many. */
+static inline size_t train_tiles(const struct engine_trainer *trainer)
+{
+    const size_t tile = trainer->kernels->tile_tokens;
+    return (trainer->batch.n_tokens + tile - 1) / tile;
+}
+static inline size_t train_tile_at(const struct engine_trainer *trainer, size_t unit, size_t *begin)
+{
+    const size_t tile = trainer->kernels->tile_tokens;
+    *begin = unit * tile;
+    const size_t left = trainer->batch.n_tokens - *begin;
+    return left < tile ? left : tile;
+}
 
 #endif

@@ -32,12 +32,11 @@ static size_t probs_of(size_t tokens)
 /* Packed and masked inputs of the hungriest stage. */
 static void stage_sizes(struct train_dims *dims)
 {
-    const size_t rank = dims->rank, drop = dims->dropout ? 1 : 0;
-    size_t widest = dims->d + 3 * (drop * dims->d + rank);
-    widest = larger(widest, dims->q + drop * dims->q + rank);
-    widest = larger(widest, dims->ffn + drop * dims->ffn + rank);
-    widest = larger(widest, dims->q + 2 * dims->kv + 3 * rank);
-    widest = larger(widest, 2 * dims->ffn + 2 * rank);
+    const size_t drop = dims->dropout ? 1 : 0;
+    size_t widest = dims->d + 3 * drop * dims->d;
+    widest = larger(widest, dims->q + drop * dims->q);
+    widest = larger(widest, dims->q + 2 * dims->kv);
+    widest = larger(widest, 2 * dims->ffn);
     dims->packed = (dims->tokens + TRAIN_TILE_MAX) * widest;
     dims->masked = drop * dims->tokens * larger(3 * dims->ld_d, larger(dims->ld_q, dims->ld_f));
 }

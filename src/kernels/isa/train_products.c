@@ -73,7 +73,6 @@ void KERNEL(train_transpose)(float *panel, const float *rows, size_t n_rows, siz
 
 void KERNEL(train_product)(const struct train_product *product)
 {
-    const size_t n_tiles = (product->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     struct chain q = {.n_k = product->n_k,
                       .ldw = TRAIN_PANEL,
                       .ldt = 1,
@@ -82,9 +81,18 @@ void KERNEL(train_product)(const struct train_product *product)
                       .mode = product->mode,
                       .scale = product->scale,
                       .last_lanes = LANES};
+    const size_t n_panels = product->n_lanes / LANES;
+    if (product->ldx != 0) {
+        q.w = product->w;
+        q.x = product->x;
+        q.ldt = product->ldx;
+        q.c = product->c;
+        strided_block(&q, product->n_tokens, n_panels);
+        return;
+    }
     /* a panel that the registers cannot take at once is walked in columns, so that the part in use
      * stays in the first cache */
-    const size_t n_panels = product->n_lanes / LANES;
+    const size_t n_tiles = (product->n_tokens + TILE_TOKENS - 1) / TILE_TOKENS;
     for (size_t p = 0; p < n_panels; p += TILE_PANELS) {
         q.w = product->w + p * LANES;
         for (size_t tile = 0; tile < n_tiles; tile++) {

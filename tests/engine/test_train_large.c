@@ -1,0 +1,310 @@
+/* What the tiny fixtures are too small for: chains longer than one unpacked panel (256), rows
+ * longer than one block of keys (528), several slices of logits, 16-bit weights, and adapters on
+ * single projections. A random model is written to a folder of its own. */
+#include <math.h>
+
+#include "engine/engine.h"
+#include "formats/dequant.h"
+#include "formats/safetensors.h"
+#include "kernels/kernels.h"
+#include "kernels/train_kernels.h"
+#include "test.h"
+
+enum { D = 320, HEADS = 5, KV_HEADS = 1, HEAD_DIM = 32, FFN = 272, VOCAB = 290, LAYERS = 2 };
+enum { LONG_ROW = 601, SHORT_ROW = 130, TOKENS = LONG_ROW + SHORT_ROW, VIEWS_MAX = 32 };
+
+static const char config[] =
+    "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_act\":\"silu\","
+    "\"hidden_size\":320,\"intermediate_size\":272,\"num_hidden_layers\":2,"
+    "\"num_attention_heads\":5,\"num_key_value_heads\":1,\"head_dim\":32,\"vocab_size\":290,"
+    "\"max_position_embeddings\":1024,\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
+    "\"tie_word_embeddings\":false,\"eos_token_id\":2}";
+
+static uint32_t random_state;
+
+static float random_value(void)
+{
+    random_state = random_state * 1664525u + 1013904223u;
+    return (float)(random_state >> 8) * 0x1p-23f - 1.0f;
+}
+
+struct maker {
+    struct tensor_view views[VIEWS_MAX];
+    char names[VIEWS_MAX][96];
+    void *data[VIEWS_MAX];
+    size_t n;
+};
+
+static void add(struct maker *maker, const char *name, enum tensor_type type, uint64_t rows,
+                uint64_t cols)
+{
+    const size_t i = maker->n++, n = (size_t)(rows * cols);
+    const bool norm = rows == 1;
+    const float size = norm ? 0.3f : 1.5f / sqrtf((float)cols);
+    snprintf(maker->names[i], sizeof maker->names[i], "%s", name);
+    struct tensor_view *view = &maker->views[i];
+    *view = (struct tensor_view){.name = maker->names[i],
+                                 .type = type,
+                                 .n_dims = norm ? 1 : 2,
+                                 .dims = {norm ? cols : rows, cols},
+                                 .bytes = n * (type == TENSOR_F32 ? 4 : 2)};
+    maker->data[i] = calloc(n, 4);
+    view->data = maker->data[i];
+    for (size_t j = 0; j < n; j++) {
+        const float value = (norm ? 1.0f : 0.0f) + size * random_value();
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        if (type == TENSOR_F32) {
+            ((float *)maker->data[i])[j] = value;
+        } else { /* bf16 by cutting; as fp16 a small normal number whatever the mantissa is */
+            const uint16_t half = (uint16_t)((bits >> 31) << 15 | 0x2800 | (bits >> 13 & 0x3ff));
+            ((uint16_t *)maker->data[i])[j] = type == TENSOR_BF16 ? (uint16_t)(bits >> 16) : half;
+        }
+    }
+}
+
+static void write_model(const char *folder)
+{
+    struct maker maker = {.n = 0};
+    struct err err = {0};
+    char path[FS_PATH_BYTES_MAX + 32], name[96];
+    random_state = 1;
+    add(&maker, "model.embed_tokens.weight", TENSOR_F32, VOCAB, D);
+    add(&maker, "lm_head.weight", TENSOR_BF16, VOCAB, D);
+    add(&maker, "model.norm.weight", TENSOR_F32, 1, D);
+    const struct {
+        const char *part;
+        enum tensor_type type;
+        int rows, cols;
+    } parts[] = {{"input_layernorm", TENSOR_F32, 1, D},
+                 {"post_attention_layernorm", TENSOR_F32, 1, D},
+                 {"self_attn.q_proj", TENSOR_F32, HEADS * HEAD_DIM, D},
+                 {"self_attn.k_proj", TENSOR_F16, KV_HEADS * HEAD_DIM, D},
+                 {"self_attn.v_proj", TENSOR_BF16, KV_HEADS * HEAD_DIM, D},
+                 {"self_attn.o_proj", TENSOR_F16, D, HEADS * HEAD_DIM},
+                 {"mlp.gate_proj", TENSOR_F16, FFN, D},
+                 {"mlp.up_proj", TENSOR_BF16, FFN, D},
+                 {"mlp.down_proj", TENSOR_F32, D, FFN}};
+    for (int layer = 0; layer < LAYERS; layer++) {
+        for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+            snprintf(name, sizeof name, "model.layers.%d.%s.weight", layer, parts[i].part);
+            add(&maker, name, parts[i].type, (uint64_t)parts[i].rows, (uint64_t)parts[i].cols);
+        }
+    }
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    assert_ok(safetensors_write(path, maker.views, maker.n, NULL, 0, &err), &err);
+    for (size_t i = 0; i < maker.n; i++) {
+        free(maker.data[i]);
+    }
+    snprintf(path, sizeof path, "%s/config.json", folder);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(config, 1, sizeof config - 1, file), sizeof config - 1);
+    assert_int_equal(fclose(file), 0);
+}
+
+struct large {
+    struct engine_model *model;
+    struct engine_adapter *adapter;
+    struct engine_trainer *trainer;
+    struct engine_row rows[2];
+    int32_t tokens[TOKENS];
+    uint8_t targets[TOKENS];
+};
+
+static void large_open(struct large *l, const char *folder, const char *isa, int threads,
+                       const struct engine_lora *lora)
+{
+    struct err err = {0};
+    const struct engine_options options = {.threads = threads, .isa = isa};
+    const struct engine_train_plan plan = {.tokens_max = TOKENS, .seed = 3};
+    assert_ok(engine_model_open(&l->model, folder, &options, &err), &err);
+    assert_ok(engine_adapter_new(&l->adapter, l->model, lora, 1, &err), &err);
+    assert_ok(engine_trainer_new(&l->trainer, l->model, l->adapter, &plan, &err), &err);
+    random_state = 9;
+    int n = 0;
+    struct engine_tensor *tensors = engine_adapter_tensors(l->adapter, &n);
+    for (int i = 0; i < n; i++) {
+        for (size_t j = 0; j < (size_t)tensors[i].rows * (size_t)tensors[i].cols; j++) {
+            tensors[i].data[j] = 0.15f * random_value();
+        }
+    }
+    for (int i = 0; i < TOKENS; i++) {
+        l->tokens[i] = (int32_t)((random_value() + 1.0f) * 0.4999f * VOCAB);
+        l->targets[i] = i != 0 && i != LONG_ROW && i % 3 != 0;
+    }
+    l->rows[0] =
+        (struct engine_row){.tokens = l->tokens, .targets = l->targets, .n_tokens = LONG_ROW};
+    l->rows[1] = (struct engine_row){.tokens = l->tokens + LONG_ROW,
+                                     .targets = l->targets + LONG_ROW,
+                                     .n_tokens = SHORT_ROW,
+                                     .row_in_step = 1};
+}
+
+static void large_close(struct large *l)
+{
+    engine_trainer_free(l->trainer);
+    engine_adapter_free(l->adapter);
+    engine_model_free(l->model);
+}
+
+static float loss_of(struct large *l, int rows_each)
+{
+    struct err err = {0};
+    struct engine_loss loss = {0};
+    engine_trainer_zero(l->trainer);
+    for (int i = 0; i < 2; i += rows_each) {
+        assert_ok(engine_train_step(l->trainer, l->rows + i, rows_each, 0, 1e-3f, &loss, &err),
+                  &err);
+    }
+    return engine_loss_sum(&loss);
+}
+
+static size_t values_of(struct large *l)
+{
+    int n = 0;
+    size_t values = 0;
+    struct engine_tensor *tensors = engine_adapter_tensors(l->adapter, &n);
+    for (int i = 0; i < n; i++) {
+        values += (size_t)tensors[i].rows * (size_t)tensors[i].cols;
+    }
+    return values;
+}
+
+static void test_bits(void **state)
+{
+    const struct engine_lora lora = {.rank = 20, .scale = 0.5f, .targets = 0x7f};
+    struct large l;
+    large_open(&l, *state, "ref", 1, &lora);
+    const float want = loss_of(&l, 1);
+    const size_t bytes = values_of(&l) * sizeof(float);
+    float *gradients = malloc(bytes); /* the gradients of all factors are one block */
+    memcpy(gradients, engine_trainer_gradients(l.trainer)[0], bytes);
+    large_close(&l);
+    for (const char *const *isa = kernels_available(); *isa != NULL; isa++) {
+        print_message("%s\n", *isa);
+        large_open(&l, *state, *isa, 2, &lora);
+        const float got = loss_of(&l, 2);
+        assert_memory_equal(&got, &want, sizeof got);
+        assert_memory_equal(engine_trainer_gradients(l.trainer)[0], gradients, bytes);
+        large_close(&l);
+    }
+    free(gradients);
+}
+
+/* The slope along a factor's gradient is the gradient's norm; bounds as in test_trainer.c. */
+static void check_slopes(struct large *l, const char *what)
+{
+    int n = 0;
+    struct engine_tensor *tensors = engine_adapter_tensors(l->adapter, &n);
+    for (int i = 0; i < n; i++) {
+        const size_t values = (size_t)tensors[i].rows * (size_t)tensors[i].cols;
+        float *direction = calloc(values, 4), *before = calloc(values, 4);
+        (void)loss_of(l, 2);
+        memcpy(direction, engine_trainer_gradients(l->trainer)[i], values * 4);
+        memcpy(before, tensors[i].data, values * 4);
+        double norm = 0, side[2];
+        for (size_t j = 0; j < values; j++) {
+            norm += (double)direction[j] * (double)direction[j];
+        }
+        norm = sqrt(norm);
+        assert_true(norm > 0);
+        for (int s = 0; s < 2; s++) {
+            for (size_t j = 0; j < values; j++) {
+                tensors[i].data[j] =
+                    (float)((double)before[j] + (s ? 1e-2 : -1e-2) * (double)direction[j] / norm);
+            }
+            side[s] = 1e-3 * (double)loss_of(l, 2);
+        }
+        memcpy(tensors[i].data, before, values * 4);
+        const double slope = (side[1] - side[0]) / 2e-2;
+        if (!(fabs(slope - norm) <= 0.02 * norm + 1e-4)) {
+            fail_msg("%s %s: slope %g, gradient's norm %g", what, tensors[i].name, slope, norm);
+        }
+        free(direction);
+        free(before);
+    }
+}
+
+/* Each projection alone, on the upper layer: where the backward ends early. */
+static void test_single_targets(void **state)
+{
+    for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
+        const struct engine_lora lora = {
+            .rank = 3, .scale = 1.0f, .targets = 1u << t, .first_layer = LAYERS - 1};
+        struct large l;
+        large_open(&l, *state, "best", 2, &lora);
+        check_slopes(&l, engine_target_name((enum engine_target)t));
+        large_close(&l);
+    }
+}
+
+static void test_all_targets(void **state)
+{
+    const struct engine_lora lora = {.rank = 5, .scale = 1.0f, .targets = 0x7f};
+    struct large l;
+    large_open(&l, *state, "best", 2, &lora);
+    check_slopes(&l, "all");
+    large_close(&l);
+}
+
+/* Unpacked weights are, bit for bit, what formats says they are. */
+static void test_unpack(void **state)
+{
+    (void)state;
+    static const struct {
+        enum train_weight kind;
+        enum tensor_type type;
+    } kinds[] = {{TRAIN_F32, TENSOR_F32},   {TRAIN_F16, TENSOR_F16},   {TRAIN_BF16, TENSOR_BF16},
+                 {TRAIN_Q4_0, TENSOR_Q4_0}, {TRAIN_Q4_1, TENSOR_Q4_1}, {TRAIN_Q8_0, TENSOR_Q8_0}};
+    enum { COLS = 96, ROWS = 40 };
+    uint8_t bytes[ROWS][COLS * 4];
+    random_state = 5;
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i / sizeof bytes[0]][i % sizeof bytes[0]] =
+            (uint8_t)(128.0f * (random_value() + 1.0f)) & 0x7b; /* no infinities */
+    }
+    for (const char *const *isa = kernels_available(); *isa != NULL; isa++) {
+        const struct train_kernels *kernels = train_kernels_get(*isa);
+        assert_non_null(kernels);
+        for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+            const uint32_t block = tensor_type_block_size(kinds[k].type);
+            const size_t offset = 32 / block * tensor_type_block_bytes(kinds[k].type);
+            const uint8_t *rows[ROWS];
+            float got[ROWS][COLS], want[COLS];
+            for (size_t i = 0; i < ROWS; i++) {
+                rows[i] = bytes[i];
+            }
+            kernels->unpack[kinds[k].kind](got[0], COLS, rows, offset, ROWS, 64);
+            for (size_t i = 0; i < ROWS; i++) {
+                tensor_dequant_blocks(kinds[k].type, bytes[i] + offset, 64 / block, want);
+                assert_memory_equal(got[i], want, 64 * sizeof(float));
+            }
+        }
+    }
+}
+
+static int make_folder(void **state)
+{
+    static char folder[FS_PATH_BYTES_MAX];
+    *state = test_dir_make(folder);
+    write_model(folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    test_dir_remove(*state);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_single_targets),
+        cmocka_unit_test(test_all_targets),
+        cmocka_unit_test(test_unpack),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
