@@ -37,7 +37,7 @@ static inline struct hub_fixture *hub_make(void)
     struct err err = {0};
 
     assert_non_null(hub);
-    assert_ok(log_init("ERROR,http=ERROR", false, &err), &err);
+    assert_ok(log_init(getenv("TEST_LOG") ? getenv("TEST_LOG") : "ERROR", false, &err), &err);
     test_dir_make(hub->dir);
     const char *values[] = {hub->dir, "ERROR", "0.5", "1"};
     assert_ok(settings_load(&hub->settings, names, values, 4, &err), &err);

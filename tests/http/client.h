@@ -140,6 +140,8 @@ static inline bool client_write(struct client *client, const void *bytes, size_t
     const char *at = bytes;
     while (n > 0) {
         ssize_t sent = send(client->fd, at, n, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
         if (sent <= 0)
             return false;
         at += sent;
@@ -156,8 +158,11 @@ static inline void client_send(struct client *client, const char *text)
 /* Receives more; false at the end of the connection. */
 static inline bool client_more(struct client *client)
 {
-    ssize_t n = recv(client->fd, client->data + client->len, CLIENT_BYTES_MAX - client->len, 0);
+    ssize_t n;
 
+    do /* a child's end interrupts even this, since it has a timeout */
+        n = recv(client->fd, client->data + client->len, CLIENT_BYTES_MAX - client->len, 0);
+    while (n < 0 && errno == EINTR);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
         print_error("nothing came for %d s\n", CLIENT_TIMEOUT_S);
         abort();
