@@ -357,8 +357,8 @@ int http_request(struct http_client *client, const struct http_request *request,
 /* --- answers
  * ---------------------------------------------------------------------------------------------- */
 
-bool http_response_header(const struct http_response *response, const char *name, char *out,
-                          size_t out_bytes)
+bool http_response_find_header(const struct http_response *response, const char *name, char *out,
+                               size_t out_bytes)
 {
     size_t length = strlen(name);
     const char *at = response->headers.data;

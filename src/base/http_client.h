@@ -68,8 +68,8 @@ int http_request(struct http_client *client, const struct http_request *request,
                  struct http_response *response, struct err *err) MUST_CHECK;
 
 /* Value of a header (name in any case) copied into out; false when it is missing or too long. */
-bool http_response_header(const struct http_response *response, const char *name, char *out,
-                          size_t out_bytes);
+bool http_response_find_header(const struct http_response *response, const char *name, char *out,
+                               size_t out_bytes);
 
 /* 0 for a 2xx; else the error that the status stands for, with the message of a JSON error body
  * ({"error":{"message"}}, {"error":"…"}, {"message"} or {"detail"}) or its first bytes. */

@@ -2,16 +2,14 @@
  * one runner that this command starts, without reading the weights to hash them. */
 #include "cli/find_model.h"
 
-#include <math.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "formats/manifest.h"
 #include "registry/bases.h"
 #include "registry/resolve.h"
-
-enum { MANIFEST_BYTES_MAX = 4 << 20 };
 
 /* --- paths --------------------------------------------------------------------------------------
  */
@@ -123,31 +121,16 @@ static int check_database(const struct settings *settings, const char *name, str
 /* What the version's manifest says about running it. */
 static int read_manifest(struct found_model *model, const char *dir, struct err *err)
 {
-    char path[FS_PATH_BYTES_MAX];
-    json_t *tree = NULL;
-    double alpha = 0.0;
-    double rank = 0.0;
-    bool rslora = false;
-    const char *chat_template = NULL;
-    int rc = fs_join(path, dir, "config.json", err);
+    struct manifest manifest = {0};
+    int rc = manifest_read(&manifest, dir, err);
     if (rc == 0) {
-        tree = json_parse_file(path, MANIFEST_BYTES_MAX, err);
-        rc = tree != NULL ? 0 : -(int)(err->code != ERR_NONE ? err->code : ERR_CORRUPT);
-    }
-    rc = rc == 0 ? json_get_real(tree, "lora_alpha", 0.0, &alpha, err) : rc;
-    rc = rc == 0 ? json_get_real(tree, "lora_rank", 0.0, &rank, err) : rc;
-    rc = rc == 0 ? json_get_bool(tree, "use_rslora", false, &rslora, err) : rc;
-    rc = rc == 0 ? json_get_string(tree, "chat_template", NULL, &chat_template, err) : rc;
-    if (rc == 0 && !(rank >= 1.0)) {
-        rc = err_set(err, ERR_CORRUPT, "%s has no lora_rank", path);
-    }
-    if (rc == 0) {
-        model->spec.adapter_scale = (float)(alpha / (rslora ? sqrt(rank) : rank));
-        if (chat_template != NULL) {
-            model->spec.chat_template = arena_strdup(&model->arena, chat_template);
+        model->spec.adapter_scale = (float)manifest.lora_scale;
+        if (manifest.chat_template != NULL) {
+            model->spec.chat_template = arena_strdup(&model->arena, manifest.chat_template);
+            rc = model->spec.chat_template != NULL ? 0 : mem_err(err, 1);
         }
     }
-    json_decref(tree);
+    manifest_release(&manifest);
     return rc;
 }
 
@@ -160,7 +143,7 @@ static int take_version(struct found_model *model, const struct version_row *ver
     }
     model->version_dir = version->artifact_path;
     model->spec.adapter_key = version->checksum;
-    int rc = fs_join(path, version->artifact_path, "adapter.safetensors", err);
+    int rc = fs_join(path, version->artifact_path, MANIFEST_ADAPTER, err);
     if (rc == 0) {
         model->spec.adapter_path = arena_strdup(&model->arena, path);
         rc = model->spec.adapter_path != NULL ? read_manifest(model, version->artifact_path, err)

@@ -257,6 +257,7 @@ static int print_result(const struct answer *a, struct err *err)
 
 static void print_speed(const struct answer *a)
 {
+    fflush(stdout);
     fprintf(stderr,
             "[%d prompt tokens, %d new, first after %.0f ms, %.1f tokens/s, seed %llu, %s]\n",
             a->done.prompt_tokens, a->done.completion_tokens, a->done.time_to_first_token * 1e3,

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "cli/command.h"
 
 int print_json(struct buf *buf, struct err *err)
@@ -16,6 +17,16 @@ int print_json(struct buf *buf, struct err *err)
     }
     buf_release(buf);
     return rc == 0 ? EXIT_DONE : EXIT_FAILED;
+}
+
+int print_tree(const json_t *tree, struct err *err)
+{
+    struct buf buf;
+    struct json_out out;
+    buf_init(&buf, PRINT_BYTES_MAX);
+    json_out_init(&out, &buf);
+    json_out_tree(&out, tree);
+    return print_json(&buf, err);
 }
 
 void table_init(struct table *t, const char *const *headings, int n_columns)

@@ -2,6 +2,7 @@
 #ifndef CLI_PRINT_H
 #define CLI_PRINT_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
 
@@ -12,6 +13,8 @@ enum { PRINT_BYTES_MAX = 64 << 20, TABLE_COLUMNS_MAX = 16, PROGRESS_LINE_BYTES =
 
 /* Prints buf and a newline on stdout, or fails with its sticky error; releases buf. EXIT_*. */
 int print_json(struct buf *buf, struct err *err) MUST_CHECK;
+/* The same of a tree, which stays the caller's. */
+int print_tree(const json_t *tree, struct err *err) MUST_CHECK;
 
 /* A table with columns as wide as their longest cell; cells are copied. */
 struct table {

@@ -134,10 +134,10 @@ static void test_methods_bodies_and_headers(void **state)
         assert_int_equal(response.status, 200);
         assert_string_equal(response.body.data, "{\"ok\":true}");
         char value[32];
-        assert_true(http_response_header(&response, "x-thing", value, sizeof value));
+        assert_true(http_response_find_header(&response, "x-thing", value, sizeof value));
         assert_string_equal(value, "value");
-        assert_false(http_response_header(&response, "x-thin", value, sizeof value));
-        assert_false(http_response_header(&response, "content-type", value, 5));
+        assert_false(http_response_find_header(&response, "x-thin", value, sizeof value));
+        assert_false(http_response_find_header(&response, "content-type", value, 5));
         assert_ok(http_response_check(&response, "u", &err), &err);
         char first[64];
         snprintf(first, sizeof first, "%s /path?q=1 HTTP/1.1\r\n", METHODS[i]);
