@@ -49,8 +49,8 @@ static void begin(struct http_response *response, struct json_out *out, const st
     json_out_kv_string(out, "status", status);
     json_out_kv_string(out, "name", hub->settings.app_name);
     json_out_kv_string(out, "version", MLX_HUB_VERSION);
-    json_out_kv_real(out, "uptime_seconds",
-                     (double)((clock_monotonic_ns() - hub->started_ns) / 1000000) / 1e3);
+    const int64_t up_ms = (clock_monotonic_ns() - hub->started_ns) / 1000000;
+    json_out_kv_real(out, "uptime_seconds", (double)up_ms / 1e3);
 }
 
 static int reply(struct http_response *response, struct hub *hub, const char *status,

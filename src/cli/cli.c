@@ -31,7 +31,7 @@ static void print_commands(FILE *out)
 static void print_help(const struct command *c)
 {
     printf("%s\n\n", c->summary);
-    if (c->actions == NULL) {
+    if (c->n_actions == 0) {
         printf("usage: mlx-hub %s %s\n", c->name, c->usage);
     }
     for (int i = 0; i < c->n_actions; i++) {

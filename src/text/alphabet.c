@@ -109,7 +109,7 @@ int alphabet_build(struct alphabet *alphabet, struct err *err)
     uint16_t uniform[256] = {0}; /* letter → 1 + its page */
     size_t cap = 0;
 
-    assert(alphabet->pages == NULL);
+    assert(alphabet->pages == NULL && alphabet->n_pages == 0);
     alphabet->n_letters = 128;
     for (size_t p = 0; p < ALPHABET_PAGES; p++) {
         if (alphabet->n_pages == cap) {

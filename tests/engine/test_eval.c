@@ -108,8 +108,8 @@ static void test_logits_are_those_of_transformers(void **state)
     }
 }
 
-/* Float weights meet fp32 activations: only fp16 keys and values (relative error 2^-11) stand between
- * us and PyTorch, on logits up to 3. */
+/* Float weights meet fp32 activations: only fp16 keys and values (relative error 2^-11) stand
+ * between us and PyTorch, on logits up to 3. */
 static void test_float_logits_are_those_of_transformers(void **state)
 {
     (void)state;
