@@ -1,6 +1,9 @@
 # room(NAME deps…): a static library room_NAME of every src/NAME/**.c.
 function(room name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.c)
+  if(MLX_HUB_ENGINE_ONLY) # results need no HTTP client, and so no libcurl
+    list(FILTER sources EXCLUDE REGEX "/base/http_client\\.c$")
+  endif()
   if(sources)
     add_library(room_${name} STATIC ${sources})
     target_include_directories(room_${name} PUBLIC ${PROJECT_SOURCE_DIR}/src)
@@ -73,7 +76,7 @@ function(program exe name)
   target_link_libraries(${exe} PRIVATE room_${name} ${ARGN})
 endfunction()
 
-# room_tests(): tests/ROOM/test_*.c, one binary and one ctest each, run in the source folder with a
+# room_tests(ROOM…): tests/ROOM/test_*.c, one binary and one ctest each, run in the source folder with a
 # private temporary folder; a test that hangs dies at its time limit.
 function(room_tests)
   find_package(PkgConfig REQUIRED)
@@ -82,8 +85,7 @@ function(room_tests)
     message(STATUS "cmocka not found: tests are not built")
     return()
   endif()
-  get_property(rooms GLOBAL PROPERTY MLX_HUB_ROOMS)
-  foreach(name ${rooms})
+  foreach(name ${ARGN})
     file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/${name}/test_*.c)
     foreach(source ${sources})
       get_filename_component(stem ${source} NAME_WE)

@@ -84,6 +84,10 @@ struct kernels {
     void (*matmul_f)(const struct pack *w, size_t begin, size_t end, const float *x,
                      size_t x_stride, size_t n_tokens, float *y, size_t y_stride, bool add);
 
+    /* y[t][n] = fma(scale, Σ_k w[n][k]·x[t][k], y[t][n]) for PACK_F32: an adapter's B on its h. */
+    void (*matmul_axpy)(const struct pack *w, size_t begin, size_t end, const float *x,
+                        size_t x_stride, size_t n_tokens, float scale, float *y, size_t y_stride);
+
     /* out = x / sqrt(mean(x²) + eps) · weight, n columns: (x·r)·weight. Rule "Reductions". */
     void (*rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
 

@@ -47,7 +47,7 @@ struct workspace {
     float *x;         /* (tokens, d_model): the residual stream */
     float *q, *k, *v; /* (tokens, q_dim), (tokens, kv_dim) × 2 */
     float *gate, *up; /* (tokens, d_ffn) */
-    float *z;         /* (tokens, widest): an adapter's part of a product */
+    float **rows;     /* ENGINE_EVAL_TOKENS_MAX: where logits go, of the tokens that want any */
     float *scores;    /* per lane: (KERNEL_QUERY_TILE, context rounded up) */
     size_t scores_stride;
     struct act shared;    /* the whole batch */
@@ -93,10 +93,11 @@ size_t workspace_bytes(const struct engine_model *m)
     const size_t t = ENGINE_EVAL_TOKENS_MAX;
     const size_t lanes = (size_t)m->info.threads;
     const size_t floats = t * ((size_t)m->info.d_model + model_q_dim(m) + 2 * model_kv_dim(m) +
-                               (size_t)m->info.d_ffn + 2 * widest_input(m)) +
+                               (size_t)m->info.d_ffn + widest_input(m)) +
                           lanes * KERNEL_QUERY_TILE * scores_stride(m);
     return floats * sizeof(float) + act_bytes(widest_input(m), t) +
-           lanes * act_bytes(widest_input(m), ALONE_TOKENS) + t * sizeof(struct token) + 65536;
+           lanes * act_bytes(widest_input(m), ALONE_TOKENS) +
+           t * (sizeof(struct token) + sizeof(float *)) + 65536;
 }
 
 static float *floats(struct arena *arena, size_t n)
@@ -135,12 +136,12 @@ int workspace_new(struct workspace **out, const struct engine_model *m, struct e
     w->v = floats(&w->arena, t * model_kv_dim(m));
     w->gate = floats(&w->arena, t * (size_t)m->info.d_ffn);
     w->up = floats(&w->arena, t * widest);
-    w->z = floats(&w->arena, t * widest);
+    w->rows = arena_alloc(&w->arena, t, sizeof *w->rows);
     w->scores = floats(&w->arena, lanes * KERNEL_QUERY_TILE * w->scores_stride);
     w->tokens = arena_alloc(&w->arena, t, sizeof *w->tokens);
     w->alone = arena_alloc(&w->arena, lanes, sizeof *w->alone);
-    bool ok = w->x && w->q && w->k && w->v && w->gate && w->up && w->z && w->scores && w->tokens &&
-              w->alone && act_alloc(&w->arena, widest, t, &w->shared);
+    bool ok = w->x && w->q && w->k && w->v && w->gate && w->up && w->rows && w->scores &&
+              w->tokens && w->alone && act_alloc(&w->arena, widest, t, &w->shared);
     for (size_t i = 0; ok && i < lanes; i++) {
         ok = act_alloc(&w->arena, widest, ALONE_TOKENS, &w->alone[i]);
     }
@@ -268,25 +269,15 @@ static void multiply(const struct pass *pass, const struct pack *w, size_t begin
 static void add_lora(const struct pass *pass, int layer, enum engine_target target, size_t n_rows,
                      size_t begin, size_t end, const struct act *act, float *y)
 {
-    const struct kernels *kn = pass->model->kernels;
-    const size_t row = begin * KERNEL_LANES;
-    const size_t row_end = end * KERNEL_LANES < n_rows ? end * KERNEL_LANES : n_rows;
     const size_t n_tokens = (size_t)pass->n_tokens;
-    if (row >= row_end) {
-        return;
-    }
     for (size_t t = 0; t < n_tokens;) {
         const size_t n = lora_run(pass, t, n_tokens);
         const struct lora_packs *lora = pass->w->tokens[t].lora;
         const struct lora_layer *l = lora != NULL ? &lora->layers[layer] : NULL;
         if (l != NULL && l->b[target].data != NULL) {
-            float *z = pass->w->z + t * n_rows;
-            kn->matmul_f(&l->b[target], begin, end, act->h + t * LORA_H_MAX + l->h_at[target],
-                         LORA_H_MAX, n, z, n_rows, false);
-            for (size_t i = 0; i < n; i++) {
-                kn->axpy(y + (t + i) * n_rows + row, pass->w->tokens[t].lora_scale,
-                         z + i * n_rows + row, row_end - row);
-            }
+            pass->model->kernels->matmul_axpy(
+                &l->b[target], begin, end, act->h + t * LORA_H_MAX + l->h_at[target], LORA_H_MAX, n,
+                pass->w->tokens[t].lora_scale, y + t * n_rows, n_rows);
         }
         t += n;
     }
@@ -458,8 +449,9 @@ static void run_layer(struct pass *pass, int lane, int lanes, int layer)
 }
 
 /* The tokens whose logits are wanted, moved to the front of x; w->tokens is done with. */
-static int gather_outputs(struct pass *pass, float **rows)
+static int gather_outputs(struct pass *pass)
 {
+    float **rows = pass->w->rows;
     const size_t d = (size_t)pass->model->info.d_model;
     int n = 0;
     int t0 = 0;
@@ -490,7 +482,7 @@ static void output_lane(void *ctx, int lane, int lanes)
     struct pass *pass = ctx;
     struct engine_model *m = pass->model;
     const struct pack *w = &m->output->pack;
-    float **rows = (float **)(void *)pass->w->z;
+    float **rows = pass->w->rows;
     const struct act in =
         prepare(pass, lane, lanes, -1, (size_t)m->info.d_model, fill_final_norm, LORA_INPUT_COUNT);
     size_t begin, end;
@@ -624,7 +616,7 @@ int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_p
         return rc;
     }
     pool_run(model->pool, layers_lane, &pass);
-    pass.n_tokens = gather_outputs(&pass, (float **)(void *)model->workspace->z);
+    pass.n_tokens = gather_outputs(&pass);
     pass.any_lora = false;
     if (pass.n_tokens > 0 && !atomic_load(&pass.not_finite)) {
         pool_run(model->pool, output_lane, &pass);

@@ -13,10 +13,15 @@ enum {
     TOKEN_CHUNK = 128 /* tokens whose activations stay in cache; a multiple of TILE */
 };
 
-LANE_INLINE void put(float *y, v16 acc, size_t n, bool add)
+/* What becomes of a finished product: y = acc, y + acc, or fma(scale, acc, y). */
+enum put { PUT_SET, PUT_ADD, PUT_SCALED };
+
+LANE_INLINE void put(enum put how, float scale, float *y, v16 acc, size_t n)
 {
-    if (add) {
+    if (how == PUT_ADD) {
         acc = v16_add(v16_load_n(y, n), acc);
+    } else if (how == PUT_SCALED) {
+        acc = v16_fma(v16_set1(scale), acc, v16_load_n(y, n));
     }
     v16_store_n(y, acc, n);
 }
@@ -60,7 +65,7 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
         }
     }
     for (int t = 0; t < n; t++) {
-        put(y + (t0 + (size_t)t) * y_stride, acc[t], rows, add);
+        put(add ? PUT_ADD : PUT_SET, 1.0f, y + (t0 + (size_t)t) * y_stride, acc[t], rows);
     }
 }
 
@@ -148,7 +153,8 @@ LANE_INLINE v16 load_weight(enum pack_kind kind, const uint8_t *panel, size_t k)
 
 /* n tokens × m panels of float weights; one of n and m is 1 or both are small constants. */
 LANE_INLINE void tile_f(enum pack_kind kind, int n, int m, const struct pack *w, size_t p,
-                        const float *x, size_t x_stride, float *y, size_t y_stride, bool add)
+                        const float *x, size_t x_stride, float *y, size_t y_stride, enum put how,
+                        float scale)
 {
     v16 acc[TILE];
     for (int i = 0; i < n * m; i++) {
@@ -168,47 +174,60 @@ LANE_INLINE void tile_f(enum pack_kind kind, int n, int m, const struct pack *w,
         const size_t row = (p + (size_t)j) * LANES;
         const size_t rows = w->n_rows - row < LANES ? w->n_rows - row : LANES;
         for (int t = 0; t < n; t++) {
-            put(y + (size_t)t * y_stride + row, acc[j * n + t], rows, add);
+            put(how, scale, y + (size_t)t * y_stride + row, acc[j * n + t], rows);
         }
     }
 }
 
 LANE_INLINE void panels_f(enum pack_kind kind, const struct pack *w, size_t begin, size_t end,
                           const float *x, size_t x_stride, size_t n_tokens, float *y,
-                          size_t y_stride, bool add)
+                          size_t y_stride, enum put how, float scale)
 {
     size_t p = begin;
     if (n_tokens == 1) {
         for (; p + 8 <= end; p += 8) {
-            tile_f(kind, 1, 8, w, p, x, x_stride, y, y_stride, add);
+            tile_f(kind, 1, 8, w, p, x, x_stride, y, y_stride, how, scale);
         }
         for (; p + 3 <= end; p += 3) {
-            tile_f(kind, 1, 3, w, p, x, x_stride, y, y_stride, add);
+            tile_f(kind, 1, 3, w, p, x, x_stride, y, y_stride, how, scale);
         }
     }
     for (; p < end; p++) {
         for (size_t t = 0; t < n_tokens; t += TILE) {
             const size_t n = n_tokens - t < TILE ? n_tokens - t : TILE;
 #define TILE_F(count)                                                                              \
-    tile_f(kind, count, 1, w, p, x + t * x_stride, x_stride, y + t * y_stride, y_stride, add)
+    tile_f(kind, count, 1, w, p, x + t * x_stride, x_stride, y + t * y_stride, y_stride, how, scale)
             TILE_CASES(TILE_F)
 #undef TILE_F
         }
     }
 }
 
-void KERNEL(matmul_f)(const struct pack *w, size_t begin, size_t end, const float *x,
-                      size_t x_stride, size_t n_tokens, float *y, size_t y_stride, bool add)
+LANE_INLINE void matmul_float(const struct pack *w, size_t begin, size_t end, const float *x,
+                              size_t x_stride, size_t n_tokens, float *y, size_t y_stride,
+                              enum put how, float scale)
 {
     switch (w->kind) {
     case PACK_F16:
-        panels_f(PACK_F16, w, begin, end, x, x_stride, n_tokens, y, y_stride, add);
+        panels_f(PACK_F16, w, begin, end, x, x_stride, n_tokens, y, y_stride, how, scale);
         break;
     case PACK_BF16:
-        panels_f(PACK_BF16, w, begin, end, x, x_stride, n_tokens, y, y_stride, add);
+        panels_f(PACK_BF16, w, begin, end, x, x_stride, n_tokens, y, y_stride, how, scale);
         break;
     default:
-        panels_f(PACK_F32, w, begin, end, x, x_stride, n_tokens, y, y_stride, add);
+        panels_f(PACK_F32, w, begin, end, x, x_stride, n_tokens, y, y_stride, how, scale);
         break;
     }
+}
+
+void KERNEL(matmul_f)(const struct pack *w, size_t begin, size_t end, const float *x,
+                      size_t x_stride, size_t n_tokens, float *y, size_t y_stride, bool add)
+{
+    matmul_float(w, begin, end, x, x_stride, n_tokens, y, y_stride, add ? PUT_ADD : PUT_SET, 1.0f);
+}
+
+void KERNEL(matmul_axpy)(const struct pack *w, size_t begin, size_t end, const float *x,
+                         size_t x_stride, size_t n_tokens, float scale, float *y, size_t y_stride)
+{
+    panels_f(PACK_F32, w, begin, end, x, x_stride, n_tokens, y, y_stride, PUT_SCALED, scale);
 }

@@ -10,6 +10,8 @@ void KERNEL(matmul_q)(const struct pack *w, size_t begin, size_t end, const stru
                       size_t n_tokens, float *y, size_t y_stride, bool add);
 void KERNEL(matmul_f)(const struct pack *w, size_t begin, size_t end, const float *x,
                       size_t x_stride, size_t n_tokens, float *y, size_t y_stride, bool add);
+void KERNEL(matmul_axpy)(const struct pack *w, size_t begin, size_t end, const float *x,
+                         size_t x_stride, size_t n_tokens, float scale, float *y, size_t y_stride);
 void KERNEL(rmsnorm)(const float *x, const float *weight, float eps, size_t n, float *out);
 void KERNEL(rope)(float *x, const float *cosines, const float *sines, size_t head_dim);
 void KERNEL(silu_mul)(float *g, const float *u, size_t n);

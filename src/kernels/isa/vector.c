@@ -164,6 +164,7 @@ const struct kernels KERNEL(kernels_table) = {
     .quantise = KERNEL(quantise),
     .matmul_q = KERNEL(matmul_q),
     .matmul_f = KERNEL(matmul_f),
+    .matmul_axpy = KERNEL(matmul_axpy),
     .rmsnorm = KERNEL(rmsnorm),
     .rope = KERNEL(rope),
     .silu_mul = KERNEL(silu_mul),
