@@ -105,7 +105,6 @@ int pattern_scratch_init(struct pattern_scratch *scratch, const struct pattern *
         pattern_scratch_release(scratch);
         return mem_err(err, sizeof(void *));
     }
-    pcre2_set_match_limit(scratch->context, PATTERN_MATCH_LIMIT);
     pcre2_set_heap_limit(scratch->context, PATTERN_HEAP_KIB_MAX);
     return 0;
 }
@@ -117,12 +116,21 @@ void pattern_scratch_release(struct pattern_scratch *scratch)
     memset(scratch, 0, sizeof(*scratch));
 }
 
+static uint32_t step_limit(size_t n)
+{
+    const size_t n_max = (UINT32_MAX - PATTERN_STEPS_BASE) / PATTERN_STEPS_EACH;
+
+    return PATTERN_STEPS_BASE + (uint32_t)(n < n_max ? n : n_max) * PATTERN_STEPS_EACH;
+}
+
 int pattern_find(const struct pattern *pattern, struct pattern_scratch *scratch,
                  const uint8_t *letters, size_t n, size_t from, size_t *begin, size_t *end,
                  struct err *err)
 {
-    int rc = pcre2_match(pattern->code, letters, n, from, 0, scratch->data, scratch->context);
+    int rc;
 
+    pcre2_set_match_limit(scratch->context, step_limit(n));
+    rc = pcre2_match(pattern->code, letters, n, from, 0, scratch->data, scratch->context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(pattern->code, letters, n, from, PCRE2_NO_JIT, scratch->data,
                          scratch->context);

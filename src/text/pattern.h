@@ -21,7 +21,8 @@
 enum {
     PATTERN_LITERALS_MAX = 32, /* ranges of non-ASCII literals in all patterns of an alphabet */
     PATTERN_DEPTH_MAX = 32,    /* nested groups */
-    PATTERN_MATCH_LIMIT = 100 * 1000 * 1000, /* PCRE2's count of steps in one match */
+    PATTERN_STEPS_BASE = 100 * 1000, /* PCRE2's count of steps that one match may take: this and */
+    PATTERN_STEPS_EACH = 64,         /* that much for each character of the text */
     PATTERN_HEAP_KIB_MAX = 64 * 1024,
     ALPHABET_PAGE = 256,
     ALPHABET_PAGES = UNICODE_CODE_POINTS / ALPHABET_PAGE

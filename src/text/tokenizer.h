@@ -151,7 +151,8 @@ struct tokenizer;
  * by name. */
 int tokenizer_new(struct tokenizer **tok, const struct tokenizer_spec *spec,
                   struct err *err) MUST_CHECK;
-/* From the text of a tokenizer.json. bos and eos are what its post-processor puts before and after
+/* From the text of a tokenizer.json; ERR_UNPROCESSABLE where that is not JSON or a member has the
+ * wrong type, else as above. bos and eos are what its post-processor puts before and after
  * a text (-1 where it puts nothing); a model's own list of end tokens is in its config files.
  * Truncation and padding, which are no part of a model, are not read. */
 int tokenizer_from_json(struct tokenizer **tok, const char *text, size_t length,

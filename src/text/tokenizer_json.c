@@ -510,10 +510,13 @@ static void finish_spec(struct reader *rd)
 
 int tokenizer_from_json(struct tokenizer **tok, const char *text, size_t length, struct err *err)
 {
-    struct reader rd = {.err = err};
+    struct err own = {0}; /* the parser tells its code by the error alone */
+    struct reader rd;
     json_t *root = NULL;
     int rc;
 
+    err = err == NULL ? &own : err;
+    rd = (struct reader){.err = err};
     *tok = NULL;
     if (length > TOKENIZER_JSON_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "tokenizer.json of %zu bytes, at most %d", length,
@@ -522,9 +525,7 @@ int tokenizer_from_json(struct tokenizer **tok, const char *text, size_t length,
     tokenizer_spec_init(&rd.spec);
     root = json_parse(text, length, err);
     if (root == NULL) {
-        rc = -(int)ERR_INVALID;
-        if (err != NULL)
-            rc = -(int)err->code;
+        rc = -(int)err->code;
         goto out;
     }
     rc = read_all(&rd, root);
