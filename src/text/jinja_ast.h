@@ -255,8 +255,10 @@ struct symbol_table {
 /* Number of a name, the same for the same text; UINT32_MAX when out of memory. */
 uint32_t symbol_of(struct parser *p, const char *text);
 
+/* Sets "template line N: …" and returns the negative code. */
 int parse_fail(struct parser *p, enum err_code code, int line, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
+/* Zeroed memory of the template; NULL with the error set and its code in p->failed. */
 void *parse_alloc(struct parser *p, size_t n, size_t size);
 #ifdef __clang_analyzer__
 #define parse_fail(p, ...)      err_sticky((p), (parse_fail)((p), __VA_ARGS__))

@@ -129,6 +129,11 @@ int python_attribute(struct jinja *j, struct jvalue object, const char *name, st
     case J_FLOAT:
         return is_one_of(name, number_missing) ? not_here(j, object, name) : 0;
     case J_RANGE:
+        if (strcmp(name, "index") == 0 || strcmp(name, "count") == 0) {
+            struct jvalue list;
+            int rc = jv_collect(j, object, J_LIST, &list);
+            return rc == 0 ? bind(j, list, list_method(name, true), out) : rc;
+        }
         if (strcmp(name, "start") == 0 || strcmp(name, "stop") == 0 || strcmp(name, "step") == 0) {
             const struct jrange *r = object.as.range;
             *out = jv_int(name[2] == 'a' ? r->start : name[2] == 'o' ? r->stop : r->step);

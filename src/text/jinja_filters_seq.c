@@ -76,6 +76,7 @@ FILTER(f_last)
     if (rc == 0) {
         *out = list.as.list->n > 0 ? list.as.list->items[list.as.list->n - 1]
                                    : jv_undefined("No last item, sequence was empty.");
+        out->flag = in.type == J_STRING && in.len > 0 ? in.flag : out->flag;
     }
     return rc;
 }

@@ -242,22 +242,22 @@ FILTER(f_truncate)
     (void)args;
     int64_t length = 255;
     int64_t leeway = 5;
-    int64_t points;
+    int64_t points = 0;
+    int64_t tail = 0;
     struct jvalue end = jv_is(p[2], J_MISSING) ? jv_text("...") : p[2];
-    int rc = jv_length(j, in, &points);
-    if (rc == 0 && !jv_is(p[0], J_MISSING)) {
-        rc = jv_as_int(j, p[0], "length", &length);
-    }
+    int rc = jv_is(p[0], J_MISSING) ? 0 : jv_as_int(j, p[0], "length", &length);
     if (rc == 0 && given(p[3])) {
         rc = jv_as_int(j, p[3], "leeway", &leeway);
     }
-    if (rc == 0 && (in.type != J_STRING || end.type != J_STRING)) {
-        rc = jinja_fail(j, ERR_INVALID, "truncate needs strings");
+    if (rc == 0) {
+        rc = jv_length(j, end, &tail);
     }
-    int64_t tail = rc == 0 ? (int64_t)ju_points(end.as.text, end.len) : 0;
     if (rc == 0 && (length < tail || leeway < 0)) {
         rc = jinja_fail(j, ERR_INVALID, "expected length >= %lld, got %lld", (long long)tail,
                         (long long)length);
+    }
+    if (rc == 0) {
+        rc = jv_length(j, in, &points);
     }
     if (rc != 0) {
         return rc;
@@ -266,15 +266,18 @@ FILTER(f_truncate)
         *out = in;
         return 0;
     }
-    size_t cut = ju_offset(in.as.text, in.len, (size_t)(length - tail));
-    if (!flag(p[1])) {
-        size_t space = cut;
-        while (space > 0 && in.as.text[space - 1] != ' ') {
-            space--;
-        }
-        cut = space > 0 ? space - 1 : cut;
+    if (in.type != J_STRING || end.type != J_STRING) {
+        return jinja_fail(j, ERR_INVALID, "truncate needs strings");
     }
-    return jv_string_concat(j, jv_string(in.as.text, cut), end, out);
+    size_t cut = ju_offset(in.as.text, in.len, (size_t)(length - tail));
+    size_t space = cut;
+    while (space > 0 && in.as.text[space - 1] != ' ') {
+        space--;
+    }
+    cut = flag(p[1]) || space == 0 ? cut : space - 1;
+    struct jvalue head = jv_string(in.as.text, cut);
+    head.flag = in.flag;
+    return jv_arithmetic(j, T_ADD, head, end, out);
 }
 
 FILTER(f_wordcount)

@@ -353,7 +353,7 @@ static int convert(struct jinja *j, char how, struct jvalue *v)
 static int put_field(struct fields *f, const char *s, size_t n, int nesting)
 {
     struct jinja *j = f->j;
-    struct jvalue value;
+    struct jvalue value = jv_missing();
     struct jvalue spec;
     size_t at = 0;
     int brackets = 0;

@@ -168,8 +168,11 @@ static int loop_new(struct jinja *j, struct frame *outer, const struct loop_def 
     if (*out == NULL) {
         return j->failed;
     }
-    **out =
-        (struct jloop){.def = def, .outer = outer, .index0 = -1, .length = -1, .depth0 = depth0};
+    (*out)->def = def;
+    (*out)->outer = outer;
+    (*out)->index0 = -1;
+    (*out)->length = -1;
+    (*out)->depth0 = depth0;
     return 0;
 }
 

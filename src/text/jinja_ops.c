@@ -124,7 +124,7 @@ static int int_arithmetic(struct jinja *j, enum token_kind op, int64_t a, int64_
 {
     int64_t r = 0;
     bool over = false;
-    if (b == 0 && (op == T_DIV || op == T_FLOORDIV || op == T_MOD)) {
+    if (b == 0 && op != T_ADD && op != T_SUB && op != T_MUL && op != T_POW) {
         return jinja_fail(j, ERR_INVALID, "division by zero");
     }
     switch (op) {
@@ -308,9 +308,9 @@ static int python_item(struct jinja *j, struct jvalue object, struct jvalue key,
 
 int jv_attribute(struct jinja *j, struct jvalue object, const char *name, struct jvalue *out)
 {
-    int rc = jv_need_defined(j, object);
-    if (rc == 0) {
-        rc = python_attribute(j, object, name, out);
+    int rc = python_attribute(j, object, name, out);
+    if (rc == 0 && jv_is(*out, J_MISSING)) {
+        rc = jv_need_defined(j, object);
     }
     if (rc == 0 && jv_is(*out, J_MISSING) && object.type == J_DICT) {
         *out = jdict_find(object.as.dict, name, strlen(name));
@@ -378,7 +378,7 @@ int jv_item(struct jinja *j, struct jvalue object, struct jvalue key, struct jva
 
 /* --- slices -------------------------------------------------------------------------------- */
 struct span {
-    int64_t start, step;
+    int64_t start, stop, step;
     size_t n;
 };
 
@@ -419,6 +419,7 @@ static int slice_span(struct jinja *j, const struct jvalue part[3], int64_t n, s
     if (rc != 0) {
         return rc;
     }
+    out->stop = stop;
     out->step = step;
     int64_t distance = step < 0 ? out->start - stop : stop - out->start;
     uint64_t stride = step < 0 ? (uint64_t)0 - (uint64_t)step : (uint64_t)step;
@@ -461,6 +462,13 @@ static int slice_text(struct jinja *j, struct jvalue text, const struct span *sp
     return 0;
 }
 
+/* Item number i of a range, also one that lies outside of it. */
+static bool range_reach(const struct jrange *range, int64_t i, int64_t *out)
+{
+    return !__builtin_mul_overflow(i, range->step, out) &&
+           !__builtin_add_overflow(*out, range->start, out);
+}
+
 static int slice_range(struct jinja *j, const struct jrange *range, const struct span *span,
                        struct jvalue *out)
 {
@@ -469,14 +477,8 @@ static int slice_range(struct jinja *j, const struct jrange *range, const struct
         return j->failed;
     }
     r->n = (uint32_t)span->n;
-    r->start = span->n == 0 ? range->start : range->start + span->start * range->step;
-    r->step = range->step;
-    if (span->n > 1) { /* then both steps are small enough for their product to be a distance */
-        r->step *= span->step;
-    }
-    int64_t width;
-    if (__builtin_mul_overflow((int64_t)span->n, r->step, &width) ||
-        __builtin_add_overflow(r->start, width, &r->stop)) {
+    if (!range_reach(range, span->start, &r->start) || !range_reach(range, span->stop, &r->stop) ||
+        __builtin_mul_overflow(range->step, span->step, &r->step)) {
         return fail_overflow(j);
     }
     *out = (struct jvalue){.type = J_RANGE, .as.range = r};

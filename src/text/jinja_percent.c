@@ -72,7 +72,7 @@ static char peek(const struct formatter *f)
 static int read_number(struct formatter *f, int64_t *out)
 {
     if (peek(f) == '*') {
-        struct jvalue v;
+        struct jvalue v = jv_missing();
         f->at++;
         int rc = next_value(f, &v);
         return rc != 0 ? rc : jv_as_int(f->j, v, "* in a format", out);

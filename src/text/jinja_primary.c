@@ -45,7 +45,7 @@ int parse_new(struct parser *p, enum node_kind kind, int line, struct node **out
 {
     *out = parse_alloc(p, 1, sizeof **out);
     if (*out == NULL) {
-        return p->failed;
+        return -(int)ERR_NOMEM;
     }
     (*out)->kind = kind;
     (*out)->line = line;

@@ -186,7 +186,11 @@ static METHOD(m_expandtabs)
             column = c == '\n' || c == '\r' ? 0 : column;
         }
     }
-    return rc == 0 ? jtext_close(j, mark, out) : rc;
+    if (rc == 0) {
+        rc = jtext_close(j, mark, out);
+        out->flag = in.flag;
+    }
+    return rc;
 }
 
 /* --- asking -------------------------------------------------------------------------------- */

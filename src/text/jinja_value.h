@@ -120,7 +120,7 @@ struct jbuilder {
     char *base;
     size_t used, cap;
 };
-enum { JINJA_BUILDERS = 4, JINJA_LEVELS_MAX = 2000 };
+enum { JINJA_BUILDERS = 4, JINJA_LEVELS_MAX = 1200 };
 
 struct jdate {
     bool set;

@@ -17,7 +17,8 @@
  * "messages[i]" where one of the messages is.
  *
  * Threads. A template is immutable after template_new: any number of threads may render it at
- * once. A render keeps everything in memory of its own, released before it returns.
+ * once. A render keeps everything in memory of its own, released before it returns, and needs no
+ * more than 512 KiB of stack.
  */
 #ifndef TEXT_TEMPLATE_H
 #define TEXT_TEMPLATE_H

@@ -899,6 +899,16 @@ true and 'x' or 'y'
 none is none
 none is not none
 (none) is none
+range(4)[5:1:-2]
+range(10)[::3]
+range(10)[1:1]
+range(4).index(2)
+range(4).count(9)
+missing.__class__
+[html|safe|last, html|safe|first]
+('<'|e).expandtabs()|string ~ '<'
+[1,2,3]|truncate(5)
+'one two three'|safe|truncate(8,end='<',leeway=0)
 none ~ ''
 'ab' < 'b' and 'b' > 'ab'
 '\u00e9' == 'é'
