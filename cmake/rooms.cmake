@@ -97,7 +97,7 @@ function(room_tests)
       set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
       add_test(NAME ${name}/${stem} COMMAND ${target}
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
-      set_tests_properties(${name}/${stem} PROPERTIES TIMEOUT 300
+      set_tests_properties(${name}/${stem} PROPERTIES TIMEOUT ${MLX_HUB_TEST_SECONDS}
         ENVIRONMENT "MLX_HUB_BINARY=${CMAKE_BINARY_DIR}/mlx-hub")
     endforeach()
   endforeach()
@@ -122,7 +122,7 @@ function(room_fuzzers)
     target_compile_options(replay_${stem} PRIVATE -Wno-missing-prototypes)
     target_link_libraries(replay_${stem} PRIVATE room_${name})
     add_test(NAME fuzz/${stem} COMMAND replay_${stem} ${PROJECT_SOURCE_DIR}/tests/fuzz/corpus/${stem})
-    set_tests_properties(fuzz/${stem} PROPERTIES TIMEOUT 120)
+    set_tests_properties(fuzz/${stem} PROPERTIES TIMEOUT ${MLX_HUB_TEST_SECONDS})
   endforeach()
 endfunction()
 
