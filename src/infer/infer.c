@@ -493,8 +493,8 @@ static void fail_all(struct host *h, const struct err *err)
 }
 
 /* After a crash: who was present twice is given up, the others wait again, in front and in order.
- */
-static void put_back(struct host *h)
+ * A host that was told to close stays closing. */
+static bool put_back(struct host *h)
 {
     struct err err = {0};
     struct list given_up = {0};
@@ -503,7 +503,8 @@ static void put_back(struct host *h)
                   "the process that answered ended unexpectedly %d times during this request",
                   CRASHES_MAX);
     pthread_mutex_lock(&h->infer->lock);
-    h->state = HOST_STARTING;
+    const bool closing = h->state == HOST_CLOSING;
+    h->state = closing ? HOST_CLOSING : HOST_STARTING;
     while (h->sent.first != NULL) {
         struct infer_request *r = list_take(&h->sent, h->sent.first->number);
         r->crashes += r->on_runner;
@@ -519,6 +520,7 @@ static void put_back(struct host *h)
     while (given_up.first != NULL) {
         request_fail(h->infer, list_take(&given_up, given_up.first->number), &err);
     }
+    return closing;
 }
 
 /* True when the host has nothing to do and should go; it is CLOSING then. */
@@ -603,10 +605,12 @@ static void *host_main(void *ctx)
         if (closed) {
             quit_child(h);
         } else {
-            log_event(LOG_WARNING, "infer", "runner_ended", "model=\"%s\" pid=%d", h->base_id,
-                      (int)h->proc.pid);
-            put_back(h);
-            closed = should_close(h);
+            closed = put_back(h);
+            log_event(closed ? LOG_INFO : LOG_WARNING, "infer", "runner_ended",
+                      "model=\"%s\" pid=%d", h->base_id, (int)h->proc.pid);
+            if (closed) { /* whoever waited still comes only with the hub's end */
+                (void)err_set(&err, ERR_UNAVAILABLE, "the hub is shutting down");
+            }
         }
         end_child(h);
     }

@@ -240,6 +240,18 @@ static void a_client_that_leaves_stops_its_work(void **state)
                      "{\"model\":\"org/tiny\",\"prompt\":\"a\",\"max_tokens\":2}", 200));
 }
 
+/* Asks again until its process has ended. */
+static void wait_until_unloaded(struct hub_fixture *hub)
+{
+    int64_t loaded = 1;
+
+    while (loaded > 0) {
+        json_t *cache = call(hub, "GET", "/inference/cache", NULL, 200);
+        loaded = json_integer_value(json_object_get(cache, "cached_models"));
+        json_decref(cache);
+    }
+}
+
 static void loaded_models_are_listed_and_unloaded(void **state)
 {
     struct hub_fixture *hub = *state;
@@ -259,6 +271,7 @@ static void loaded_models_are_listed_and_unloaded(void **state)
     json_decref(cache);
     snprintf(path, sizeof path, "/inference/cache/%s", key);
     call_quiet(hub, "DELETE", path, NULL, 204);
+    wait_until_unloaded(hub);
     call_quiet(hub, "POST", "/inference",
                "{\"model\":\"org/tiny\",\"prompt\":\"a\",\"max_tokens\":2}", 200);
     call_quiet(hub, "DELETE", "/inference/cache/org/tiny", NULL, 204);
