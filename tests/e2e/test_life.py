@@ -1,0 +1,171 @@
+"""Start, stop and start again, with the real program."""
+
+import os
+import signal
+import subprocess
+import threading
+
+import httpx
+import pytest
+
+from conftest import BINARY, Hub, text_of, wait_for
+
+ROWS = "".join(
+    f'{{"messages":[{{"role":"user","content":"Who keeps number {i}?"}},'
+    f'{{"role":"assistant","content":"Otto keeps number {i}."}}]}}\n'
+    for i in range(12)
+)
+CONFIG = {
+    "lora_rank": 4,
+    "lora_alpha": 8,
+    "max_steps": 3,
+    "batch_size": 2,
+    "max_seq_length": 64,
+    "val_fraction": 0,
+    "checkpoint_every": 1,
+}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A hub for one test, which may stop it and start it again."""
+    hub = Hub(tmp_path / "hub").start()
+    yield hub
+    if hub.process is not None:
+        hub.stop(signal.SIGKILL)
+
+
+def test_a_restart_keeps_everything(own):
+    model = own.ask("POST", "/models", 201, json={"name": "kept", "base_model": "org/x"})
+    data = own.ask(
+        "POST", "/datasets/upload", 201, params={"name": "rows"}, content=ROWS.encode()
+    )
+    assert data["rows"] == 12
+    for how, status in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGKILL, -9)):
+        assert own.stop(how) == status
+        own.start()
+        assert own.ask("GET", f"/models/{model['id']}", 200) == model
+        assert own.ask("GET", "/datasets", 200) == [data]
+        assert own.ask("POST", f"/datasets/{data['id']}/verify", 200)["valid"]
+
+
+def test_a_second_hub_names_the_first(own, tmp_path):
+    second = subprocess.run(
+        [BINARY, "serve", "--port", str(own.port + 1)]
+        + ["--storage-base-path", str(own.folder / "storage")],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+    )
+    assert second.returncode != 0
+    assert "mlx-hub serve" in second.stderr
+    assert str(own.process.pid) in second.stderr
+
+
+def test_streams_are_finished_before_the_end(own, model_file):
+    own.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "smol"})
+    asked = {"model": "smol", "prompt": "Once upon a time", "max_tokens": 40, "seed": 1}
+    whole = own.ask("POST", "/inference", 200, json=asked)["text"]
+    stream = own.stream(asked)
+    begun = [next(stream), next(stream)]
+    status = []
+    stopper = threading.Thread(target=lambda: status.append(own.stop()))
+    stopper.start()
+    rest = list(stream)
+    stopper.join()
+    assert text_of(begun + rest) == whole
+    assert rest[-1][0] == "done"
+    assert status == [0]
+
+
+def test_children_die_with_the_hub(own, model_file):
+    own.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "smol"})
+    own.ask("POST", "/inference", 200, json={"model": "smol", "prompt": "x", "max_tokens": 1})
+    pid = own.runners()[0]["pid"]
+    own.stop(signal.SIGKILL)
+
+    def is_gone():
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+        except FileNotFoundError:
+            return True
+
+    wait_for(is_gone, seconds=10)
+
+
+def job_body(own, model_file) -> dict:
+    own.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "smol"})
+    model = own.ask("POST", "/models", 201, json={"name": "otto", "base_model": "smol"})
+    data = own.ask(
+        "POST", "/datasets/upload", 201, params={"name": "rows"}, content=ROWS.encode()
+    )
+    return {"model_id": model["id"], "dataset_id": data["id"], "config": CONFIG}
+
+
+def finished(own, job: dict):
+    job = own.ask("GET", f"/training/jobs/{job['id']}", 200)
+    assert job["status"] != "failed", job["error_message"]
+    return job if job["status"] == "completed" else None
+
+
+def test_a_job_is_trained_and_its_version_answers(own, model_file):
+    body = job_body(own, model_file)
+    job = own.ask("POST", "/training/jobs", 201, json=body)
+    seen = set()
+    with own.http.stream("GET", f"/training/jobs/{job['id']}/events") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("event: "):
+                seen.add(line[7:])
+    assert {"status", "step", "loss"} <= seen
+    job = finished(own, job)
+    version = own.ask("GET", f"/models/{body['model_id']}/versions", 200)[0]
+    assert version["id"] == job["model_version_id"]
+    assert version["status"] == "ready"
+    subprocess.run(
+        ["sha256sum", "-c", "checksum.sha256"],
+        cwd=version["artifact_path"],
+        check=True,
+        capture_output=True,
+    )
+    asked = {"model_id": body["model_id"], "prompt": "Who", "max_tokens": 4, "temperature": 0}
+    answer = own.ask("POST", "/inference", 200, json=asked)
+    assert answer["version_id"] == version["id"]
+    own.stop()
+    own.start()
+    again = own.ask("POST", "/inference", 200, json=asked)
+    assert again["text"] == answer["text"]
+    assert "published" in own.http.get(f"/training/jobs/{job['id']}/logs").text
+
+
+def workers_of(own) -> list[int]:
+    """Pids of the hub's children that train."""
+    out = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(own.process.pid)], capture_output=True, text=True
+    ).stdout
+    return [int(line.split()[0]) for line in out.splitlines() if " worker " in line + " "]
+
+
+def test_a_job_survives_its_worker_and_its_hub(own, model_file):
+    body = job_body(own, model_file)
+    whole = own.ask("POST", "/training/jobs", 201, json=body)
+    wait_for(lambda: finished(own, whole), seconds=180)
+    body["config"] = {**CONFIG, "log_every": 1}
+    job = own.ask("POST", "/training/jobs", 201, json=body)
+    running = lambda: own.ask("GET", f"/training/jobs/{job['id']}", 200)["progress"]["step"] >= 1
+    wait_for(running, seconds=120)
+    for pid in workers_of(own):
+        os.kill(pid, signal.SIGKILL)
+    own.stop(signal.SIGKILL)
+    own.start()
+    wait_for(lambda: finished(own, job), seconds=180)
+    one, two = own.ask("GET", f"/models/{body['model_id']}/versions", 200)
+    assert one["checksum"] == two["checksum"]
+
+
+def test_a_foreign_page_is_kept_out(own):
+    answer = httpx.get(own.url + "/models", headers={"Host": "evil.example"})
+    assert answer.status_code == 403
+    answer = httpx.post(own.url + "/models", headers={"Origin": "http://evil.example"}, json={})
+    assert answer.status_code == 403
