@@ -27,6 +27,12 @@ if(werror)
   add_compile_options(-Werror)
 endif()
 
+# What one test may take before it counts as hung. Instrumented code runs many times slower.
+set(MLX_HUB_TEST_SECONDS 300)
+if(MLX_HUB_SANITIZE OR MLX_HUB_COVERAGE)
+  set(MLX_HUB_TEST_SECONDS 1200)
+endif()
+
 if(MLX_HUB_SANITIZE)
   # Lines are all that a report shows; tracking variables through instrumented kernels takes gcc
   # three times as long as compiling them.
