@@ -188,7 +188,8 @@ static void bury(struct supervisor *s, struct worker_child *child, struct proc_e
     child->alive = false;
     child->young_deaths = young ? child->young_deaths + 1 : 1;
     child->due_ns = now + back_off_ns(child->young_deaths);
-    log_event(LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid, why);
+    const bool wanted = !how.signalled && how.value == 0;
+    log_event(wanted ? LOG_INFO : LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid, why);
     tell_registry(s, pid, why);
 }
 
