@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/follow.h"
@@ -11,7 +12,7 @@
 #include "cli/plot.h"
 #include "cli/print.h"
 
-enum { PATH_BYTES = 512, WHY_BYTES = 64 };
+enum { PATH_BYTES = 512, WHY_BYTES = 64, CONFIG_BYTES_MAX = 1 << 20 };
 
 static const struct option_info options[] = {
     {"status", "STATUS", "only queued, running, completed, failed or cancelled ones"},
@@ -58,7 +59,11 @@ static void print_line(const json_t *row, const char *label, const char *key)
 static void print_job(const json_t *job)
 {
     const json_t *p = json_object_get(job, "progress");
-    char *config = json_dumps(json_object_get(job, "config"), JSON_COMPACT);
+    struct buf config;
+    struct json_out out;
+    buf_init(&config, CONFIG_BYTES_MAX);
+    json_out_init(&out, &config);
+    json_out_tree(&out, json_object_get(job, "config"));
     print_line(job, "id", "id");
     print_line(job, "kind", "kind");
     print_line(job, "status", "status");
@@ -79,8 +84,8 @@ static void print_job(const json_t *job)
     if (json_is_number(json_object_get(p, "val_loss"))) {
         printf("%-14s%.4f\n", "val loss", row_real(p, "val_loss", NAN));
     }
-    printf("%-14s%s\n", "config", config != NULL ? config : "");
-    mem_free(config);
+    printf("%-14s%s\n", "config", config.data != NULL ? config.data : "");
+    buf_release(&config);
 }
 
 static int show(const struct args *args, const json_t *answer, void (*print)(const json_t *),

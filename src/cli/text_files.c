@@ -137,7 +137,8 @@ static int from_tokenizer_json(struct text_files *files, const char *path, struc
 
 static int from_json(struct text_files *files, const char *path, struct err *err)
 {
-    if (ends_with(path, "tokenizer.json")) {
+    const char *slash = strrchr(path, '/');
+    if (strcmp(slash != NULL ? slash + 1 : path, "tokenizer.json") == 0) {
         return from_tokenizer_json(files, path, err);
     }
     json_t *tree = json_parse_file(path, MODEL_TOKENIZER_CONFIG_BYTES_MAX, err);

@@ -134,10 +134,20 @@ static int make_config(const struct args *args, json_t **config, struct err *err
                                    : err_set(err, ERR_INVALID, "%s: expected a JSON object", file);
 }
 
+/* A dataset to validate on may be a name still, which only the hub can turn into an id. */
 static int check_config(const json_t *config, struct err *err)
 {
     struct train_config parsed;
-    return train_config_parse(&parsed, config, err);
+    json_t *copy = json_copy((json_t *)config);
+    if (copy == NULL) {
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    if (json_is_string(json_object_get(copy, "val_dataset_id"))) {
+        (void)json_object_del(copy, "val_dataset_id");
+    }
+    const int rc = train_config_parse(&parsed, copy, err);
+    json_decref(copy);
+    return rc;
 }
 
 /* val_dataset_id by name. */
@@ -193,7 +203,6 @@ static int submit(const struct args *args, struct hub *hub, json_t *config, json
     int rc = find_model_row(&hub->remote, args->positional[0], &model, err);
     rc = rc == 0 ? find_dataset_row(&hub->remote, args_get(args, "dataset"), &dataset, err) : rc;
     rc = rc == 0 ? resolve_validation(&hub->remote, config, err) : rc;
-    rc = rc == 0 ? check_config(config, err) : rc;
     if (rc == 0) {
         body = json_pack("{s:s, s:s, s:O}", "model_id", row_text(model, "id"), "dataset_id",
                          row_text(dataset, "id"), "config", config);
@@ -235,6 +244,11 @@ static int run(const struct args *args, struct err *err)
         return EXIT_USAGE;
     }
     int rc = make_config(args, &config, err);
+    rc = rc == 0 ? check_config(config, err) : rc;
+    if (rc == -ERR_UNPROCESSABLE) {
+        json_decref(config);
+        return EXIT_USAGE;
+    }
     rc = rc == 0 ? hub_open(&hub, args, !detach, err) : rc;
     rc = rc == 0 ? submit(args, &hub, config, &job, err) : rc;
     if (rc == 0 && detach) {
