@@ -1,0 +1,87 @@
+"""The program as a person runs it: help, exit statuses, JSON, and the real model's own bits."""
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = os.environ.get("MLX_HUB_BINARY", str(ROOT / "build" / "mlx-hub"))
+COMMANDS = """serve import list model dataset train job chat generate export template tokenize
+    worker db config doctor version""".split()
+TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Runs a command over a storage folder of its own, with no server to be found."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLX_HUB_")}
+    env.update(MLX_HUB_STORAGE_BASE_PATH=str(tmp_path / "storage"), MLX_HUB_PORT="0")
+
+    def run(*words, status=0, stdin="", **more):
+        done = subprocess.run([BINARY, *map(str, words)], env={**env, **more}, input=stdin,
+                              capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def model():
+    done = subprocess.run([ROOT / "scripts" / "fetch-model"], capture_output=True, text=True,
+                          check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(hub, command):
+    text = hub(command, "--help").stdout
+    assert f"mlx-hub {command}" in text.split("examples:")[1]
+    assert "--json" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_unknown_option_is_wrong_usage(hub, command):
+    assert "--nonsense" in hub(command, "--nonsense", status=2).stderr
+
+
+@pytest.mark.parametrize("words", [("version",), ("config",), ("doctor",), ("db", "status"),
+                                   ("list",), ("model", "list"), ("dataset", "list"),
+                                   ("job", "list")])
+def test_json_parses(hub, words):
+    json.loads(hub(*words, "--json").stdout)
+
+
+def test_template_prints_exactly(hub, tmp_path):
+    source = tmp_path / "template.jinja"
+    source.write_text(TEMPLATE)
+    talk = json.dumps([{"role": "user", "content": "Grüße\n"}])
+    assert hub("template", source, "--messages", "-", stdin=talk).stdout == "[user] Grüße\n"
+
+
+def test_a_template_without_end_ends(hub, tmp_path):
+    source = tmp_path / "template.jinja"
+    source.write_text("{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}"
+                      "{% endfor %}")
+    hub("template", source, "--messages", "-", stdin="[]", status=1)
+
+
+def test_template_and_tokens_of_the_real_model(hub, model):
+    talk = json.dumps([{"role": "user", "content": "Hi"}])
+    text = hub("template", model, "--messages", "-", stdin=talk).stdout
+    assert text.endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
+    tokens = json.loads(hub("tokenize", model, "--text", "Hello, world", "--json").stdout)
+    assert tokens["tokens"] == [19556, 28, 905]
+    assert tokens["pieces"] == ["Hello", ",", " world"]
+
+
+@pytest.mark.parametrize("settings", [{"MLX_HUB_ISA": "ref"}, {"MLX_HUB_ISA": "avx2"},
+                                      {"MLX_HUB_THREADS": "1"}, {"MLX_HUB_THREADS": "2"}])
+def test_a_seed_repeats_byte_for_byte(hub, model, settings):
+    available = json.loads(hub("doctor", "--json").stdout)["isa_available"]
+    if settings.get("MLX_HUB_ISA", "ref") not in available:
+        settings = {}  # then the same settings twice still have to repeat
+    words = ("generate", model, "Name a colour.", "--seed", "7", "--max-tokens", "6")
+    assert hub(*words, **settings).stdout == hub(*words).stdout
