@@ -10,6 +10,7 @@ extern const struct command command_config;
 extern const struct command command_dataset;
 extern const struct command command_db;
 extern const struct command command_doctor;
+extern const struct command command_eval;
 extern const struct command command_export;
 extern const struct command command_generate;
 extern const struct command command_import;
