@@ -235,31 +235,48 @@ static void test_other_shapes_are_refused(void **state)
     work_free(&w);
 }
 
-static void test_failed_allocations(void **state)
+static void test_failed_allocations_while_writing(void **state)
 {
     struct work w;
     (void)state;
     work_new(&w);
+    for (uint64_t n = 1;; n++) {
+        struct err err = {0};
+        const size_t before = mem_used();
+        fault_arm(FAULT_MALLOC, n, false);
+        const int rc = checkpoint_write(w.dir, &w.state, &w.parts, "run", &err);
+        fault_disarm();
+        assert_int_equal(mem_used(), before);
+        assert_int_equal(rc, fault_fired() ? -ERR_NOMEM : 0);
+        if (!fault_fired()) {
+            break;
+        }
+    }
+    work_free(&w);
+}
+
+static void test_failed_allocations_while_reading(void **state)
+{
+    struct work w;
+    (void)state;
+    work_new(&w);
+    write_step(&w, 4);
     for (uint64_t n = 1;; n++) {
         struct train_state found;
         struct err err = {0};
         char path[FS_PATH_BYTES_MAX];
         const size_t before = mem_used();
         fault_arm(FAULT_MALLOC, n, false);
-        int rc = checkpoint_write(w.dir, &w.state, &w.parts, "run", &err);
+        int rc = checkpoint_find(w.dir, "run", path, &found, NULL, NULL, &err);
         if (rc == 0) {
-            rc = checkpoint_find(w.dir, "run", path, &found, NULL, NULL, &err);
-        }
-        if (rc == 0 && path[0] != '\0') {
             rc = checkpoint_read(path, w.model, 1.0f, &w.parts, &err);
         }
         fault_disarm();
         assert_int_equal(mem_used(), before);
+        assert_int_equal(rc, fault_fired() ? -ERR_NOMEM : 0);
         if (!fault_fired()) {
-            assert_int_equal(rc, 0);
             break;
         }
-        assert_int_equal(rc, -ERR_NOMEM);
     }
     work_free(&w);
 }
@@ -273,7 +290,8 @@ int main(void)
         cmocka_unit_test(test_damaged_ones_are_passed_over),
         cmocka_unit_test(test_another_run_is_passed_over),
         cmocka_unit_test(test_other_shapes_are_refused),
-        cmocka_unit_test(test_failed_allocations),
+        cmocka_unit_test(test_failed_allocations_while_writing),
+        cmocka_unit_test(test_failed_allocations_while_reading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
