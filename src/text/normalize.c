@@ -3,7 +3,8 @@
  * The tokenizers package normalises by an older Unicode than a linked utf8proc may know. A code
  * point whose properties came later is, to the package, an unassigned one: it starts anew, takes
  * part in nothing and comes out as it is. So the text is cut at those, and the stretches between
- * are normalised alone; nothing can compose or reorder across them.
+ * are normalised alone; nothing can compose or reorder across them. Most text needs none of that:
+ * only runs of characters that NFC may touch are handed to utf8proc.
  */
 #include "text/normalize.h"
 
@@ -14,11 +15,17 @@
 #include "base/utf8.h"
 #include "text/unicode_class.h"
 
+/* By its first byte, a character that NFC neither changes nor joins to what is before it: all below
+ * U+0300, plain Cyrillic, U+4000–U+9FFF (ideographs). Bytes inside a character count as plain. */
+static bool is_plain(unsigned char byte)
+{
+    return byte < 0xCC || byte == 0xD0 || byte == 0xD1 || (byte >= 0xE4 && byte <= 0xE9);
+}
+
 bool normalize_is_plain(const char *text, size_t n)
 {
-    /* U+0300 is CC 80: the lead bytes of all below are at most CB. */
     for (size_t i = 0; i < n; i++) {
-        if ((unsigned char)text[i] >= 0xCC)
+        if (!is_plain((unsigned char)text[i]))
             return false;
     }
     return true;
@@ -49,10 +56,6 @@ static int put_stretch(const char *text, size_t n, struct buf *out, struct err *
     utf8proc_ssize_t count;
     int rc = 0;
 
-    if (normalize_is_plain(text, n)) {
-        buf_append(out, text, n);
-        return 0;
-    }
     count = utf8proc_decompose(bytes, (utf8proc_ssize_t)n, NULL, 0, decompose);
     if (count >= 0) {
         points = mem_realloc(NULL, (size_t)count + 1, sizeof(*points));
@@ -73,6 +76,32 @@ static int put_stretch(const char *text, size_t n, struct buf *out, struct err *
     return rc;
 }
 
+/* Normalises text that no inert code point interrupts: runs of characters that are not plain, each
+ * with the plain one before it, which may be what they compose with. */
+static int put_runs(const char *text, size_t n, struct buf *out, struct err *err)
+{
+    size_t done = 0;
+    size_t last = 0; /* where the character before i begins */
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0;) {
+        if (is_plain((unsigned char)text[i])) {
+            last = ((unsigned char)text[i] & 0xC0) == 0x80 ? last : i;
+            i++;
+            continue;
+        }
+        buf_append(out, text + done, last - done);
+        size_t end = i + 1;
+        while (end < n &&
+               (((unsigned char)text[end] & 0xC0) == 0x80 || !is_plain((unsigned char)text[end])))
+            end++;
+        rc = put_stretch(text + last, end - last, out, err);
+        done = last = i = end;
+    }
+    buf_append(out, text + done, n - done);
+    return rc;
+}
+
 int normalize_nfc(const char *text, size_t n, struct buf *out, struct err *err)
 {
     size_t from = 0;
@@ -82,13 +111,13 @@ int normalize_nfc(const char *text, size_t n, struct buf *out, struct err *err)
         uint32_t code_point = 0;
         size_t step = (unsigned char)text[i] < 128 ? 1 : utf8_decode(text + i, n - i, &code_point);
         if (step > 1 && is_inert(code_point)) {
-            rc = put_stretch(text + from, i - from, out, err);
+            rc = put_runs(text + from, i - from, out, err);
             buf_append(out, text + i, step);
             from = i + step;
         }
         i += step;
     }
     if (rc == 0)
-        rc = put_stretch(text + from, n - from, out, err);
+        rc = put_runs(text + from, n - from, out, err);
     return rc != 0 ? rc : buf_check(out, "normalised text", err);
 }

@@ -8,7 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* True when the valid UTF-8 text is surely in NFC already: nothing at or above U+0300 in it. */
+/* True when the valid UTF-8 text is surely in NFC already, by a look at its bytes. */
 bool normalize_is_plain(const char *text, size_t n);
 /* Appends the NFC of valid UTF-8. */
 int normalize_nfc(const char *text, size_t n, struct buf *out, struct err *err) MUST_CHECK;
