@@ -73,6 +73,24 @@ static void cursor_seek(struct range_cursor *cursor, uint32_t code_point)
     }
 }
 
+static int too_many_kinds(struct err *err)
+{
+    return err_set(err, ERR_UNSUPPORTED,
+                   "pre-tokenizer patterns tell too many kinds of characters apart");
+}
+
+/* Whether all of a page is of one kind: most of Unicode. */
+static bool page_is_even(const struct alphabet *alphabet, struct range_cursor *cursor,
+                         uint32_t base)
+{
+    cursor_seek(cursor, base);
+    for (unsigned i = 0; i < alphabet->n_literals; i++) {
+        if (alphabet->literals[i][0] < base + ALPHABET_PAGE && alphabet->literals[i][1] >= base)
+            return false;
+    }
+    return base >= 128 && cursor->end >= base + ALPHABET_PAGE;
+}
+
 static int page_fill(struct alphabet *alphabet, struct range_cursor *cursor, uint32_t base,
                      uint8_t page[ALPHABET_PAGE], struct err *err)
 {
@@ -80,6 +98,11 @@ static int page_fill(struct alphabet *alphabet, struct range_cursor *cursor, uin
     uint32_t last_literals = 0;
     uint8_t letter = 0;
 
+    if (page_is_even(alphabet, cursor, base)) {
+        letter = letter_for(alphabet, cursor->class_word & PATTERN_CLASS_MASK, 0);
+        memset(page, letter, ALPHABET_PAGE);
+        return letter == 0 ? too_many_kinds(err) : 0;
+    }
     for (uint32_t i = 0; i < ALPHABET_PAGE; i++) {
         uint32_t code_point = base + i;
         cursor_seek(cursor, code_point);
@@ -93,8 +116,7 @@ static int page_fill(struct alphabet *alphabet, struct range_cursor *cursor, uin
         if (word != last_class || literals != last_literals) {
             letter = letter_for(alphabet, word, literals);
             if (letter == 0)
-                return err_set(err, ERR_UNSUPPORTED,
-                               "pre-tokenizer patterns tell too many kinds of characters apart");
+                return too_many_kinds(err);
             last_class = word;
             last_literals = literals;
         }
