@@ -241,7 +241,7 @@ static void events_tell_a_job_from_queue_to_end(void **state)
     char dir[FS_PATH_BYTES_MAX + 128];
     snprintf(dir, sizeof dir, "%s/%s", shop->hub->dir, text);
     assert_ok(fs_mkdirs(dir, &err), &err);
-    strcat(text, "/train.log");
+    snprintf(text, sizeof text, "artifacts/jobs/%s/train.log", id);
     hub_write(shop->hub, text, "first line\nhalf");
     wait_for_text(&client, "event: log\ndata: {\"line\":\"first line\"}");
     assert_ok(registry_job_report(shop->registry, id, row.fence, &progress, points, 2, NULL, &err),
