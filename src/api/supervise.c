@@ -189,7 +189,8 @@ static void bury(struct supervisor *s, struct worker_child *child, struct proc_e
     child->young_deaths = young ? child->young_deaths + 1 : 1;
     child->due_ns = now + back_off_ns(child->young_deaths);
     const bool wanted = !how.signalled && how.value == 0;
-    log_event(wanted ? LOG_INFO : LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid, why);
+    log_event(wanted ? LOG_INFO : LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid,
+              why);
     tell_registry(s, pid, why);
 }
 
