@@ -237,9 +237,8 @@ static void events_tell_a_job_from_queue_to_end(void **state)
     wait_for_text(&client, "event: step\ndata: {\"step\":0,");
     claim(shop, &row);
     wait_for_text(&client, "event: status\ndata: {\"status\":\"running\"");
-    snprintf(text, sizeof text, "artifacts/jobs/%s", id);
     char dir[FS_PATH_BYTES_MAX + 128];
-    snprintf(dir, sizeof dir, "%s/%s", shop->hub->dir, text);
+    snprintf(dir, sizeof dir, "%s/artifacts/jobs/%s", shop->hub->dir, id);
     assert_ok(fs_mkdirs(dir, &err), &err);
     snprintf(text, sizeof text, "artifacts/jobs/%s/train.log", id);
     hub_write(shop->hub, text, "first line\nhalf");
