@@ -49,7 +49,7 @@ static const struct option_info options[] = {
     {"checkpoint-every", "N", "steps between checkpoints (100)"},
     {"checkpoints-kept", "N", "(2)"},
     {"log-every", "N", "(10)"},
-    {"cooldown-seconds", "X", "pause after each step, to keep a laptop cool (0)"},
+    {"cooldown-seconds", "X", "pause between epochs, for machines that throttle (0)"},
 };
 
 /* --- config from options ------------------------------------------------------------------------
