@@ -4,7 +4,9 @@
 
 #include "api/handlers.h"
 #include "api/rows_json.h"
+#include "registry/bases.h"
 #include "registry/datasets.h"
+#include "train/check.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -209,4 +211,63 @@ HANDLER(datasets_verify)
     json_out_kv_string(&out, "actual", verdict.actual[0] != '\0' ? verdict.actual : NULL);
     json_out_object_end(&out);
     return http_reply_json(response, 200, err);
+}
+
+/* What training on it would see; its files are read by a child. */
+static int check(struct hub *hub, const char *id, const char *base_model,
+                 struct check_request *request, struct arena *arena, struct buf *out,
+                 struct err *err)
+{
+    struct dataset_record row;
+    struct base_row base;
+    struct err why = {0};
+    char path[FS_PATH_BYTES_MAX];
+    int rc = registry_get_dataset(hub->registry, id, arena, &row, err);
+    if (rc == 0) {
+        rc = registry_base_path(hub->registry, base_model, arena, &base, path, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    request->dataset_path = row.path;
+    request->columns = row.columns;
+    request->base_path = path;
+    rc = train_inspect_check(hub->program, request, out, &why);
+    /* The files are the world's; what the request named exists. A row that is not there is not. */
+    if (rc == -ERR_CORRUPT || rc == -ERR_UNSUPPORTED ||
+        (rc == -ERR_NOT_FOUND && request->row == 0)) {
+        return err_set(err, ERR_INVALID, "%s", why.message);
+    }
+    return rc == 0 ? 0 : err_set(err, why.code, "%s", why.message);
+}
+
+HANDLER(datasets_check)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    struct train_config defaults;
+    train_config_defaults(&defaults);
+    http_issues_init(&issues);
+    const char *id = path_id(request, "id", &issues);
+    const char *base = http_query(request, "base_model");
+    struct check_request wanted = {
+        .max_seq_length =
+            http_query_int(request, "max_seq_length", 8, 1 << 20, defaults.max_seq_length, &issues),
+        .mask_prompt = http_query_int(request, "mask_prompt", 0, 1, 1, &issues) != 0,
+        .row = http_query_int(request, "row", 1, INT64_MAX, 0, &issues)};
+    if (base == NULL) {
+        http_issue(&issues, "query", "base_model", "missing", "Field required");
+    }
+    if (issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    struct buf answer;
+    buf_init(&answer, CHECK_ANSWER_BYTES_MAX);
+    int rc = check(hub, id, base, &wanted, request->arena, &answer, err);
+    if (rc == 0) {
+        rc = http_reply_text(response, 200, "application/json", answer.data, err);
+    }
+    buf_release(&answer);
+    return rc;
 }

@@ -35,6 +35,7 @@ HANDLER(datasets_list);
 HANDLER(datasets_get);
 HANDLER(datasets_delete);
 HANDLER(datasets_verify);
+HANDLER(datasets_check);
 
 /* jobs.c */
 extern const struct api_body job_create_body;

@@ -36,6 +36,12 @@ static const struct api_query upload_query[] = {
     {"columns", "a JSON object: the file's own names of the columns", HTTP_STRING, NULL, 0, 0,
      false},
 };
+static const struct api_query check_query[] = {
+    {"base_model", "whose tokenizer and template are used", HTTP_STRING, NULL, 0, 0, true},
+    {"max_seq_length", "512 unless given", HTTP_INT, NULL, 8, 1 << 20, false},
+    {"mask_prompt", "1 (answers only) unless given", HTTP_INT, NULL, 0, 1, false},
+    {"row", "show this row's tokens instead of the first few", HTTP_INT, NULL, 0, 0, false},
+};
 static const struct api_query jobs_query[] = {
     {"status", NULL, HTTP_ENUM, job_statuses, 0, 0, false},
     {"model_id", NULL, HTTP_UUID, NULL, 0, 0, false},
@@ -139,6 +145,12 @@ static const struct http_route routes[] = {
      .handler = datasets_verify,
      .doc = DOC(.tag = "datasets", .summary = "Compare the file with what was registered",
                 .status = 200, .answer = "Verdict", ERRORS(404))},
+    {.method = "GET",
+     .pattern = "/datasets/{id}/check",
+     .handler = datasets_check,
+     .doc =
+         DOC(.tag = "datasets", .summary = "What training would see: lengths, targets, tokens",
+             QUERY(check_query), .status = 200, .answer = "DatasetCheck", ERRORS(400, 404, 409))},
 
     /* --- training --- */
     {.method = "POST",

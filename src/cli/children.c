@@ -1,9 +1,10 @@
-/* The processes that the hub starts for itself: runner, inspect. And worker, which people may
- * start, too. */
+/* The processes that the hub starts for itself: runner, inspect, train-inspect. And worker, which
+ * people may start, too. */
 #include "base/proc.h"
 #include "cli/commands.h"
 #include "infer/inspect.h"
 #include "infer/runner.h"
+#include "train/check.h"
 #include "worker/worker.h"
 
 static int run_runner(const struct args *args, struct err *err)
@@ -38,6 +39,23 @@ const struct command command_inspect = {
     .hidden = true,
     .logs = true,
     .run = run_inspect,
+};
+
+static int run_train_inspect(const struct args *args, struct err *err)
+{
+    (void)args;
+    (void)err;
+    return train_inspect_main(PROC_CONTROL_FD);
+}
+
+const struct command command_train_inspect = {
+    .name = "train-inspect",
+    .summary = "Read datasets and headers of weights within limits (started by the hub)",
+    .usage = "",
+    .examples = "  started by mlx-hub serve, never by hand\n",
+    .hidden = true,
+    .logs = true,
+    .run = run_train_inspect,
 };
 
 static const struct option_info worker_options[] = {

@@ -23,6 +23,7 @@ extern const struct command command_serve;
 extern const struct command command_template;
 extern const struct command command_tokenize;
 extern const struct command command_train;
+extern const struct command command_train_inspect;
 extern const struct command command_version;
 extern const struct command command_worker;
 

@@ -5,16 +5,20 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/dataset_check.h"
 #include "cli/hub.h"
 #include "cli/lookup.h"
 #include "cli/print.h"
-#include "formats/dataset.h"
 
 enum { PATH_BYTES = 512, NAME_BYTES = 512, QUERY_BYTES = REMOTE_PATH_BYTES / 2 };
 
 static const struct option_info options[] = {
     {"name", "NAME", "what the hub calls it (the file's name)"},
     {"columns", "JSON", "the file's own keys: {\"prompt\": \"question\", \"completion\": …}"},
+    {"model", "M", "check: a base or model, or a path to weights, whose tokens are counted"},
+    {"row", "N", "check: show row N, the trained tokens marked"},
+    {"max-seq-length", "N", "check: tokens of a row that training would keep (512)"},
+    {"mask-prompt", "BOOL", "check: learn the answers only (true)"},
 };
 
 /* --- what is shown ------------------------------------------------------------------------------
@@ -223,48 +227,6 @@ static int run_delete(const struct args *args, struct err *err)
     return finish(args, &hub, rc, answer, print_deleted, err);
 }
 
-/* Reads every row as training would, without a hub: for a file before it is added. */
-static int run_check(const struct args *args, struct err *err)
-{
-    struct dataset_columns names;
-    struct dataset_report report;
-    char bytes[32];
-    json_t *tree = NULL;
-    const char *columns = args_get(args, "columns");
-    if (columns != NULL && (tree = json_parse(columns, strlen(columns), err)) == NULL) {
-        err_prefix(err, "--columns");
-        return EXIT_USAGE;
-    }
-    int rc = dataset_columns_parse(&names, tree, err);
-    json_decref(tree);
-    rc = rc == 0 ? dataset_check(args->positional[0], args->positional[0], &names, &report, err)
-                 : rc;
-    if (rc != 0) {
-        return EXIT_FAILED;
-    }
-    if (!args->json) {
-        format_bytes((double)report.bytes, bytes);
-        printf("%lld rows are good (%lld chat, %lld completion, %lld text), %s, sha256 %s\n",
-               (long long)report.rows, (long long)report.by_shape[DATASET_CHAT],
-               (long long)report.by_shape[DATASET_COMPLETION],
-               (long long)report.by_shape[DATASET_TEXT], bytes, report.sha256);
-        return EXIT_DONE;
-    }
-    struct buf buf;
-    struct json_out out;
-    buf_init(&buf, PRINT_BYTES_MAX);
-    json_out_init(&out, &buf);
-    json_out_object(&out);
-    json_out_kv_int(&out, "rows", report.rows);
-    for (int i = 0; i < 3; i++) {
-        json_out_kv_int(&out, dataset_shape_name((enum dataset_shape)i), report.by_shape[i]);
-    }
-    json_out_kv_int(&out, "bytes", (int64_t)report.bytes);
-    json_out_kv_string(&out, "sha256", report.sha256);
-    json_out_object_end(&out);
-    return print_json(&buf, err);
-}
-
 static const struct action actions[] = {
     {"add", "FILE [--name NAME] [--columns JSON]",
      "register a file; one outside the datasets folder is copied into it", "name columns", 1, 1,
@@ -273,17 +235,25 @@ static const struct action actions[] = {
     {"show", "DATASET", "everything about one", "", 1, 1, run_show},
     {"verify", "DATASET", "whether its file is what was registered", "", 1, 1, run_verify},
     {"delete", "DATASET", "forget it; the file stays", "", 1, 1, run_delete},
-    {"check", "FILE [--columns JSON]", "read every row of a file, without a hub", "columns", 1, 1,
-     run_check},
+    {"check",
+     "FILE [--model M [--row N] [--max-seq-length N] [--mask-prompt BOOL]] [--columns JSON]",
+     "read every row of a file, without a hub; with a model, as training would see it",
+     "columns model row max-seq-length mask-prompt", 1, 1, dataset_check_run},
 };
 
 const struct command command_dataset = {
     .name = "dataset",
     .summary = "Register datasets, look at them, check files",
     .usage = "add|list|show|verify|delete|check",
-    .examples = "  mlx-hub dataset check facts.jsonl\n"
+    .examples = "  mlx-hub dataset check facts.jsonl --model facts\n"
+                "  mlx-hub dataset check facts.jsonl --model facts --row 3\n"
                 "  mlx-hub dataset add facts.jsonl --name facts\n"
-                "  mlx-hub dataset verify facts\n",
+                "  mlx-hub dataset verify facts\n"
+                "from CSV or Parquet, one line of Python:\n"
+                "  python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in "
+                "csv.DictReader(sys.stdin)]\" < rows.csv > rows.jsonl\n"
+                "  python3 -c \"import pandas; pandas.read_parquet('rows.parquet')"
+                ".to_json('rows.jsonl', orient='records', lines=True)\"\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .actions = actions,

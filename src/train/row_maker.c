@@ -25,35 +25,28 @@ static int token_text(const struct tokenizer *tokenizer, int32_t id, char **out,
     return *out != NULL ? 0 : mem_err(err, n);
 }
 
-int row_maker_init(struct row_maker *maker, const struct engine_model *model,
-                   const char *template_source, const char *date, int tokens_max, bool mask_prompt,
-                   struct err *err)
+int row_maker_init_with(struct row_maker *maker, const struct row_model *with, const char *date,
+                        int tokens_max, bool mask_prompt, struct err *err)
 {
-    const struct engine_info *info = engine_model_info(model);
+    const char *source = with->template != NULL ? with->template : template_plain;
     memset(maker, 0, sizeof *maker);
-    maker->tokenizer = engine_model_tokenizer(model);
+    maker->tokenizer = with->tokenizer;
     if (maker->tokenizer == NULL) {
         return err_set(err, ERR_INVALID, "the base model brings no tokenizer");
     }
     maker->tokens_max = tokens_max;
     maker->mask_prompt = mask_prompt;
-    maker->vocab_size = info->vocab_size;
+    maker->vocab_size = with->vocab_size;
     if (date != NULL && strlen(date) < sizeof maker->date) {
         memcpy(maker->date, date, strlen(date) + 1);
     }
-    memcpy(maker->end_ids, info->eos, sizeof maker->end_ids);
-    maker->n_end_ids = info->n_eos;
-    maker->end_id = info->n_eos > 0 ? info->eos[0] : tokenizer_eos(maker->tokenizer);
+    memcpy(maker->end_ids, with->eos, sizeof maker->end_ids);
+    maker->n_end_ids = with->n_eos;
+    maker->end_id = with->n_eos > 0 ? with->eos[0] : tokenizer_eos(maker->tokenizer);
     buf_init(&maker->full, TEMPLATE_OUTPUT_BYTES_MAX);
     buf_init(&maker->part, TEMPLATE_OUTPUT_BYTES_MAX);
     token_ids_init(&maker->ids, TRAIN_ROW_IDS_MAX);
-    if (template_source == NULL) {
-        template_source = engine_model_template(model);
-    }
-    if (template_source == NULL) {
-        template_source = template_plain;
-    }
-    int rc = template_new(template_source, strlen(template_source), &maker->template, err);
+    int rc = template_new(source, strlen(source), &maker->template, err);
     if (rc == 0) {
         rc = token_text(maker->tokenizer, tokenizer_bos(maker->tokenizer), &maker->bos, err);
     }
@@ -64,6 +57,20 @@ int row_maker_init(struct row_maker *maker, const struct engine_model *model,
         row_maker_release(maker);
     }
     return rc;
+}
+
+int row_maker_init(struct row_maker *maker, const struct engine_model *model,
+                   const char *template_source, const char *date, int tokens_max, bool mask_prompt,
+                   struct err *err)
+{
+    const struct engine_info *info = engine_model_info(model);
+    struct row_model with = {.tokenizer = engine_model_tokenizer(model),
+                             .template = template_source != NULL ? template_source
+                                                                 : engine_model_template(model),
+                             .n_eos = info->n_eos,
+                             .vocab_size = info->vocab_size};
+    memcpy(with.eos, info->eos, sizeof with.eos);
+    return row_maker_init_with(maker, &with, date, tokens_max, mask_prompt, err);
 }
 
 void row_maker_release(struct row_maker *maker)
@@ -80,7 +87,7 @@ void row_maker_release(struct row_maker *maker)
 
 /* --- tokens ----------------------------------------------------------------------------------- */
 
-static bool is_end(const struct row_maker *maker, int32_t id)
+bool row_maker_is_end(const struct row_maker *maker, int32_t id)
 {
     for (int i = 0; i < maker->n_end_ids; i++) {
         if (maker->end_ids[i] == id) {
@@ -124,7 +131,7 @@ static int put_text(struct row_maker *maker, const char *text, size_t length, un
 static int put_end(struct row_maker *maker, struct err *err)
 {
     const size_t from = maker->ids.n;
-    if (maker->end_id < 0 || (from > 0 && is_end(maker, maker->ids.ids[from - 1]))) {
+    if (maker->end_id < 0 || (from > 0 && row_maker_is_end(maker, maker->ids.ids[from - 1]))) {
         return 0;
     }
     int rc = token_ids_push(&maker->ids, maker->end_id, err);
@@ -172,7 +179,7 @@ static int put_turn(struct row_maker *maker, size_t begin, size_t end, bool last
         return rc;
     }
     for (size_t i = maker->ids.n; i > from; i--) {
-        if (is_end(maker, maker->ids.ids[i - 1])) {
+        if (row_maker_is_end(maker, maker->ids.ids[i - 1])) {
             memset(maker->targets + i, 0, maker->ids.n - i);
             return 0;
         }

@@ -65,11 +65,24 @@ struct train_sample {
     bool last_turn_only; /* the template writes earlier turns differently */
 };
 
-/* template_source NULL: the model's, or the plain one. date as in struct template_input. */
+/* What a row maker needs of a model; borrowed for as long as the maker lives, but for eos. */
+struct row_model {
+    const struct tokenizer *tokenizer; /* NULL: ERR_INVALID */
+    const char *template;              /* NULL: the plain one */
+    int eos[ENGINE_EOS_MAX];
+    int n_eos;
+    int vocab_size;
+};
+/* date as in struct template_input, or NULL. */
+int row_maker_init_with(struct row_maker *maker, const struct row_model *with, const char *date,
+                        int tokens_max, bool mask_prompt, struct err *err) MUST_CHECK;
+/* Of an open model. template_source NULL: the model's own. */
 int row_maker_init(struct row_maker *maker, const struct engine_model *model,
                    const char *template_source, const char *date, int tokens_max, bool mask_prompt,
                    struct err *err) MUST_CHECK;
 void row_maker_release(struct row_maker *maker); /* safe on a zeroed struct */
+/* Whether this token ends an answer. */
+bool row_maker_is_end(const struct row_maker *maker, int32_t id);
 int row_maker_make(struct row_maker *maker, const struct dataset_row *row,
                    struct train_sample *sample, struct err *err) MUST_CHECK;
 

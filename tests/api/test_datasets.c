@@ -146,10 +146,41 @@ static void bad_requests_are_told_what_is_wrong(void **state)
     json_decref(list);
 }
 
+static void rows_are_looked_at_as_training_would(void **state)
+{
+    struct hub_fixture *hub = *state;
+    char id[64], path[192];
+
+    hub_write(hub, "datasets/a.jsonl", ROWS);
+    json_t *row = call(hub, "POST", "/datasets", "{\"name\":\"A\",\"path\":\"a.jsonl\"}", 201);
+    snprintf(id, sizeof id, "%s", member(row, "id"));
+    json_decref(row);
+    call_quiet(hub, "POST", "/base-models/import",
+               "{\"path\":\"tests/fixtures/train/base\",\"as\":\"org/tiny\"}", 201);
+    snprintf(path, sizeof path, "/datasets/%s/check?base_model=org/tiny&max_seq_length=64", id);
+    row = call(hub, "GET", path, NULL, 200);
+    assert_int_equal(json_integer_value(json_object_get(row, "rows")), 2);
+    assert_int_equal(json_array_size(json_object_get(row, "samples")), 2);
+    assert_members(row, "rows chat completion text bytes sha256 base_model_template max_seq_length "
+                        "mask_prompt tokens targets histogram truncated dropped empty "
+                        "last_turn_only duplicate_of duplicates bad_rows bad samples");
+    json_decref(row);
+    snprintf(path, sizeof path, "/datasets/%s/check", id);
+    call_refused(hub, "GET", path, NULL, 422, "query.base_model: Field required");
+    snprintf(path, sizeof path, "/datasets/%s/check?base_model=org/tiny&row=9", id);
+    call_refused(hub, "GET", path, NULL, 404, "there is no row 9: the file has 2");
+    call_refused(hub, "GET", "/datasets/" NOBODY "/check?base_model=org/tiny", NULL, 404,
+                 "Dataset " NOBODY " not found");
+    snprintf(path, sizeof path, "/datasets/%s/check?base_model=other", id);
+    call_quiet(hub, "GET", path, NULL, 409);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_file_is_registered_verified_and_forgotten, hub_setup,
+                                        hub_teardown),
+        cmocka_unit_test_setup_teardown(rows_are_looked_at_as_training_would, hub_setup,
                                         hub_teardown),
         cmocka_unit_test_setup_teardown(a_file_is_uploaded, hub_setup, hub_teardown),
         cmocka_unit_test_setup_teardown(refused_uploads_leave_nothing, hub_setup, hub_teardown),

@@ -57,6 +57,21 @@ static void help_and_usage(void **state)
     assert_says(run_err(r), "lora_rank");
 }
 
+static void a_file_as_training_would_see_it(void **state)
+{
+    struct run *r = *state;
+    expect(0, r, "dataset", "check", dataset, "--model", base);
+    assert_says(run_out(r), "rows        23 (16 chat, 4 completion, 3 text)");
+    assert_says(run_out(r), "line 8 is the same as line 2");
+    assert_says(run_out(r), "    30-34     |######");
+    expect(0, r, "dataset", "check", dataset, "--model", base, "--row", "2");
+    assert_says(run_out(r), "row 2 (line 2, chat): 29 tokens, 15 trained");
+    assert_says(run_out(r), "|assistant|\\n[[Tomas| keeps|");
+    expect(1, r, "dataset", "check", dataset, "--model", base, "--row", "99");
+    assert_says(run_err(r), "there is no row 99: the file has 23");
+    expect(2, r, "dataset", "check", dataset, "--model", base, "--mask-prompt", "perhaps");
+}
+
 static void facts_about_program_and_machine(void **state)
 {
     struct run *r = *state;
@@ -342,6 +357,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(help_and_usage, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_file_as_training_would_see_it, setup, teardown),
         cmocka_unit_test_setup_teardown(facts_about_program_and_machine, setup, teardown),
         cmocka_unit_test_setup_teardown(database_forward, setup, teardown),
         cmocka_unit_test_setup_teardown(text_from_files, setup, teardown),

@@ -1,0 +1,201 @@
+/* Hub: 'Q' {op, …} ─▶ child: reads the strangers' files ─▶ 'a' {…} or 'x' {code, message}. */
+#include <string.h>
+
+#include "base/frame.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "train/check.h"
+#include "train/train.h"
+
+enum { REQUEST_BYTES_MAX = 1 << 20, TIMEOUT_MS = CHECK_CPU_SECONDS_MAX * 1000 };
+
+/* --- in the child ----------------------------------------------------------------------------- */
+
+static int check(const json_t *tree, struct json_out *out, struct err *err)
+{
+    struct check_request request = {0};
+    int rc;
+    if ((rc = json_get_string(tree, "dataset", "", &request.dataset_path, err)) != 0 ||
+        (rc = json_get_string(tree, "name", NULL, &request.name, err)) != 0 ||
+        (rc = json_get_string(tree, "columns", NULL, &request.columns, err)) != 0 ||
+        (rc = json_get_string(tree, "base", "", &request.base_path, err)) != 0 ||
+        (rc = json_get_string(tree, "date", NULL, &request.date, err)) != 0 ||
+        (rc = json_get_int(tree, "max_seq_length", 0, &request.max_seq_length, err)) != 0 ||
+        (rc = json_get_bool(tree, "mask_prompt", true, &request.mask_prompt, err)) != 0 ||
+        (rc = json_get_int(tree, "row", 0, &request.row, err)) != 0) {
+        return rc;
+    }
+    return train_check(&request, out, err);
+}
+
+static int estimate(const json_t *tree, struct json_out *out, struct err *err)
+{
+    struct train_config config;
+    const char *base = NULL;
+    uint64_t bytes = 0;
+    int rc = train_config_parse(&config, json_object_get(tree, "config"), err);
+    rc = rc == 0 ? json_get_string(tree, "base", "", &base, err) : rc;
+    rc = rc == 0 ? train_estimate(base, &config, &bytes, err) : rc;
+    if (rc == 0) {
+        json_out_object(out);
+        json_out_key(out, "bytes");
+        json_out_uint(out, bytes);
+        json_out_object_end(out);
+    }
+    return rc;
+}
+
+static int answer(struct frame_conn *conn, const struct buf *request, struct err *err)
+{
+    struct buf buf;
+    struct json_out out;
+    struct err fault = {0};
+    json_t *tree = json_parse(request->data, request->len, &fault);
+    const char *op = NULL;
+    int rc = tree != NULL ? json_get_string(tree, "op", "", &op, &fault) : -(int)fault.code;
+    buf_init(&buf, CHECK_ANSWER_BYTES_MAX);
+    json_out_init(&out, &buf);
+    if (rc == 0) {
+        rc = strcmp(op, "estimate") == 0 ? estimate(tree, &out, &fault) : check(tree, &out, &fault);
+    }
+    rc = rc == 0 ? buf_check(&buf, "the answer", &fault) : rc;
+    if (rc != 0) {
+        buf_release(&buf);
+        buf_init(&buf, REQUEST_BYTES_MAX);
+        json_out_init(&out, &buf);
+        json_out_object(&out);
+        json_out_kv_int(&out, "code", fault.code);
+        json_out_kv_string(&out, "message", fault.message);
+        json_out_object_end(&out);
+    }
+    const int sent = frame_send(conn, rc == 0 ? 'a' : 'x', buf.data, buf.len, TIMEOUT_MS, err);
+    buf_release(&buf);
+    json_decref(tree);
+    return sent;
+}
+
+int train_inspect_main(int control_fd)
+{
+    struct err err = {0};
+    struct frame_conn conn;
+    struct buf request;
+    uint8_t type;
+    int rc = proc_child_init(control_fd, &err);
+    if (rc == 0) { /* address space is not limited: maps of weights are larger than memory */
+        rc = proc_child_limit(0, CHECK_CPU_SECONDS_MAX, &err);
+    }
+    if (rc == 0) {
+        rc = proc_child_watch(control_fd, &err);
+    }
+    if (rc == 0) {
+        rc = frame_conn_init(&conn, control_fd, &err);
+    }
+    if (rc != 0) {
+        log_event(LOG_ERROR, "train", "inspect_start", "error=\"%s\"", err.message);
+        return 1;
+    }
+    buf_init(&request, REQUEST_BYTES_MAX);
+    rc = frame_recv(&conn, &type, &request, TIMEOUT_MS, &err);
+    if (rc == 0) {
+        rc = answer(&conn, &request, &err);
+    }
+    buf_release(&request);
+    frame_conn_release(&conn);
+    return rc == 0 ? 0 : 1;
+}
+
+/* --- in the hub ------------------------------------------------------------------------------- */
+
+static int take_answer(struct frame_conn *conn, struct buf *out, struct err *err)
+{
+    uint8_t type = 0;
+    struct err why = {0};
+    if (frame_recv(conn, &type, out, TIMEOUT_MS, &why) != 0) {
+        return err_set(err, ERR_CORRUPT,
+                       "the process that read the files ended unexpectedly: they are damaged, "
+                       "hostile, or too large to be read within %d s",
+                       CHECK_CPU_SECONDS_MAX);
+    }
+    if (type == 'a') {
+        return 0;
+    }
+    json_t *tree = json_parse(out->data, out->len, &why);
+    const int64_t code = json_integer_value(json_object_get(tree, "code"));
+    const char *message = json_string_value(json_object_get(tree, "message"));
+    const int rc =
+        err_set(err, code > 0 && code < ERR_CODE_COUNT ? (enum err_code)code : ERR_CORRUPT, "%s",
+                message != NULL ? message : "the files cannot be read");
+    json_decref(tree);
+    return rc;
+}
+
+static int ask(const char *program, struct buf *request, struct buf *out, struct err *err)
+{
+    const char *argv[] = {"mlx-hub", "train-inspect", NULL};
+    const struct proc_options options = {.path = program, .argv = argv};
+    struct proc proc = {0};
+    struct frame_conn conn;
+    int rc = buf_check(request, "the request", err);
+    rc = rc == 0 ? proc_spawn(&proc, &options, err) : rc;
+    if (rc != 0) {
+        return rc;
+    }
+    rc = frame_conn_init(&conn, proc.control, err);
+    if (rc == 0) {
+        rc = frame_send(&conn, 'Q', request->data, request->len, TIMEOUT_MS, err);
+        rc = rc == 0 ? take_answer(&conn, out, err) : rc;
+        frame_conn_release(&conn);
+    }
+    proc_release(&proc);
+    return rc;
+}
+
+int train_inspect_check(const char *program, const struct check_request *request, struct buf *out,
+                        struct err *err)
+{
+    struct buf text;
+    struct json_out json;
+    buf_init(&text, REQUEST_BYTES_MAX);
+    json_out_init(&json, &text);
+    json_out_object(&json);
+    json_out_kv_string(&json, "op", "check");
+    json_out_kv_string(&json, "dataset", request->dataset_path);
+    json_out_kv_string(&json, "name", request->name);
+    json_out_kv_string(&json, "columns", request->columns);
+    json_out_kv_string(&json, "base", request->base_path);
+    json_out_kv_string(&json, "date", request->date);
+    json_out_kv_int(&json, "max_seq_length", request->max_seq_length);
+    json_out_kv_bool(&json, "mask_prompt", request->mask_prompt);
+    json_out_kv_int(&json, "row", request->row);
+    json_out_object_end(&json);
+    const int rc = ask(program, &text, out, err);
+    buf_release(&text);
+    return rc;
+}
+
+int train_inspect_estimate(const char *program, const char *base_path,
+                           const struct train_config *config, uint64_t *bytes, struct err *err)
+{
+    struct buf text, answer_buf;
+    struct json_out json;
+    int64_t value = 0;
+    buf_init(&text, REQUEST_BYTES_MAX);
+    buf_init(&answer_buf, REQUEST_BYTES_MAX);
+    json_out_init(&json, &text);
+    json_out_object(&json);
+    json_out_kv_string(&json, "op", "estimate");
+    json_out_kv_string(&json, "base", base_path);
+    json_out_key(&json, "config");
+    train_config_write(config, &json);
+    json_out_object_end(&json);
+    int rc = ask(program, &text, &answer_buf, err);
+    if (rc == 0) {
+        json_t *tree = json_parse(answer_buf.data, answer_buf.len, err);
+        rc = tree != NULL ? json_get_int(tree, "bytes", 0, &value, err) : -(int)ERR_CORRUPT;
+        *bytes = (uint64_t)value;
+        json_decref(tree);
+    }
+    buf_release(&text);
+    buf_release(&answer_buf);
+    return rc;
+}
