@@ -27,4 +27,16 @@ struct api_doc {
     const int *errors;       /* statuses beside 401, 422 and 500, 0 at the end */
 };
 
+/* Rows of a route table. */
+#define DOC(...)                                                                                   \
+    &(const struct api_doc)                                                                        \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+#define ERRORS(...)                                                                                \
+    .errors = (const int[])                                                                        \
+    {                                                                                              \
+        __VA_ARGS__, 0                                                                             \
+    }
+
 #endif

@@ -63,6 +63,13 @@ extern const struct api_body inference_body;
 HANDLER(inference_create);
 HANDLER(inference_stream);
 
+/* openai_*.c */
+extern const struct api_body openai_chat_body, openai_completions_body;
+HANDLER(openai_chat);
+HANDLER(openai_completions);
+HANDLER(openai_models);
+HANDLER(openai_model);
+
 /* cache.c */
 HANDLER(cache_list);
 HANDLER(cache_clear);

@@ -1,28 +1,13 @@
-/* POST /inference and /inference/stream.
- *
- *   handler: check ─▶ defer the request ─▶ infer_submit, and the worker thread is free
- *   infer's thread: accepted ─▶ (stream) headers ─▶ token … ─▶ done | failed ─▶ the end of both
- *
- * Invariants
- *   1. A generation has two holders, the handler and infer's events; the last one frees it.
- *   2. Before `accepted` an error is a status of its own; after it, in a stream, an event.
- *   3. The client's leaving is heard under a lock of the server, where infer must not be called: a
- *      task of the ticker cancels. `lock` keeps that from meeting the last event. */
-#include <inttypes.h>
+/* POST /inference and /inference/stream: the hub's own way to ask. */
 #include <stdio.h>
 #include <string.h>
 
+#include "api/generation.h"
 #include "api/handlers.h"
-#include "api/spec.h"
-#include "api/ticker.h"
 #include "base/clock.h"
-#include "base/log.h"
-#include "http/stream.h"
-#include "telemetry/metrics.h"
+#include "base/mem.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-enum { ANSWER_BYTES_MAX = 32 << 20, EVENT_BYTES_MAX = 64 << 10, NAME_BYTES = 512 };
 
 static const char *const roles[] = {"system", "user", "assistant", "tool", NULL};
 static const struct http_field message_fields[] = {
@@ -82,122 +67,11 @@ static const struct http_field fields[] = {
 };
 const struct api_body inference_body = {fields, COUNT_OF(fields), false};
 
-struct generation {
-    struct hub *hub;
-    struct http_request *request; /* until the answer has begun or was given */
-    struct http_stream *stream;
-    bool streams;
-    bool chat;
-    bool broken;     /* the stream took no more: nothing is sent any more */
-    struct buf text; /* of a plain answer */
-    struct buf event;
-    char model_id[NAME_BYTES];
+/* The hub's own style: what its answers name beside the text. */
+struct named {
+    char model_id[GENERATION_NAME_BYTES];
     char version_id[40]; /* "" = the base alone */
-    char label[NAME_BYTES];
-    int64_t submitted_ns;
-    struct ticker_task cancel;
-    pthread_mutex_t lock;
-    /* under lock */
-    struct infer_request *infer_request;
-    int holders;
-    bool submitted, finished, client_gone;
 };
-
-static void generation_drop(struct generation *g)
-{
-    pthread_mutex_lock(&g->lock);
-    const int left = --g->holders;
-    pthread_mutex_unlock(&g->lock);
-    if (left > 0) {
-        return;
-    }
-    pthread_mutex_destroy(&g->lock);
-    buf_release(&g->text);
-    buf_release(&g->event);
-    mem_free(g);
-}
-
-/* --- the client leaves --- */
-
-/* On the ticker's thread. */
-static void cancel(void *ctx)
-{
-    struct generation *g = ctx;
-    pthread_mutex_lock(&g->lock);
-    g->client_gone = true;
-    if (g->submitted && !g->finished) {
-        infer_cancel(g->infer_request);
-    }
-    pthread_mutex_unlock(&g->lock);
-}
-
-/* On a thread of the server, under its lock. */
-static void on_closed(void *ctx)
-{
-    struct generation *g = ctx;
-    ticker_post(g->hub->ticker, &g->cancel);
-}
-
-/* The last event: no answer is open any more, so on_closed is not called again. */
-static void generation_end(struct generation *g)
-{
-    pthread_mutex_lock(&g->lock);
-    g->finished = true;
-    pthread_mutex_unlock(&g->lock);
-    ticker_forget(g->hub->ticker, &g->cancel);
-    generation_drop(g);
-}
-
-/* --- what is counted --- */
-
-static void count_end(const struct generation *g, const char *outcome)
-{
-    const char *labels[] = {g->label, outcome};
-    metric_add(metric_with(METRIC_INFERENCE_REQUESTS, labels), 1);
-}
-
-static void count_done(const struct generation *g, const struct infer_done *d)
-{
-    const char *labels[] = {g->chat ? "chat" : "text_completion", g->label, "input"};
-    const double rest = d->total_time - d->time_to_first_token;
-    metric_observe(metric_get(METRIC_INFERENCE_TTFT), d->time_to_first_token);
-    metric_observe(metric_get(METRIC_INFERENCE_QUEUE_WAIT), d->queue_time);
-    metric_observe(metric_get(METRIC_INFERENCE_TOKENS_PER_SECOND), d->tokens_per_second);
-    metric_add(metric_get(METRIC_INFERENCE_TOKENS_GENERATED), (uint64_t)d->completion_tokens);
-    metric_add(metric_get(METRIC_INFERENCE_PROMPT_TOKENS), (uint64_t)d->prompt_tokens);
-    if (d->completion_tokens > 1) {
-        const double each = rest / (d->completion_tokens - 1);
-        metric_observe(metric_get(METRIC_INFERENCE_TIME_PER_OUTPUT_TOKEN), each);
-        metric_observe(metric_with(METRIC_GENAI_SERVER_TIME_PER_OUTPUT_TOKEN, labels), each);
-    }
-    metric_observe(metric_with(METRIC_GENAI_SERVER_REQUEST_DURATION, labels), d->total_time);
-    metric_observe(metric_with(METRIC_GENAI_CLIENT_OPERATION_DURATION, labels), d->total_time);
-    metric_observe(metric_with(METRIC_GENAI_SERVER_TIME_TO_FIRST_TOKEN, labels),
-                   d->time_to_first_token);
-    metric_observe(metric_with(METRIC_GENAI_CLIENT_TOKEN_USAGE, labels), d->prompt_tokens);
-    labels[2] = "output";
-    metric_observe(metric_with(METRIC_GENAI_CLIENT_TOKEN_USAGE, labels), d->completion_tokens);
-}
-
-/* --- events of infer, on its threads --- */
-
-/* Sends g->event, which holds one whole event. A client that is a whole buffer behind is cut rather
- * than waited for: others share this thread. */
-static void send_event(struct generation *g)
-{
-    struct err err = {0};
-    int rc = buf_check(&g->event, "an event", &err);
-    if (rc == 0) {
-        rc = http_stream_write(g->stream, g->event.data, g->event.len, 0, &err);
-    }
-    if (rc != 0) {
-        g->broken = true;
-        if (rc != -ERR_CLOSED) {
-            log_event(LOG_WARNING, "api", "stream_cut", "error=\"%s\"", err.message);
-        }
-        ticker_post(g->hub->ticker, &g->cancel);
-    }
-}
 
 static void begin_event(struct generation *g, const char *name, struct json_out *out)
 {
@@ -207,30 +81,9 @@ static void begin_event(struct generation *g, const char *name, struct json_out 
     json_out_object(out);
 }
 
-static void end_event(struct generation *g, struct json_out *out)
+static void begin_stream(struct generation *g)
 {
-    json_out_object_end(out);
-    buf_puts(&g->event, "\n\n");
-    send_event(g);
-}
-
-static void on_accepted(void *ctx, const struct infer_accepted *accepted)
-{
-    struct generation *g = ctx;
-    struct err err = {0};
-    (void)accepted;
-    if (!g->streams) {
-        return;
-    }
-    struct http_response *response = http_request_response(g->request);
-    response->status = 200;
-    response->content_type = HTTP_SSE;
-    if (http_stream_open(g->request, response, &g->stream, &err) != 0) {
-        g->stream = NULL; /* no memory: answered by the last event */
-        ticker_post(g->hub->ticker, &g->cancel);
-        return;
-    }
-    http_stream_on_close(g->stream, on_closed, g);
+    (void)g; /* the first event is the first token's */
 }
 
 static void put_token(struct generation *g, int index, const char *text, size_t bytes)
@@ -241,26 +94,23 @@ static void put_token(struct generation *g, int index, const char *text, size_t 
     json_out_string_n(&out, text, bytes);
     json_out_kv_int(&out, "index", index);
     if (index == 0) {
-        json_out_kv_real(&out, "ttft", (double)(clock_monotonic_ns() - g->submitted_ns) / 1e9);
+        json_out_kv_real(&out, "ttft", (double)(clock_monotonic_ns() - g->started_ns) / 1e9);
     }
-    end_event(g, &out);
+    generation_sse_end(g, &out);
 }
 
-static void on_token(void *ctx, int index, int32_t id, const char *text, size_t bytes)
+static void on_token(struct choice *c, const struct infer_token *token)
 {
-    struct generation *g = ctx;
-    (void)id;
-    if (!g->streams) {
-        buf_append(&g->text, text, bytes);
-    } else if (g->stream != NULL && !g->broken) {
-        put_token(g, index, text, bytes);
+    if (c->g->streams) {
+        put_token(c->g, token->index, token->text, token->bytes);
     }
 }
 
 static void put_ids(const struct generation *g, struct json_out *out)
 {
-    json_out_kv_string(out, "model_id", g->model_id);
-    json_out_kv_string(out, "version_id", g->version_id[0] != '\0' ? g->version_id : NULL);
+    const struct named *named = g->own;
+    json_out_kv_string(out, "model_id", named->model_id);
+    json_out_kv_string(out, "version_id", named->version_id[0] != '\0' ? named->version_id : NULL);
 }
 
 static void put_how(const struct infer_done *d, struct json_out *out)
@@ -271,93 +121,80 @@ static void put_how(const struct infer_done *d, struct json_out *out)
     json_out_kv_int(out, "numerics_version", d->numerics_version);
 }
 
-static void answer_stream(struct generation *g, const struct infer_done *d)
+static void on_done(struct choice *c)
 {
-    struct json_out out;
-    if (!g->broken && d->text_bytes > 0) {
-        put_token(g, d->completion_tokens, d->text, d->text_bytes);
-    }
-    if (!g->broken) {
-        begin_event(g, "done", &out);
-        json_out_kv_int(&out, "total_tokens", d->completion_tokens);
-        json_out_kv_real(&out, "total_time", d->total_time);
-        json_out_kv_real(&out, "tokens_per_second", d->tokens_per_second);
-        put_ids(g, &out);
-        put_how(d, &out);
-        end_event(g, &out);
-    }
-    if (g->broken) {
-        http_stream_abort(g->stream);
-    } else {
-        http_stream_end(g->stream);
+    if (c->g->streams && c->done.text_bytes > 0) {
+        put_token(c->g, c->done.completion_tokens, c->done.text, c->done.text_bytes);
     }
 }
 
-static void answer_plain(struct generation *g, const struct infer_done *d)
+static void end_stream(struct generation *g)
 {
-    struct err err = {0};
+    const struct infer_done *d = &g->choices[0].done;
     struct json_out out;
-    struct http_response *response = http_request_response(g->request);
-    buf_append(&g->text, d->text, d->text_bytes);
-    int rc = buf_check(&g->text, "the answer", &err);
-    if (rc == 0) {
-        http_json(response, &out);
-        json_out_object(&out);
-        json_out_key(&out, "text");
-        json_out_string_n(&out, g->text.data != NULL ? g->text.data : "", g->text.len);
-        put_ids(g, &out);
-        json_out_kv_int(&out, "tokens_generated", d->completion_tokens);
-        json_out_kv_real(&out, "time_to_first_token", d->time_to_first_token);
-        json_out_kv_real(&out, "total_time", d->total_time);
-        json_out_kv_real(&out, "tokens_per_second", d->tokens_per_second);
-        put_how(d, &out);
-        json_out_object_end(&out);
-        rc = http_reply_json(response, 200, &err);
-    }
-    http_request_finish(g->request, rc, &err);
+    begin_event(g, "done", &out);
+    json_out_kv_int(&out, "total_tokens", d->completion_tokens);
+    json_out_kv_real(&out, "total_time", d->total_time);
+    json_out_kv_real(&out, "tokens_per_second", d->tokens_per_second);
+    put_ids(g, &out);
+    put_how(d, &out);
+    generation_sse_end(g, &out);
 }
 
-static void on_failed(void *ctx, const struct err *failure)
+static void fail_stream(struct generation *g, const struct err *failure)
 {
-    struct generation *g = ctx;
     struct json_out out;
-    struct err err = *failure;
-    count_end(g, failure->code == ERR_CANCELLED ? "cancelled" : "error");
-    if (g->stream == NULL) {
-        http_request_finish(g->request, -(int)err.code, &err);
-    } else {
-        if (!g->broken && failure->code != ERR_CANCELLED) {
-            begin_event(g, "error", &out);
-            json_out_kv_string(&out, "detail", failure->message);
-            end_event(g, &out);
-        }
-        if (g->broken) {
-            http_stream_abort(g->stream);
-        } else {
-            http_stream_end(g->stream);
-        }
-    }
-    generation_end(g);
+    begin_event(g, "error", &out);
+    json_out_kv_string(&out, "detail", failure->message);
+    generation_sse_end(g, &out);
 }
 
-static void on_done(void *ctx, const struct infer_done *d)
+static int answer(struct generation *g, struct http_response *response, struct err *err)
 {
-    struct generation *g = ctx;
-    struct err err = {0};
-    if (g->streams && g->stream == NULL) {
-        (void)err_set(&err, ERR_NOMEM, "Out of memory for a stream");
-        on_failed(g, &err);
-        return;
+    const struct choice *c = &g->choices[0];
+    const struct infer_done *d = &c->done;
+    struct json_out out;
+    const int rc = buf_check(&c->text, "the answer", err);
+    if (rc != 0) {
+        return rc;
     }
-    count_end(g, "ok");
-    count_done(g, d);
-    if (g->streams) {
-        answer_stream(g, d);
-    } else {
-        answer_plain(g, d);
-    }
-    generation_end(g);
+    http_json(response, &out);
+    json_out_object(&out);
+    json_out_key(&out, "text");
+    json_out_string_n(&out, c->text.data != NULL ? c->text.data : "", c->text.len);
+    put_ids(g, &out);
+    json_out_kv_int(&out, "tokens_generated", d->completion_tokens);
+    json_out_kv_real(&out, "time_to_first_token", d->time_to_first_token);
+    json_out_kv_real(&out, "total_time", d->total_time);
+    json_out_kv_real(&out, "tokens_per_second", d->tokens_per_second);
+    put_how(d, &out);
+    json_out_object_end(&out);
+    return http_reply_json(response, 200, err);
 }
+
+static void release(struct generation *g)
+{
+    mem_free(g->own);
+}
+
+static const struct answer_style chat_style = {.stream_type = HTTP_SSE,
+                                               .operation = "chat",
+                                               .begin = begin_stream,
+                                               .token = on_token,
+                                               .done = on_done,
+                                               .end = end_stream,
+                                               .failed = fail_stream,
+                                               .answer = answer,
+                                               .release = release};
+static const struct answer_style prompt_style = {.stream_type = HTTP_SSE,
+                                                 .operation = "text_completion",
+                                                 .begin = begin_stream,
+                                                 .token = on_token,
+                                                 .done = on_done,
+                                                 .end = end_stream,
+                                                 .failed = fail_stream,
+                                                 .answer = answer,
+                                                 .release = release};
 
 /* --- the handler --- */
 
@@ -448,58 +285,23 @@ static int find_model(struct hub *hub, const json_t *body, struct arena *arena,
     return rc == 0 ? spec_of(hub, model, arena, spec, err) : rc;
 }
 
-static int generation_new(struct generation **out, struct hub *hub,
-                          const struct resolved_model *model, bool streams, struct err *err)
+static int begin(struct generation **out, struct hub *hub, const struct resolved_model *model,
+                 const struct answer_style *style, bool streams, struct err *err)
 {
-    struct generation *g = mem_calloc(1, sizeof *g);
-    if (g == NULL) {
-        return mem_err(err, sizeof *g);
+    struct named *named = mem_calloc(1, sizeof *named);
+    if (named == NULL) {
+        return mem_err(err, sizeof *named);
     }
-    g->hub = hub;
-    g->streams = streams;
-    g->holders = 2;
-    g->cancel.run = cancel;
-    g->cancel.ctx = g;
-    g->submitted_ns = clock_monotonic_ns();
-    buf_init(&g->text, ANSWER_BYTES_MAX);
-    buf_init(&g->event, EVENT_BYTES_MAX);
-    pthread_mutex_init(&g->lock, NULL);
-    (void)snprintf(g->model_id, sizeof g->model_id, "%s",
-                   model->is_registered ? model->model.id : model->base_id);
-    (void)snprintf(g->version_id, sizeof g->version_id, "%s",
-                   model->has_version ? model->version.id : "");
-    (void)snprintf(g->label, sizeof g->label, "%s",
-                   model->is_registered ? model->model.name : model->base_id);
-    *out = g;
-    return 0;
-}
-
-/* Hands the request over to infer; from here on the answer comes from its threads. */
-static int submit(struct generation *g, struct http_request *request, const struct infer_spec *spec,
-                  struct err *err)
-{
-    static const struct infer_events events = {on_accepted, on_token, on_done, on_failed};
-    struct infer_request *infer_request = NULL;
-    g->request = request;
-    g->chat = spec->messages != NULL;
-    http_request_defer(request);
-    http_request_on_close(request, on_closed, g);
-    const int rc = infer_submit(g->hub->infer, spec, &events, g, &infer_request, err);
+    const int rc = generation_new(out, hub, model, style, streams, err);
     if (rc != 0) {
-        count_end(g, "refused");
-        http_request_finish(request, rc, err);
-        generation_end(g);
-        generation_drop(g);
-        return 0;
+        mem_free(named);
+        return rc;
     }
-    pthread_mutex_lock(&g->lock);
-    g->infer_request = infer_request;
-    g->submitted = true;
-    if (g->client_gone && !g->finished) {
-        infer_cancel(infer_request);
-    }
-    pthread_mutex_unlock(&g->lock);
-    generation_drop(g);
+    (void)snprintf(named->model_id, sizeof named->model_id, "%s",
+                   model->is_registered ? model->model.id : model->base_id);
+    (void)snprintf(named->version_id, sizeof named->version_id, "%s",
+                   model->has_version ? model->version.id : "");
+    (*out)->own = named;
     return 0;
 }
 
@@ -535,9 +337,10 @@ static int generate(struct hub *hub, struct http_request *request, struct http_r
         spec.prompt_bytes = json_string_length(prompt);
         spec.messages = spec.prompt == NULL ? json_object_get(body, "messages") : NULL;
         spec.trace_id = request->request_id;
-        rc = generation_new(&g, hub, &model, streams, err);
+        rc = begin(&g, hub, &model, spec.messages != NULL ? &chat_style : &prompt_style, streams,
+                   err);
     }
-    return rc == 0 ? submit(g, request, &spec, err) : rc;
+    return rc == 0 ? generation_run(g, request, &spec, 1, 1) : rc;
 }
 
 HANDLER(inference_create)

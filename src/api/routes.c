@@ -1,22 +1,11 @@
-/* The one place where a path is written. Rows are in the order of the docs. */
+/* The hub's own paths. Rows are in the order of the docs. */
 #include "api/routes.h"
 
 #include "api/doc.h"
 #include "api/handlers.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define DOC(...)                                                                                   \
-    &(const struct api_doc)                                                                        \
-    {                                                                                              \
-        __VA_ARGS__                                                                                \
-    }
-#define QUERY(table) .query = (table), .n_query = COUNT_OF(table)
-#define ERRORS(...)                                                                                \
-    .errors = (const int[])                                                                        \
-    {                                                                                              \
-        __VA_ARGS__, 0                                                                             \
-    }
-
+#define QUERY(table)    .query = (table), .n_query = COUNT_OF(table)
 #define PAGE_QUERY                                                                                 \
     {"page", "from 1", HTTP_INT, NULL, 1, PAGE_NUMBER_MAX, false},                                 \
     {                                                                                              \
@@ -258,30 +247,6 @@ static const struct http_route routes[] = {
      .handler = cache_unload,
      .doc = DOC(.tag = "inference", .summary = "Unload one model, by its key or its base's id",
                 .status = 204, ERRORS(404, 409))},
-
-    /* --- text, as llama.cpp's clients know it --- */
-    {.method = "POST",
-     .pattern = "/tokenize",
-     .handler = text_tokenize,
-     .flags = HTTP_ANY_MEDIA,
-     .error_style = http_error_openai,
-     .doc = DOC(.tag = "text", .summary = "From text to tokens", .body = &tokenize_body,
-                .status = 200, .answer = "Tokens", ERRORS(400, 404, 409, 503))},
-    {.method = "POST",
-     .pattern = "/detokenize",
-     .handler = text_detokenize,
-     .flags = HTTP_ANY_MEDIA,
-     .error_style = http_error_openai,
-     .doc = DOC(.tag = "text", .summary = "From tokens to text", .body = &detokenize_body,
-                .status = 200, .answer = "Content", ERRORS(400, 404, 409, 503))},
-    {.method = "POST",
-     .pattern = "/apply-template",
-     .handler = text_apply_template,
-     .flags = HTTP_ANY_MEDIA,
-     .error_style = http_error_openai,
-     .doc = DOC(.tag = "text", .summary = "From messages to the prompt the model sees",
-                .body = &apply_template_body, .status = 200, .answer = "Prompt",
-                ERRORS(400, 404, 409, 503))},
 
     /* --- health --- */
     {.method = "GET",

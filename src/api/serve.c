@@ -36,7 +36,9 @@ static int start_http(struct serve *s, struct err *err)
     const struct settings *settings = &s->hub->settings;
     struct http_server_options options;
     size_t n;
+    size_t n_client;
     const struct http_route *routes = api_routes(&n);
+    const struct http_route *client_routes = api_client_routes(&n_client);
     http_server_options_default(&options);
     options.host = settings->host;
     options.port = settings->port;
@@ -50,6 +52,9 @@ static int start_http(struct serve *s, struct err *err)
     int rc = http_router_new(&s->router, err);
     if (rc == 0) {
         rc = http_router_add(s->router, routes, n, s->hub, err);
+    }
+    if (rc == 0) {
+        rc = http_router_add(s->router, client_routes, n_client, s->hub, err);
     }
     s->hub->router = s->router;
     if (rc == 0) {

@@ -46,11 +46,9 @@ static void on_accepted(void *ctx, const struct infer_accepted *accepted)
     a->accepted = *accepted;
 }
 
-static void on_token(void *ctx, int index, int32_t id, const char *text, size_t bytes)
+static void on_token(void *ctx, const struct infer_token *token)
 {
-    (void)index;
-    (void)id;
-    take_text(ctx, text, bytes);
+    take_text(ctx, token->text, token->bytes);
 }
 
 static void end(struct answer *a)
@@ -102,7 +100,8 @@ static void wait_for_end(struct answer *a, struct infer_request *request)
 static int ask(struct infer *infer, const struct infer_spec *spec, struct answer *a,
                struct err *err)
 {
-    static const struct infer_events events = {on_accepted, on_token, on_done, on_failed};
+    static const struct infer_events events = {
+        .accepted = on_accepted, .token = on_token, .done = on_done, .failed = on_failed};
     struct infer_request *request;
     int rc = infer_submit(infer, spec, &events, a, &request, err);
     if (rc != 0) {

@@ -43,10 +43,15 @@ struct infer_spec {
     const char *chat_template; /* the version's own, or NULL for the model's (or the plain one) */
     const char *prompt;        /* either a prompt, taken as it is … */
     size_t prompt_bytes;
+    const int32_t *prompt_ids; /* … or one of tokens … */
+    size_t n_prompt_ids;
     const json_t *messages; /* … or messages, rendered by the template; borrowed for the call */
     const json_t *tools;    /* or NULL */
-    const char *date;       /* "YYYY-MM-DD" for templates that ask, or NULL: today */
+    const json_t *template_kwargs; /* further variables of the template, or NULL */
+    const char *date;              /* "YYYY-MM-DD" for templates that ask, or NULL: today */
     struct infer_sampling sampling;
+    uint32_t choice;      /* among answers to one prompt with one seed */
+    bool score_prompt;    /* the prompt's own tokens come with their log-probabilities */
     const char *trace_id; /* for logs and spans, or NULL */
 };
 
@@ -55,6 +60,25 @@ struct infer_accepted {
     uint64_t seed; /* the one in use, chosen by the hub when none was given */
     char engine[16];
     int numerics_version;
+    const char *tool_format; /* how this model writes calls of tools: "hermes", "llama3" */
+};
+
+struct infer_piece {
+    int32_t id;
+    float logprob;
+    const char *bytes; /* the token's own, perhaps half a character */
+    size_t n;
+};
+
+struct infer_token {
+    int index;
+    const char *text; /* whole characters that this token completed, perhaps none */
+    size_t bytes;
+    bool is_end; /* the end token itself: told only where log-probabilities are wanted */
+    bool scored; /* token.logprob and top hold */
+    struct infer_piece token;
+    int n_top;
+    struct infer_piece top[INFER_TOP_LOGPROBS_MAX];
 };
 
 struct infer_done {
@@ -62,7 +86,9 @@ struct infer_done {
     const char *text; /* what was still held back: the answer's last characters, perhaps none */
     size_t text_bytes;
     int prompt_tokens;
+    int cached_tokens; /* of the prompt, taken over from an earlier request */
     int completion_tokens;
+    double load_time, prompt_time, decode_time;         /* seconds: of the base, of each phase */
     double time_to_first_token, total_time, queue_time; /* seconds */
     double tokens_per_second;                           /* of decoding */
     uint64_t seed;
@@ -73,9 +99,10 @@ struct infer_done {
 struct infer_events {
     /* The prompt fits and work has begun; a stream may send its 200 now. */
     void (*accepted)(void *ctx, const struct infer_accepted *accepted);
-    /* Text that one more token completed: whole characters, perhaps none; stop strings held back.
-     */
-    void (*token)(void *ctx, int index, int32_t id, const char *text, size_t bytes);
+    /* One more token of the answer; stop strings are held back. */
+    void (*token)(void *ctx, const struct infer_token *token);
+    /* With score_prompt: one token of the prompt, before any of the answer. May be NULL. */
+    void (*prompt_token)(void *ctx, const struct infer_token *token);
     void (*done)(void *ctx, const struct infer_done *done);
     void (*failed)(void *ctx, const struct err *err);
 };

@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "infer/prompt_tools.h"
 
 void prompter_init(struct prompter *p, const struct engine_model *model)
 {
@@ -55,6 +56,18 @@ static char *token_text(const struct tokenizer *tok, int32_t id)
     return bytes != NULL ? mem_strndup(bytes, n) : NULL;
 }
 
+static const char *source_of(const struct prompter *p, const json_t *request)
+{
+    const char *source = json_string_value(json_object_get(request, "template"));
+    source = source != NULL ? source : engine_model_template(p->model);
+    return source != NULL ? source : template_plain;
+}
+
+const char *prompter_tool_format(struct prompter *p, const json_t *request)
+{
+    return tools_format(source_of(p, request), json_object_get(request, "tools"));
+}
+
 int prompter_render(struct prompter *p, const json_t *request, struct buf *out, struct err *err)
 {
     const struct tokenizer *tok = engine_model_tokenizer(p->model);
@@ -63,6 +76,7 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
     struct template_input input = {.messages = json_object_get(request, "messages"),
                                    .tools = json_object_get(request, "tools"),
                                    .extra = json_object_get(request, "template_kwargs")};
+    json_t *told = NULL;
     int rc = json_get_string(request, "template", engine_model_template(p->model), &source, err);
     if (rc == 0) {
         rc = json_get_string(request, "date", NULL, &input.date, err);
@@ -84,10 +98,38 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
     if (json_is_null(input.tools)) {
         input.tools = NULL;
     }
-    rc = template_render(t, &input, out, err);
+    rc = tools_tell(source_of(p, request), input.messages, input.tools, &told, err);
+    if (told != NULL) {
+        input.messages = told;
+        input.tools = NULL;
+    }
+    rc = rc == 0 ? template_render(t, &input, out, err) : rc;
+    json_decref(told);
     mem_free(bos);
     mem_free(eos);
     return rc;
+}
+
+static int read_ids(const struct prompter *p, const json_t *prompt, struct token_ids *out,
+                    struct err *err)
+{
+    const int vocab = engine_model_info(p->model)->vocab_size;
+    size_t i;
+    const json_t *id;
+    json_array_foreach(prompt, i, id)
+    {
+        const int64_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0 || value >= vocab) {
+            return err_set(err, ERR_INVALID,
+                           "token %zu of the prompt is %lld; the vocabulary holds %d", i,
+                           (long long)value, vocab);
+        }
+        const int rc = token_ids_push(out, (int32_t)value, err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
 }
 
 int prompter_tokens(struct prompter *p, const json_t *request, struct token_ids *out,
@@ -98,6 +140,9 @@ int prompter_tokens(struct prompter *p, const json_t *request, struct token_ids 
         return err_set(err, ERR_INVALID, "the model brings no tokenizer");
     }
     const json_t *prompt = json_object_get(request, "prompt");
+    if (json_is_array(prompt)) {
+        return read_ids(p, prompt, out, err);
+    }
     if (json_is_string(prompt)) {
         return tokenizer_encode(tok, json_string_value(prompt), json_string_length(prompt),
                                 TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, out, err);

@@ -3,16 +3,17 @@
  * Frames (base/frame.h) carry JSON except where noted; `r` is the request's number, chosen by the
  * hub. Hub → runner:
  *   'O' open    {path, threads, isa, context_length, kv_bytes, max_sessions, cache_dir}
- *   'G' generate {r, prompt | messages, tools, template, date, adapter:{key,path,scale},
- *               sampling:{…}, seed, sent:[token ids already delivered]}
+ *   'G' generate {r, prompt (text or tokens) | messages, tools, template, template_kwargs, date,
+ *               adapter:{key,path,scale}, sampling:{…}, seed, choice, score_prompt,
+ *               sent:[token ids already delivered]}
  *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
  * Runner → hub:
- *   'o' opened  {info…}      'a' accepted {r, prompt_tokens, …}
- *   't' token   binary: u32 r, u32 index, i32 id, text bytes
- *   'd' done    {r, finish_reason, …}      'x' failed {r (absent: the runner itself), code,
- * message} 'j' text op result {r, …} The runner's life: open once, then generate until the socket
- * closes; it exits 0 on 'Q' or when the hub is gone. One thread reads frames, one runs the model
- * (scheduler.h).
+ *   'o' opened  {info…}      'a' accepted {r, prompt_tokens, tool_format}
+ *   't' token, 'p' token of the prompt: binary (token_frame.h)
+ *   'd' done    {r, finish_reason, …}      'j' text op result {r, …}
+ *   'x' failed  {r (absent: the runner itself), code, message}
+ * The runner's life: open once, then generate until the socket closes; it exits 0 on 'Q' or when
+ * the hub is gone. One thread reads frames, one runs the model (scheduler.h).
  */
 #ifndef INFER_RUNNER_H
 #define INFER_RUNNER_H

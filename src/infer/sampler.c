@@ -64,6 +64,15 @@ static void penalise(const struct infer_sampling *p, const int32_t *history, int
     }
 }
 
+static void add_bias(const struct infer_sampling *p, int vocab_size, float *logits)
+{
+    for (int i = 0; i < p->n_bias; i++) {
+        if (p->bias[i].id >= 0 && p->bias[i].id < vocab_size) {
+            logits[p->bias[i].id] += p->bias[i].bias;
+        }
+    }
+}
+
 static bool before(const float *p, int32_t a, int32_t b)
 {
     return p[a] > p[b] || (p[a] == p[b] && a < b);
@@ -207,11 +216,29 @@ static int32_t highest(const float *logits, int n)
     return best;
 }
 
+int sampler_top(const float *logits, int n, int n_top, int32_t *top)
+{
+    int found = 0;
+    for (int i = 0; i < n && n_top > 0; i++) {
+        if (found == n_top && !before(logits, i, top[found - 1])) {
+            continue;
+        }
+        int at = found < n_top ? found++ : n_top - 1;
+        while (at > 0 && before(logits, i, top[at - 1])) {
+            top[at] = top[at - 1];
+            at--;
+        }
+        top[at] = i;
+    }
+    return found;
+}
+
 int sampler_pick(struct sampler *s, const struct infer_sampling *sampling, uint64_t seed,
                  uint32_t choice, const int32_t *history, int n_history, float *logits,
                  int32_t *token, struct err *err)
 {
     const int n = s->vocab_size;
+    add_bias(sampling, n, logits);
     penalise(sampling, history, n_history, n, logits);
     if (sampling->temperature == 0.0f) {
         *token = highest(logits, n);

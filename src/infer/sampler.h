@@ -1,9 +1,9 @@
 /* From a row of logits to one token, by the rule "Sampling" of the numerics.
  *
- * Order: penalties over the last repeat_last_n tokens, temperature, softmax with its sum indexed by
- * token id, then top-k, top-p and min-p over probabilities in (value, token id) order, then one
- * Philox draw for (seed, choice, position). A pure function of its inputs: no state between calls
- * but scratch memory.
+ * Order: bias, penalties over the last repeat_last_n tokens, temperature, softmax with its sum
+ * indexed by token id, then top-k, top-p and min-p over probabilities in (value, token id) order,
+ * then one Philox draw for (seed, choice, position). A pure function of its inputs: no state
+ * between calls but scratch memory.
  */
 #ifndef INFER_SAMPLER_H
 #define INFER_SAMPLER_H
@@ -28,5 +28,9 @@ void sampler_release(struct sampler *sampler); /* safe on a zeroed struct */
 int sampler_pick(struct sampler *sampler, const struct infer_sampling *sampling, uint64_t seed,
                  uint32_t choice, const int32_t *history, int n_history, float *logits,
                  int32_t *token, struct err *err) MUST_CHECK;
+
+/* The n_top highest of logits (n) in (value, token id) order, their ids in top; returns how many.
+ */
+int sampler_top(const float *logits, int n, int n_top, int32_t *top);
 
 #endif

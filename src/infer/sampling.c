@@ -35,7 +35,7 @@ static int check_int(const char *name, int value, int low, int high, struct err 
 
 int infer_sampling_check(const struct infer_sampling *s, struct err *err)
 {
-    int rc = check_int("max_tokens", s->max_tokens, 1, INFER_TOKENS_MAX, err);
+    int rc = check_int("max_tokens", s->max_tokens, 0, INFER_TOKENS_MAX, err);
     if (rc == 0) {
         rc = check_real("temperature", s->temperature, 0.0, 100.0, err);
     }
@@ -62,6 +62,15 @@ int infer_sampling_check(const struct infer_sampling *s, struct err *err)
     }
     if (rc == 0) {
         rc = check_int("the number of stop sequences", s->n_stops, 0, INFER_STOPS_MAX, err);
+    }
+    if (rc == 0) {
+        rc = check_int("top_logprobs", s->top_logprobs, 0, INFER_TOP_LOGPROBS_MAX, err);
+    }
+    if (rc == 0) {
+        rc = check_int("the number of biased tokens", s->n_bias, 0, INFER_BIAS_MAX, err);
+    }
+    for (int i = 0; rc == 0 && i < s->n_bias; i++) {
+        rc = check_real("a logit's bias", s->bias[i].bias, -1000.0, 1000.0, err);
     }
     for (int i = 0; rc == 0 && i < s->n_stops; i++) {
         if (s->stops[i][0] == '\0') {

@@ -11,11 +11,18 @@ enum {
     INFER_STOPS_MAX = 16,
     INFER_STOP_BYTES_MAX = 256,
     INFER_TOKENS_MAX = 1 << 20,
-    INFER_REPEAT_LAST_MAX = 8192
+    INFER_REPEAT_LAST_MAX = 8192,
+    INFER_BIAS_MAX = 512,
+    INFER_TOP_LOGPROBS_MAX = 20
+};
+
+struct infer_bias {
+    int32_t id;
+    float bias;
 };
 
 struct infer_sampling {
-    int max_tokens;           /* ≥ 1 */
+    int max_tokens;           /* ≥ 0; 0 only looks at the prompt */
     float temperature;        /* 0 = greedy; at most 100 */
     float top_p;              /* 0 < top_p ≤ 1 */
     int top_k;                /* 0 = all */
@@ -27,6 +34,10 @@ struct infer_sampling {
     uint64_t seed;
     bool ignore_eos;
     int n_stops;
+    int n_bias;
+    struct infer_bias bias[INFER_BIAS_MAX]; /* added to logits; ±1000 at most */
+    bool logprobs;                          /* each token comes with its log-probability … */
+    int top_logprobs;                       /* … and those of so many of the likeliest */
     char stops[INFER_STOPS_MAX][INFER_STOP_BYTES_MAX]; /* not empty, NUL-terminated */
 };
 

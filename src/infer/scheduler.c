@@ -15,7 +15,10 @@
 #include "infer/sampler.h"
 #include "infer/stops.h"
 
-enum { TEXT_BYTES_MAX = 1 << 20 };
+enum {
+    TEXT_BYTES_MAX = 1 << 20,
+    SCORE_TOKENS = 32 /* of a prompt that is scored, in one eval: each takes a row of logits */
+};
 
 struct scheduled {
     struct engine_session *session;
@@ -24,12 +27,17 @@ struct scheduled {
     int n_tokens, n_prompt, n_max; /* n_max: prompt and answer together */
     struct infer_sampling sampling;
     uint64_t seed;
+    uint32_t choice;
+    bool score_prompt;
+    int n_scored; /* tokens of the prompt that were told */
+    bool stopped; /* a former runner delivered the stop string, but not the end */
     struct detok detok;
     struct stops stops;
     struct scheduled_events events;
     void *ctx;
     bool resting;  /* set aside until another request leaves */
     float *logits; /* where the eval under way puts its row; NULL: no row this time */
+    int n_rows;    /* rows of s->rows that are this request's */
 };
 
 struct scheduler {
@@ -39,6 +47,10 @@ struct scheduler {
     struct scheduled *requests[SCHEDULER_SESSIONS_MAX];
     int n, sessions_max;
     float *logits; /* (sessions_max, vocab) */
+    float *raw;    /* (vocab) as the model made them, for scores */
+    float
+        *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
+    bool rows_taken;
     struct buf text;
 };
 
@@ -57,8 +69,9 @@ int scheduler_new(struct scheduler **out, struct engine_model *model, int sessio
     buf_init(&s->text, TEXT_BYTES_MAX);
     const size_t n = (size_t)s->sessions_max * (size_t)s->info->vocab_size;
     s->logits = mem_alloc_simd(n, sizeof(float));
-    const int rc =
-        s->logits == NULL ? mem_err(err, n * sizeof(float)) : sampler_init(&s->sampler, model, err);
+    s->raw = mem_alloc_simd((size_t)s->info->vocab_size, sizeof(float));
+    const int rc = s->logits == NULL || s->raw == NULL ? mem_err(err, n * sizeof(float))
+                                                       : sampler_init(&s->sampler, model, err);
     if (rc != 0) {
         scheduler_free(s);
         return rc;
@@ -86,6 +99,8 @@ void scheduler_free(struct scheduler *s)
     sampler_release(&s->sampler);
     buf_release(&s->text);
     mem_free(s->logits);
+    mem_free(s->raw);
+    mem_free(s->rows);
     mem_free(s);
 }
 
@@ -106,7 +121,7 @@ static int replay_text(struct scheduler *s, struct scheduled *r, struct err *err
         }
         struct buf unheard;
         buf_init(&unheard, TEXT_BYTES_MAX);
-        (void)stops_push(&r->stops, s->text.data, s->text.len, &unheard);
+        r->stopped = stops_push(&r->stops, s->text.data, s->text.len, &unheard);
         buf_release(&unheard);
     }
     return 0;
@@ -126,6 +141,8 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     r->sampling = spec->sampling;
     r->seed = spec->seed;
     r->adapter = spec->adapter;
+    r->choice = spec->choice;
+    r->score_prompt = spec->score_prompt;
     detok_init(&r->detok, engine_model_tokenizer(s->model), true);
     stops_init(&r->stops, &r->sampling);
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
@@ -165,6 +182,13 @@ int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
     }
     if (s->n == s->sessions_max) {
         return err_set(err, ERR_BUSY, "all %d sessions are in use", s->sessions_max);
+    }
+    if (spec->score_prompt && s->rows == NULL) {
+        const size_t n = (size_t)SCORE_TOKENS * (size_t)s->info->vocab_size;
+        s->rows = mem_alloc_simd(n, sizeof(float));
+        if (s->rows == NULL) {
+            return mem_err(err, n * sizeof(float));
+        }
     }
     struct scheduled *r = NULL;
     const int rc = request_new(s, spec, &r, err);
@@ -209,39 +233,106 @@ static bool decoding(const struct scheduled *r)
     return !r->resting && missing(r) == 1;
 }
 
+static bool scoring(const struct scheduled *r)
+{
+    return r->score_prompt && r->n_scored < r->n_prompt;
+}
+
+/* What of r goes into this eval, at most n_max tokens; 0 tokens when it has to wait. */
+static struct engine_piece make_piece(struct scheduler *s, int at, int n_max)
+{
+    struct scheduled *r = s->requests[at];
+    const size_t vocab = (size_t)s->info->vocab_size;
+    struct engine_piece piece = {.session = r->session,
+                                 .adapter = r->adapter,
+                                 .tokens = r->tokens + engine_session_length(r->session),
+                                 .n_tokens = missing(r) < n_max ? missing(r) : n_max};
+    if (!scoring(r)) {
+        r->logits = piece.n_tokens == missing(r) ? s->logits + (size_t)at * vocab : NULL;
+        piece.logits = r->logits;
+        return piece;
+    }
+    piece.n_tokens = s->rows_taken                   ? 0
+                     : piece.n_tokens > SCORE_TOKENS ? SCORE_TOKENS
+                                                     : piece.n_tokens;
+    if (piece.n_tokens > 0) {
+        s->rows_taken = true;
+        piece.logits = s->rows;
+        piece.all_logits = true;
+        r->n_rows = piece.n_tokens;
+        r->logits = piece.n_tokens == missing(r) ? s->rows + (size_t)(r->n_rows - 1) * vocab : NULL;
+    }
+    return piece;
+}
+
 /* Decoding requests first, one token each; then prompt chunks, oldest first. */
 static int make_pieces(struct scheduler *s, struct engine_piece *pieces)
 {
     int n_pieces = 0;
     int n_decoding = 0;
+    s->rows_taken = false;
     for (int i = 0; i < s->n; i++) {
         n_decoding += decoding(s->requests[i]);
         s->requests[i]->logits = NULL;
+        s->requests[i]->n_rows = 0;
     }
     const int chunk = n_decoding > 0 ? SCHEDULER_CHUNK_TOKENS : ENGINE_EVAL_TOKENS_MAX;
     int budget =
         n_decoding + chunk < ENGINE_EVAL_TOKENS_MAX ? n_decoding + chunk : ENGINE_EVAL_TOKENS_MAX;
     for (int prompts = 0; prompts < 2; prompts++) {
         for (int i = 0; i < s->n && budget > 0; i++) {
-            struct scheduled *r = s->requests[i];
-            if (r->resting || decoding(r) == (prompts != 0)) {
+            if (s->requests[i]->resting || decoding(s->requests[i]) == (prompts != 0)) {
                 continue;
             }
-            const int n = missing(r) < budget ? missing(r) : budget;
-            if (n == missing(r)) {
-                r->logits = s->logits + (size_t)i * (size_t)s->info->vocab_size;
+            const struct engine_piece piece = make_piece(s, i, budget);
+            if (piece.n_tokens > 0) {
+                pieces[n_pieces++] = piece;
+                budget -= piece.n_tokens;
             }
-            const struct engine_piece piece = {.session = r->session,
-                                               .adapter = r->adapter,
-                                               .tokens =
-                                                   r->tokens + engine_session_length(r->session),
-                                               .n_tokens = n,
-                                               .logits = r->logits};
-            pieces[n_pieces++] = piece;
-            budget -= n;
         }
     }
     return n_pieces;
+}
+
+/* --- scores --- */
+
+/* The log-probability of token->id under a row, and of the n_top likeliest. */
+static void score(const struct scheduler *s, const float *row, int n_top,
+                  struct scheduled_token *token)
+{
+    int32_t top[INFER_TOP_LOGPROBS_MAX];
+    int32_t best;
+    (void)sampler_top(row, s->info->vocab_size, 1, &best);
+    const float best_logprob = engine_log_probability(s->model, row, best);
+    token->scored = true;
+    token->logprob = (row[token->id] - row[best]) + best_logprob;
+    token->n_top = sampler_top(row, s->info->vocab_size, n_top, top);
+    for (int i = 0; i < token->n_top; i++) {
+        token->top[i].id = top[i];
+        token->top[i].logprob = (row[top[i]] - row[best]) + best_logprob;
+    }
+}
+
+/* Tells of the prompt's tokens that the rows of this eval, the last of which stands at the end of
+ * the session, say something about. */
+static void tell_prompt(struct scheduler *s, struct scheduled *r)
+{
+    const int first = engine_session_length(r->session) - r->n_rows;
+    for (int i = 0; i < r->n_rows; i++) {
+        struct scheduled_token token = {.index = first + i + 1};
+        if (first + i == 0 && r->n_scored == 0) {
+            const struct scheduled_token begin = {.index = 0, .id = r->tokens[0]};
+            r->events.prompt_token(r->ctx, &begin);
+            r->n_scored = 1;
+        }
+        if (token.index == r->n_scored && token.index < r->n_prompt) {
+            token.id = r->tokens[token.index];
+            score(s, s->rows + (size_t)i * (size_t)s->info->vocab_size, r->sampling.top_logprobs,
+                  &token);
+            r->events.prompt_token(r->ctx, &token);
+            r->n_scored++;
+        }
+    }
 }
 
 static bool is_eos(const struct engine_info *info, int32_t token)
@@ -277,38 +368,65 @@ static int finish(struct scheduler *s, struct scheduled *r, enum finish reason, 
 }
 
 /* Takes `token` as the next of r and tells of its text. *stopped: a stop string is complete. */
-static int accept(struct scheduler *s, struct scheduled *r, int32_t token, bool *stopped,
-                  struct err *err)
+static int accept(struct scheduler *s, struct scheduled *r, struct scheduled_token *token,
+                  bool *stopped, struct err *err)
 {
     struct buf out;
     buf_init(&out, TEXT_BYTES_MAX);
     buf_clear(&s->text);
-    r->tokens[r->n_tokens++] = token;
-    int rc = detok_push(&r->detok, token, &s->text, err);
+    r->tokens[r->n_tokens++] = token->id;
+    int rc = detok_push(&r->detok, token->id, &s->text, err);
     if (rc == 0) {
         *stopped = stops_push(&r->stops, s->text.data, s->text.len, &out);
         rc = buf_check(&out, "the answer's text", err);
     }
     if (rc == 0) {
-        r->events.token(r->ctx, r->n_tokens - r->n_prompt - 1, token, out.data, out.len);
+        token->text = out.data;
+        token->bytes = out.len;
+        r->events.token(r->ctx, token);
     }
     buf_release(&out);
+    return rc;
+}
+
+/* The next token of r, with its score where that is wanted. */
+static int choose(struct scheduler *s, struct scheduled *r, struct scheduled_token *token,
+                  struct err *err)
+{
+    const size_t vocab = (size_t)s->info->vocab_size;
+    memset(token, 0, sizeof *token);
+    token->index = r->n_tokens - r->n_prompt;
+    if (r->sampling.logprobs) {
+        memcpy(s->raw, r->logits, vocab * sizeof *s->raw);
+    }
+    const int rc = sampler_pick(&s->sampler, &r->sampling, r->seed, r->choice, r->tokens,
+                                r->n_tokens, r->logits, &token->id, err);
+    if (rc == 0 && r->sampling.logprobs) {
+        score(s, s->raw, r->sampling.top_logprobs, token);
+    }
     return rc;
 }
 
 /* Chooses r's next token. *over: its last event has been sent. */
 static int advance(struct scheduler *s, struct scheduled *r, bool *over, struct err *err)
 {
-    int32_t token = 0;
-    bool stopped = false;
-    int rc = sampler_pick(&s->sampler, &r->sampling, r->seed, 0, r->tokens, r->n_tokens, r->logits,
-                          &token, err);
-    if (rc == 0 && !r->sampling.ignore_eos && is_eos(s->info, token)) {
+    struct scheduled_token token;
+    bool stopped = r->stopped;
+    if (stopped || r->n_tokens == r->n_max) {
         *over = true;
+        return finish(s, r, stopped ? FINISH_STOP : FINISH_LENGTH, stopped, err);
+    }
+    int rc = choose(s, r, &token, err);
+    if (rc == 0 && !r->sampling.ignore_eos && is_eos(s->info, token.id)) {
+        *over = true;
+        token.is_end = true;
+        if (token.scored) {
+            r->events.token(r->ctx, &token);
+        }
         return finish(s, r, FINISH_STOP, false, err);
     }
     if (rc == 0) {
-        rc = accept(s, r, token, &stopped, err);
+        rc = accept(s, r, &token, &stopped, err);
     }
     *over = stopped || r->n_tokens == r->n_max;
     if (rc == 0 && *over) {
@@ -376,6 +494,7 @@ void scheduler_step(struct scheduler *s)
         struct scheduled *r = s->requests[i];
         bool over = false;
         err_clear(&err);
+        tell_prompt(s, r);
         if (r->logits != NULL && advance(s, r, &over, &err) != 0) {
             fail(s, i, &err);
         } else if (over) {

@@ -22,9 +22,28 @@ struct scheduled; /* one request inside */
 
 enum finish { FINISH_STOP, FINISH_LENGTH };
 
+struct token_score {
+    int32_t id;
+    float logprob; /* natural, of the model's own distribution: before bias and penalties */
+};
+
+struct scheduled_token {
+    int index; /* in the answer, or in the prompt */
+    int32_t id;
+    const char
+        *text; /* what is complete (perhaps empty), stop strings held back; not of a prompt */
+    size_t bytes;
+    bool is_end; /* the end token itself: told only where scores are wanted, without text */
+    bool scored; /* the rest holds; never of a prompt's first token */
+    float logprob;
+    int n_top;
+    struct token_score top[INFER_TOP_LOGPROBS_MAX]; /* likeliest first, lower ids first */
+};
+
 struct scheduled_events {
-    /* One token chosen: its text so far complete (perhaps empty), stop strings held back. */
-    void (*token)(void *ctx, int index, int32_t id, const char *text, size_t bytes);
+    void (*token)(void *ctx, const struct scheduled_token *token);
+    /* With score_prompt, each token of the prompt in order, before the first of the answer. */
+    void (*prompt_token)(void *ctx, const struct scheduled_token *token);
     /* After the last token. text: what was held back. The request is gone when it returns. */
     void (*finished)(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens);
     void (*failed)(void *ctx, const struct err *err); /* the last event, too */
@@ -39,6 +58,8 @@ struct scheduled_spec {
     const struct engine_adapter *adapter; /* or NULL; must live until the request is gone */
     struct infer_sampling sampling;
     uint64_t seed;
+    uint32_t choice;   /* among answers to one prompt */
+    bool score_prompt; /* the prompt's own tokens are told with their scores */
 };
 
 int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,

@@ -18,6 +18,15 @@ void sampling_write(struct json_out *out, const struct infer_sampling *s)
     json_out_kv_real(out, "frequency_penalty", (double)s->frequency_penalty);
     json_out_kv_int(out, "seed", (int64_t)s->seed);
     json_out_kv_bool(out, "ignore_eos", s->ignore_eos);
+    json_out_kv_bool(out, "logprobs", s->logprobs);
+    json_out_kv_int(out, "top_logprobs", s->top_logprobs);
+    json_out_key(out, "bias");
+    json_out_array(out);
+    for (int i = 0; i < s->n_bias; i++) {
+        json_out_int(out, s->bias[i].id);
+        json_out_real(out, (double)s->bias[i].bias);
+    }
+    json_out_array_end(out);
     json_out_key(out, "stop");
     json_out_array(out);
     for (int i = 0; i < s->n_stops; i++) {
@@ -69,6 +78,22 @@ static int read_stops(const json_t *object, struct infer_sampling *s, struct err
     return 0;
 }
 
+static int read_bias(const json_t *object, struct infer_sampling *s, struct err *err)
+{
+    const json_t *pairs = json_object_get(object, "bias");
+    const size_t n = json_array_size(pairs) / 2;
+    if (n > INFER_BIAS_MAX) {
+        return err_set(err, ERR_UNPROCESSABLE, "%zu biased tokens; at most %d are taken", n,
+                       INFER_BIAS_MAX);
+    }
+    for (size_t i = 0; i < n; i++) {
+        s->bias[i].id = (int32_t)json_integer_value(json_array_get(pairs, 2 * i));
+        s->bias[i].bias = (float)json_number_value(json_array_get(pairs, 2 * i + 1));
+    }
+    s->n_bias = (int)n;
+    return 0;
+}
+
 int sampling_read(const json_t *object, struct infer_sampling *s, struct err *err)
 {
     int64_t seed = 0;
@@ -105,6 +130,15 @@ int sampling_read(const json_t *object, struct infer_sampling *s, struct err *er
         rc = json_get_bool(object, "ignore_eos", false, &s->ignore_eos, err);
     }
     if (rc == 0) {
+        rc = json_get_bool(object, "logprobs", false, &s->logprobs, err);
+    }
+    if (rc == 0) {
+        rc = read_int(object, "top_logprobs", &s->top_logprobs, err);
+    }
+    if (rc == 0) {
+        rc = read_bias(object, s, err);
+    }
+    if (rc == 0) {
         rc = read_stops(object, s, err);
     }
     s->has_seed = true;
@@ -118,9 +152,22 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
         json_out_key(out, "prompt");
         json_out_string_n(out, spec->prompt, spec->prompt_bytes);
     }
+    if (spec->prompt_ids != NULL) {
+        json_out_key(out, "prompt");
+        json_out_array(out);
+        for (size_t i = 0; i < spec->n_prompt_ids; i++) {
+            json_out_int(out, spec->prompt_ids[i]);
+        }
+        json_out_array_end(out);
+    }
     if (spec->messages != NULL) {
         json_out_kv_tree(out, "messages", spec->messages);
     }
+    if (spec->template_kwargs != NULL) {
+        json_out_kv_tree(out, "template_kwargs", spec->template_kwargs);
+    }
+    json_out_kv_int(out, "choice", spec->choice);
+    json_out_kv_bool(out, "score_prompt", spec->score_prompt);
     if (spec->tools != NULL) {
         json_out_kv_tree(out, "tools", spec->tools);
     }

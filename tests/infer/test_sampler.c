@@ -218,7 +218,7 @@ static void test_settings_out_of_bounds_are_named(void **state)
         bool real;
         double value;
     } rows[] = {
-        {"max_tokens", offsetof(struct infer_sampling, max_tokens), false, 0},
+        {"max_tokens", offsetof(struct infer_sampling, max_tokens), false, -1},
         {"temperature", offsetof(struct infer_sampling, temperature), true, -0.1},
         {"temperature", offsetof(struct infer_sampling, temperature), true, (double)NAN},
         {"top_p", offsetof(struct infer_sampling, top_p), true, 0.0},

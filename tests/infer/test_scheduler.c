@@ -25,12 +25,11 @@ static void add(struct seen *s, const char *text, size_t bytes)
     s->n += bytes;
 }
 
-static void on_token(void *ctx, int index, int32_t id, const char *text, size_t bytes)
+static void on_token(void *ctx, const struct scheduled_token *token)
 {
     struct seen *s = ctx;
-    (void)index;
-    s->ids[s->n_ids++] = id;
-    add(s, text, bytes);
+    s->ids[s->n_ids++] = token->id;
+    add(s, token->text, token->bytes);
 }
 
 static void on_finished(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens)
@@ -48,7 +47,8 @@ static void on_failed(void *ctx, const struct err *err)
     s->err = *err;
 }
 
-static const struct scheduled_events events = {on_token, on_finished, on_failed};
+static const struct scheduled_events events = {
+    .token = on_token, .finished = on_finished, .failed = on_failed};
 
 static struct engine_model *open_model(size_t kv_bytes, const char *isa, int threads)
 {

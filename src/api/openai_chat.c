@@ -1,0 +1,386 @@
+/* POST /v1/chat/completions. */
+#include "api/handlers.h"
+#include "api/openai.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct http_field message_fields[] = {
+    {.name = "role", .kind = HTTP_STRING, .flags = HTTP_REQUIRED},
+    {.name = "content", .kind = HTTP_ANY},
+    {.name = "tool_calls", .kind = HTTP_ARRAY, .flags = HTTP_NULLABLE},
+    {.name = "tool_call_id", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
+};
+static const struct http_field message_item = {.kind = HTTP_OBJECT,
+                                               .flags = HTTP_OPEN,
+                                               .fields = message_fields,
+                                               .n_fields = COUNT_OF(message_fields)};
+static const struct http_field tool_item = {.kind = HTTP_OBJECT};
+static const struct http_field usage_field[] = {
+    {.name = "include_usage", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE}};
+
+static const struct http_field fields[] = {
+    OPENAI_COMMON_FIELDS,
+    {.name = "messages",
+     .kind = HTTP_ARRAY,
+     .flags = HTTP_REQUIRED | HTTP_MIN,
+     .min = 1,
+     .items = &message_item},
+    {.name = "stream_options",
+     .kind = HTTP_OBJECT,
+     .flags = HTTP_NULLABLE | HTTP_OPEN,
+     .fields = usage_field,
+     .n_fields = COUNT_OF(usage_field)},
+    {.name = "max_completion_tokens", .kind = HTTP_INT, .flags = HTTP_NULLABLE},
+    {.name = "logprobs", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+    {.name = "top_logprobs", .kind = HTTP_INT, .flags = HTTP_NULLABLE},
+    {.name = "tools", .kind = HTTP_ARRAY, .flags = HTTP_NULLABLE, .items = &tool_item},
+    {.name = "tool_choice", .kind = HTTP_ANY},
+    {.name = "parallel_tool_calls", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+    {.name = "response_format", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
+    {.name = "chat_template_kwargs", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
+    {.name = "reasoning_effort", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
+};
+const struct api_body openai_chat_body = {fields, COUNT_OF(fields), true};
+
+static const char object_name[] = "chat.completion";
+static const char chunk_name[] = "chat.completion.chunk";
+
+/* --- chunks --- */
+
+/* Begins a chunk with one choice and leaves its delta open. */
+static void begin_chunk(struct choice *c, struct json_out *out)
+{
+    generation_sse_begin(c->g, out);
+    openai_put_head(c->g, chunk_name, out);
+    json_out_key(out, "choices");
+    json_out_array(out);
+    json_out_object(out);
+    json_out_kv_int(out, "index", c->index);
+    json_out_key(out, "delta");
+    json_out_object(out);
+}
+
+static void end_chunk(struct choice *c, const char *finish_reason, struct json_out *out)
+{
+    json_out_object_end(out);
+    openai_put_chat_logprobs(c, out);
+    json_out_kv_string(out, "finish_reason", finish_reason);
+    json_out_object_end(out);
+    json_out_array_end(out);
+    generation_sse_end(c->g, out);
+}
+
+static void begin_stream(struct generation *g)
+{
+    struct json_out out;
+    for (int i = 0; i < g->n_choices; i++) {
+        begin_chunk(&g->choices[i], &out);
+        json_out_kv_string(&out, "role", "assistant");
+        json_out_kv_null(&out, "content");
+        end_chunk(&g->choices[i], NULL, &out);
+    }
+}
+
+static void say(void *ctx, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct json_out out;
+    if (!c->g->streams) {
+        buf_append(&c->text, text, n);
+        return;
+    }
+    begin_chunk(c, &out);
+    json_out_key(&out, "content");
+    json_out_string_n(&out, text, n);
+    end_chunk(c, NULL, &out);
+}
+
+/* The members of one entry of tool_calls; arguments NULL: none yet. */
+static void put_call(struct json_out *out, const char *name, const char *arguments)
+{
+    uint64_t id = 0;
+    char text[32];
+    if (rng_os_bytes(&id, sizeof id) == 0) {
+        (void)snprintf(text, sizeof text, "call_%016" PRIx64, id);
+        json_out_kv_string(out, "id", text);
+    }
+    json_out_kv_string(out, "type", "function");
+    json_out_key(out, "function");
+    json_out_object(out);
+    json_out_kv_string(out, "name", name);
+    json_out_kv_string(out, "arguments", arguments);
+    json_out_object_end(out);
+}
+
+static void begin_calls(struct choice *c, int index, struct json_out *out)
+{
+    begin_chunk(c, out);
+    json_out_key(out, "tool_calls");
+    json_out_array(out);
+    json_out_object(out);
+    json_out_kv_int(out, "index", index);
+}
+
+static void end_calls(struct choice *c, struct json_out *out)
+{
+    json_out_object_end(out);
+    json_out_array_end(out);
+    end_chunk(c, NULL, out);
+}
+
+static void call(void *ctx, int index, const char *name, const json_t *arguments)
+{
+    struct choice *c = ctx;
+    struct openai_choice *own = c->own;
+    struct json_out out;
+    struct buf text;
+    buf_init(&text, TOOL_CALL_BYTES_MAX);
+    json_out_init(&out, &text);
+    json_out_tree(&out, arguments);
+    if (c->g->streams) {
+        begin_calls(c, index, &out);
+        put_call(&out, name, "");
+        end_calls(c, &out);
+        begin_calls(c, index, &out);
+        json_out_key(&out, "function");
+        json_out_object(&out);
+        json_out_kv_string(&out, "arguments", text.data);
+        json_out_object_end(&out);
+        end_calls(c, &out);
+    } else {
+        if (index > 0) {
+            buf_putc(&own->calls, ',');
+        }
+        json_out_init(&out, &own->calls);
+        json_out_object(&out);
+        put_call(&out, name, text.data);
+        json_out_object_end(&out);
+    }
+    buf_release(&text);
+}
+
+/* --- events --- */
+
+static void push(struct choice *c, const char *text, size_t n, bool last)
+{
+    struct openai_choice *own = c->own;
+    const struct openai_answer *answer = c->g->own;
+    const struct tool_events events = {.text = say, .call = call, .ctx = c};
+    if (!answer->tools) {
+        if (n > 0) {
+            say(c, text, n);
+        }
+        return;
+    }
+    own->parser.llama3 = c->tools_llama3;
+    tool_parser_push(&own->parser, text, n, &events);
+    if (last) {
+        tool_parser_end(&own->parser, &events);
+    }
+}
+
+static void on_token(struct choice *c, const struct infer_token *token)
+{
+    openai_add_chat_logprob(c, token);
+    push(c, token->text, token->bytes, false);
+}
+
+static const char *finish_reason(const struct choice *c)
+{
+    const struct openai_choice *own = c->own;
+    return own->parser.n_calls > 0 ? "tool_calls" : c->done.finish_reason;
+}
+
+static void on_done(struct choice *c)
+{
+    struct json_out out;
+    push(c, c->done.text, c->done.text_bytes, true);
+    if (c->g->streams) {
+        begin_chunk(c, &out);
+        end_chunk(c, finish_reason(c), &out);
+    }
+}
+
+static void put_choice(struct choice *c, struct json_out *out)
+{
+    const struct openai_choice *own = c->own;
+    json_out_object(out);
+    json_out_kv_int(out, "index", c->index);
+    json_out_key(out, "message");
+    json_out_object(out);
+    json_out_kv_string(out, "role", "assistant");
+    json_out_key(out, "content");
+    if (c->text.len == 0 && own->parser.n_calls > 0) {
+        json_out_null(out);
+    } else {
+        json_out_string_n(out, c->text.data != NULL ? c->text.data : "", c->text.len);
+    }
+    json_out_kv_null(out, "refusal");
+    if (own->parser.n_calls > 0) {
+        json_out_key(out, "tool_calls");
+        json_out_array(out);
+        json_out_raw(out, own->calls.data);
+        json_out_array_end(out);
+    }
+    json_out_object_end(out);
+    openai_put_chat_logprobs(c, out);
+    json_out_kv_string(out, "finish_reason", finish_reason(c));
+    json_out_object_end(out);
+}
+
+static int answer(struct generation *g, struct http_response *response, struct err *err)
+{
+    struct json_out out;
+    http_json(response, &out);
+    json_out_object(&out);
+    openai_put_head(g, object_name, &out);
+    json_out_key(&out, "choices");
+    json_out_array(&out);
+    for (int i = 0; i < g->n_choices; i++) {
+        const int rc = buf_check(&g->choices[i].text, "the answer", err);
+        if (rc != 0) {
+            return rc;
+        }
+        put_choice(&g->choices[i], &out);
+    }
+    json_out_array_end(&out);
+    openai_put_usage(g, &out);
+    json_out_object_end(&out);
+    return http_reply_json(response, 200, err);
+}
+
+static const struct answer_style style = {.stream_type = HTTP_SSE,
+                                          .operation = "chat",
+                                          .keeps_text = true,
+                                          .begin = begin_stream,
+                                          .token = on_token,
+                                          .done = on_done,
+                                          .end = openai_end_stream,
+                                          .failed = openai_fail_stream,
+                                          .answer = answer,
+                                          .release = openai_release};
+
+/* --- the request --- */
+
+/* Whether the model may call tools; without, they are not even told of. */
+static int read_tools(const json_t *body, const json_t **tools, struct err *err)
+{
+    const json_t *given = json_object_get(body, "tools");
+    const json_t *choice = json_object_get(body, "tool_choice");
+    const char *word = json_string_value(choice);
+    size_t i;
+    const json_t *tool;
+    *tools = json_array_size(given) > 0 ? given : NULL;
+    json_array_foreach(given, i, tool)
+    {
+        const char *type = json_string_value(json_object_get(tool, "type"));
+        const json_t *name = json_object_get(json_object_get(tool, "function"), "name");
+        if (type == NULL || strcmp(type, "function") != 0 || !json_is_string(name)) {
+            return err_set(err, ERR_INVALID, "tools[%zu]: only functions with a name are supported",
+                           i);
+        }
+    }
+    if (choice == NULL || json_is_null(choice) || (word != NULL && strcmp(word, "auto") == 0)) {
+        return 0;
+    }
+    if (word != NULL && strcmp(word, "none") == 0) {
+        *tools = NULL;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "'tool_choice' is supported as \"auto\" and \"none\"");
+}
+
+static int read_format(const json_t *body, struct err *err)
+{
+    const json_t *format = json_object_get(body, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (format == NULL || json_is_null(format) || (type != NULL && strcmp(type, "text") == 0)) {
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "'response_format' of type '%s' is not supported",
+                   type != NULL ? type : "?");
+}
+
+/* Variables of the template: chat_template_kwargs and reasoning_effort. json_decref; *out NULL:
+ * none. */
+static int read_kwargs(const json_t *body, json_t **out, struct err *err)
+{
+    const json_t *given = json_object_get(body, "chat_template_kwargs");
+    json_t *effort = json_object_get(body, "reasoning_effort");
+    *out = NULL;
+    if (!json_is_object(given) && !json_is_string(effort)) {
+        return 0;
+    }
+    json_t *all = json_is_object(given) ? json_deep_copy(given) : json_object();
+    if (all == NULL ||
+        (json_is_string(effort) && json_object_set(all, "reasoning_effort", effort) != 0)) {
+        json_decref(all);
+        return mem_err(err, 0);
+    }
+    *out = all;
+    return 0;
+}
+
+static int run(struct hub *hub, struct http_request *request, const json_t *body, struct err *err)
+{
+    struct openai_request asked;
+    struct resolved_model model;
+    struct infer_spec spec;
+    struct generation *g = NULL;
+    const json_t *tools = NULL;
+    json_t *messages = NULL;
+    json_t *kwargs = NULL;
+    int rc = openai_request_read(body, true, &asked, err);
+    if (rc == 0) {
+        rc = read_format(body, err);
+    }
+    if (rc == 0) {
+        rc = read_tools(body, &tools, err);
+    }
+    if (rc == 0) {
+        rc = read_kwargs(body, &kwargs, err);
+    }
+    if (rc == 0) {
+        messages = messages_normal(json_object_get(body, "messages"), err);
+        rc = messages != NULL ? 0 : -(int)err->code;
+    }
+    if (rc == 0) {
+        rc = openai_find_model(hub, body, request->arena, &model, &spec, err);
+    }
+    if (rc == 0) {
+        rc = openai_begin(&g, hub, &model, &style, &asked, "chatcmpl", err);
+    }
+    if (rc == 0) {
+        struct openai_answer *answer_own = g->own;
+        answer_own->chunk_object = chunk_name;
+        answer_own->tools = tools != NULL;
+        spec.sampling = asked.sampling;
+        spec.messages = messages;
+        spec.tools = tools;
+        spec.template_kwargs = kwargs;
+        spec.trace_id = request->request_id;
+        rc = generation_run(g, request, &spec, 1, asked.n);
+    }
+    json_decref(messages);
+    json_decref(kwargs);
+    return rc;
+}
+
+HANDLER(openai_chat)
+{
+    struct http_issues issues;
+    const json_t *body = NULL;
+    http_issues_init(&issues);
+    const int rc = body_read(request, &openai_chat_body, &issues, &body, err);
+    if (rc == 0 && issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    return rc == 0 ? run(ctx, request, body, err) : rc;
+}

@@ -1,0 +1,171 @@
+/* Members that are known and not served are refused by name; members that nobody knows pass. */
+#include "api/openai.h"
+
+#include <string.h>
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct member_unsupported unsupported[] = {
+    {"grammar", NULL},
+    {"dry_multiplier", NULL},
+    {"xtc_probability", NULL},
+    {"mirostat", NULL},
+    {"typical_p", "1"},
+    {"samplers", NULL},
+    {"lora", NULL},
+    {"timings_per_token", NULL},
+    {"return_progress", NULL},
+    {"t_max_predict_ms", NULL},
+    {"draft_model", NULL},
+    {"num_draft_tokens", NULL},
+    {"adapters", NULL},
+    {"role_mapping", NULL},
+    {"audio", NULL},
+    {"modalities", "[\"text\"]"},
+    {"functions", NULL},
+    {"function_call", NULL},
+    {"prediction", NULL},
+    {"web_search_options", NULL},
+    {"suffix", NULL},
+    {"id_slot", "-1"},
+    {"store", NULL},
+    {"best_of", "1"},
+    {"use_beam_search", NULL},
+    {"length_penalty", "1"},
+    {"min_tokens", NULL},
+    {"prompt_logprobs", NULL},
+    {"guided_json", NULL},
+    {"guided_regex", NULL},
+    {"guided_choice", NULL},
+    {"guided_grammar", NULL},
+    {"verbosity", "\"medium\""},
+};
+
+static int read_sampling(const json_t *body, struct infer_sampling *s, struct err *err)
+{
+    int rc = member_tokens(body, "max_tokens", &s->max_tokens, err);
+    if (rc == 0) {
+        rc = member_tokens(body, "max_completion_tokens", &s->max_tokens, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "temperature", &s->temperature, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "top_p", &s->top_p, err);
+    }
+    if (rc == 0) {
+        rc = member_int(body, "top_k", &s->top_k, err);
+        s->top_k = s->top_k == -1 ? 0 : s->top_k; /* vLLM's clients say -1 for all */
+    }
+    if (rc == 0) {
+        rc = member_float(body, "min_p", &s->min_p, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "presence_penalty", &s->presence_penalty, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "frequency_penalty", &s->frequency_penalty, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "repeat_penalty", &s->repetition_penalty, err);
+    }
+    if (rc == 0) {
+        rc = member_float(body, "repetition_penalty", &s->repetition_penalty, err);
+    }
+    if (rc == 0) {
+        rc = member_int(body, "repeat_last_n", &s->repeat_last_n, err);
+    }
+    if (rc == 0) {
+        rc = member_int(body, "repetition_context_size", &s->repeat_last_n, err);
+        s->repeat_last_n = s->repeat_last_n == -1 ? INFER_REPEAT_LAST_MAX : s->repeat_last_n;
+    }
+    if (rc == 0) {
+        rc = member_bool(body, "ignore_eos", &s->ignore_eos, err);
+    }
+    if (rc == 0) {
+        rc = member_seed(body, "seed", s, err);
+    }
+    if (rc == 0) {
+        rc = member_stops(body, "stop", s, err);
+    }
+    return rc == 0 ? member_bias(body, "logit_bias", s, err) : rc;
+}
+
+/* chat: logprobs true, top_logprobs 0–20; legacy: logprobs N. */
+static int read_logprobs(const json_t *body, bool chat, struct infer_sampling *s, struct err *err)
+{
+    const json_t *logprobs = json_object_get(body, "logprobs");
+    int top = -1;
+    int rc = 0;
+    if (json_is_boolean(logprobs)) {
+        s->logprobs = json_is_true(logprobs);
+    } else {
+        rc = member_int(body, "logprobs", &top, err);
+        s->logprobs = json_is_number(logprobs);
+    }
+    if (rc == 0 && chat && json_is_number(logprobs)) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'logprobs' must be true or false");
+    }
+    if (rc == 0) {
+        rc = member_int(body, "top_logprobs", &top, err);
+    }
+    if (rc == 0) {
+        rc = member_int(body, "n_probs", &top, err);
+        s->logprobs = s->logprobs || (top > 0 && json_is_number(json_object_get(body, "n_probs")));
+    }
+    if (rc == 0 && chat && top > 0 && !s->logprobs) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'top_logprobs' needs 'logprobs' to be true");
+    }
+    s->top_logprobs = top > 0 ? top : 0;
+    return rc;
+}
+
+int openai_request_read(const json_t *body, bool chat, struct openai_request *out, struct err *err)
+{
+    const json_t *options = json_object_get(body, "stream_options");
+    memset(out, 0, sizeof *out);
+    out->body = body;
+    out->n = 1;
+    infer_sampling_defaults(&out->sampling);
+    out->sampling.max_tokens = chat ? INFER_TOKENS_MAX : 16;
+    out->sampling.temperature = 0.8f;
+    out->sampling.top_p = 0.95f;
+    out->sampling.top_k = 40;
+    out->sampling.min_p = 0.05f;
+    out->sampling.repetition_penalty = 1.0f;
+    int rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
+    if (rc == 0) {
+        rc = member_bool(body, "stream", &out->stream, err);
+    }
+    if (rc == 0) {
+        rc = member_bool(options, "include_usage", &out->include_usage, err);
+    }
+    if (rc == 0 && !chat) {
+        rc = member_bool(body, "echo", &out->echo, err);
+    }
+    if (rc == 0) {
+        rc = member_int(body, "n", &out->n, err);
+    }
+    if (rc == 0 && (out->n < 1 || out->n > OPENAI_CHOICES_MAX)) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'n' is %d; it must be between 1 and %d", out->n,
+                     OPENAI_CHOICES_MAX);
+    }
+    if (rc == 0) {
+        rc = read_sampling(body, &out->sampling, err);
+    }
+    if (rc == 0) {
+        rc = read_logprobs(body, chat, &out->sampling, err);
+    }
+    if (rc == 0 && out->sampling.max_tokens < 1 && !out->echo) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'max_tokens' must be at least 1");
+    }
+    return rc == 0 ? infer_sampling_check(&out->sampling, err) : rc;
+}
+
+int openai_find_model(struct hub *hub, const json_t *body, struct arena *arena,
+                      struct resolved_model *model, struct infer_spec *spec, struct err *err)
+{
+    const int rc =
+        registry_resolve_model(hub->registry, body_string(body, "model"), arena, model, err);
+    return rc == 0 ? spec_of(hub, model, arena, spec, err) : rc;
+}

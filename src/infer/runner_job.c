@@ -1,0 +1,289 @@
+/* A job is read and tokenised on the reader's thread, queued, and then belongs to the model thread,
+ * where the scheduler's events become frames. */
+#include "infer/runner_private.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "engine/adapter_files.h"
+#include "infer/spec_json.h"
+#include "infer/token_frame.h"
+
+enum { SENT_MAX = 1 << 20 };
+
+/* --- answers --- */
+
+static void send_accepted(const struct job *job)
+{
+    struct buf buf;
+    struct json_out out;
+    buf_init(&buf, ANSWER_BYTES_MAX);
+    json_out_init(&out, &buf);
+    json_out_object(&out);
+    json_out_kv_int(&out, "r", job->number);
+    json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
+    json_out_kv_string(&out, "tool_format", job->tool_format);
+    json_out_object_end(&out);
+    runner_send(job->runner, 'a', &buf);
+    buf_release(&buf);
+}
+
+/* --- the model thread --- */
+
+static void job_free(struct job *job)
+{
+    if (job->slot != NULL) {
+        job->slot->users--;
+    }
+    token_ids_release(&job->prompt);
+    token_ids_release(&job->sent);
+    mem_free(job->adapter_path);
+    mem_free(job);
+}
+
+static void job_forget(struct job *job)
+{
+    struct job **at = &job->runner->jobs;
+    while (*at != NULL && *at != job) {
+        at = &(*at)->next;
+    }
+    if (*at == job) {
+        *at = job->next;
+    }
+    job_free(job);
+}
+
+static void send_token(const struct job *job, uint8_t type, const struct scheduled_token *token)
+{
+    struct buf buf;
+    buf_init(&buf, ANSWER_BYTES_MAX);
+    token_frame_write(&buf, job->number, token, engine_model_tokenizer(job->runner->model));
+    runner_send(job->runner, type, &buf);
+    buf_release(&buf);
+}
+
+static void on_token(void *ctx, const struct scheduled_token *token)
+{
+    struct job *job = ctx;
+    if (job->first_ns == 0) {
+        job->first_ns = clock_monotonic_ns();
+    }
+    send_token(job, 't', token);
+}
+
+static void on_prompt_token(void *ctx, const struct scheduled_token *token)
+{
+    send_token(ctx, 'p', token);
+}
+
+static void on_finished(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens)
+{
+    struct job *job = ctx;
+    const int64_t now = clock_monotonic_ns();
+    const int64_t first = job->first_ns != 0 ? job->first_ns : now;
+    const int decoded = n_tokens - (int)job->sent.n - 1;
+    struct buf buf;
+    struct json_out out;
+    buf_init(&buf, ANSWER_BYTES_MAX);
+    json_out_init(&out, &buf);
+    json_out_object(&out);
+    json_out_kv_int(&out, "r", job->number);
+    json_out_kv_string(&out, "finish_reason", finish == FINISH_STOP ? "stop" : "length");
+    json_out_key(&out, "text");
+    json_out_string_n(&out, text != NULL ? text : "", bytes);
+    json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
+    json_out_kv_int(&out, "completion_tokens", n_tokens);
+    json_out_kv_int(&out, "queue_ns", job->added_ns - job->received_ns);
+    json_out_kv_int(&out, "prompt_ns", first - job->added_ns);
+    json_out_kv_int(&out, "decode_ns", now - first);
+    json_out_kv_real(&out, "tokens_per_second",
+                     decoded > 0 && now > first ? (double)decoded * 1e9 / (double)(now - first)
+                                                : 0.0);
+    json_out_object_end(&out);
+    runner_send(job->runner, 'd', &buf);
+    buf_release(&buf);
+    job_forget(job);
+}
+
+static void on_failed(void *ctx, const struct err *err)
+{
+    struct job *job = ctx;
+    runner_send_failed(job->runner, &job->number, err);
+    job_forget(job);
+}
+
+/* A free slot, or the least recently used one without users; NULL when all are in use. */
+static struct adapter_slot *slot_for(struct runner *r, const char *key)
+{
+    struct adapter_slot *best = NULL;
+    for (int i = 0; i < ADAPTERS_MAX; i++) {
+        struct adapter_slot *slot = &r->adapters[i];
+        if (slot->adapter != NULL && strcmp(slot->key, key) == 0) {
+            return slot;
+        }
+        if (slot->users == 0 && (best == NULL || slot->last_used < best->last_used)) {
+            best = slot;
+        }
+    }
+    return best;
+}
+
+static int use_adapter(struct runner *r, struct job *job, const struct engine_adapter **adapter,
+                       struct err *err)
+{
+    *adapter = NULL;
+    if (!job->has_adapter) {
+        return 0;
+    }
+    struct adapter_slot *slot = slot_for(r, job->adapter_key);
+    if (slot == NULL) {
+        return err_set(err, ERR_BUSY, "all %d adapters are in use", ADAPTERS_MAX);
+    }
+    if (slot->adapter == NULL || strcmp(slot->key, job->adapter_key) != 0) {
+        engine_adapter_free(slot->adapter);
+        memset(slot, 0, sizeof *slot);
+        const int rc = engine_adapter_load(&slot->adapter, r->model, job->adapter_path,
+                                           job->adapter_scale, err);
+        if (rc != 0) {
+            return rc;
+        }
+        memcpy(slot->key, job->adapter_key, sizeof slot->key);
+    }
+    slot->users++;
+    slot->last_used = clock_monotonic_ns();
+    job->slot = slot;
+    *adapter = slot->adapter;
+    return 0;
+}
+
+void runner_begin_job(struct runner *r, struct job *job)
+{
+    static const struct scheduled_events events = {.token = on_token,
+                                                   .prompt_token = on_prompt_token,
+                                                   .finished = on_finished,
+                                                   .failed = on_failed};
+    struct err err = {0};
+    const struct engine_adapter *adapter;
+    int rc = use_adapter(r, job, &adapter, &err);
+    if (rc == 0) {
+        const struct scheduled_spec spec = {.prompt = job->prompt.ids,
+                                            .n_prompt = (int)job->prompt.n,
+                                            .sent = job->sent.ids,
+                                            .n_sent = (int)job->sent.n,
+                                            .adapter = adapter,
+                                            .sampling = job->sampling,
+                                            .seed = job->sampling.seed,
+                                            .choice = job->choice,
+                                            .score_prompt = job->score_prompt};
+        rc = scheduler_add(r->scheduler, &spec, &events, job, &job->scheduled, &err);
+    }
+    if (rc != 0) {
+        runner_send_failed(r, &job->number, &err);
+        job_free(job);
+        return;
+    }
+    job->added_ns = clock_monotonic_ns();
+    job->next = r->jobs;
+    r->jobs = job;
+    send_accepted(job);
+}
+
+void runner_cancel_job(struct runner *r, uint32_t number)
+{
+    const struct err cancelled = {.code = ERR_CANCELLED, .message = "cancelled"};
+    for (struct job *job = r->jobs; job != NULL; job = job->next) {
+        if (job->number == number) {
+            scheduler_cancel(r->scheduler, job->scheduled);
+            job_forget(job);
+            break;
+        }
+    }
+    runner_send_failed(r, &number, &cancelled);
+}
+
+/* --- the reader thread --- */
+
+static int read_adapter(struct job *job, const json_t *adapter, struct err *err)
+{
+    const char *key = NULL;
+    const char *path = NULL;
+    double scale = 0.0;
+    if (!json_is_object(adapter)) {
+        return 0;
+    }
+    int rc = json_get_string(adapter, "key", NULL, &key, err);
+    if (rc == 0) {
+        rc = json_get_string(adapter, "path", NULL, &path, err);
+    }
+    if (rc == 0) {
+        rc = json_get_real(adapter, "scale", 0.0, &scale, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (key == NULL || path == NULL || strlen(key) >= sizeof job->adapter_key) {
+        return err_set(err, ERR_INTERNAL, "an adapter without key or path");
+    }
+    job->has_adapter = true;
+    job->adapter_scale = (float)scale;
+    memcpy(job->adapter_key, key, strlen(key) + 1);
+    job->adapter_path = mem_strdup(path);
+    return job->adapter_path != NULL ? 0 : mem_err(err, strlen(path));
+}
+
+static int read_sent(struct job *job, const json_t *sent, struct err *err)
+{
+    size_t i;
+    const json_t *id;
+    json_array_foreach(sent, i, id)
+    {
+        const int rc = token_ids_push(&job->sent, (int32_t)json_integer_value(id), err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+static int read_job(struct runner *r, const json_t *request, struct job *job, struct err *err)
+{
+    int rc = sampling_read(json_object_get(request, "sampling"), &job->sampling, err);
+    if (rc == 0) {
+        rc = read_adapter(job, json_object_get(request, "adapter"), err);
+    }
+    if (rc == 0) {
+        rc = read_sent(job, json_object_get(request, "sent"), err);
+    }
+    if (rc == 0) {
+        job->choice = (uint32_t)json_integer_value(json_object_get(request, "choice"));
+        job->score_prompt = json_is_true(json_object_get(request, "score_prompt"));
+        job->tool_format = prompter_tool_format(&r->prompter, request);
+        rc = prompter_tokens(&r->prompter, request, &job->prompt, err);
+    }
+    return rc;
+}
+
+void runner_take_job(struct runner *r, const json_t *request, uint32_t number)
+{
+    struct err err = {0};
+    struct job *job = mem_calloc(1, sizeof *job);
+    if (job == NULL) {
+        (void)mem_err(&err, sizeof *job);
+        runner_send_failed(r, &number, &err);
+        return;
+    }
+    job->runner = r;
+    job->number = number;
+    job->received_ns = clock_monotonic_ns();
+    token_ids_init(&job->prompt, TOKENIZER_TEXT_BYTES_MAX);
+    token_ids_init(&job->sent, SENT_MAX);
+    if (read_job(r, request, job, &err) != 0) {
+        runner_send_failed(r, &number, &err);
+        job_free(job);
+        return;
+    }
+    const struct command command = {COMMAND_JOB, number, job};
+    runner_put(r, command);
+}

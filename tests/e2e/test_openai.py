@@ -1,0 +1,277 @@
+"""OpenAI's own client against the hub, and the wire where the client hides it."""
+
+import json
+
+import openai
+import pytest
+
+from conftest import Hub
+
+MODEL = "smol"
+QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def client(hub, smollm) -> openai.OpenAI:
+    return openai.OpenAI(base_url=hub.url + "/v1", api_key="none", max_retries=0)
+
+
+def chat(client, **more):
+    asked = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 16, **more}
+    return client.chat.completions.create(**asked)
+
+
+def chunks(hub, path: str, body: dict) -> list[str]:
+    """The data lines of a stream, as they are on the wire."""
+    with hub.http.stream("POST", path, json=body) as answer:
+        assert answer.status_code == 200, answer.read()
+        assert answer.headers["content-type"] == "text/event-stream"
+        lines = [line for line in answer.iter_lines() if line]
+    assert all(line.startswith("data: ") for line in lines)
+    return [line[6:] for line in lines]
+
+
+def test_an_answer_has_every_field(client):
+    answer = chat(client, seed=3)
+    assert answer.object == "chat.completion"
+    assert answer.id.startswith("chatcmpl-")
+    assert answer.model == MODEL
+    assert answer.system_fingerprint == "seed-3-native-numerics-1"
+    choice = answer.choices[0]
+    assert choice.message.role == "assistant"
+    assert choice.message.content
+    assert choice.finish_reason in ("stop", "length")
+    assert choice.logprobs is None
+    usage = answer.usage
+    assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
+    assert usage.prompt_tokens_details.cached_tokens >= 0
+
+
+def test_a_stream_is_the_same_text(client):
+    asked = {"temperature": 0.9, "seed": 11, "max_tokens": 24}
+    plain = chat(client, **asked).choices[0].message.content
+    stream = chat(client, stream=True, **asked)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == plain
+
+
+def test_the_stream_on_the_wire(hub, client):
+    body = {"model": MODEL, "messages": QUESTION, "max_tokens": 6, "stream": True, "seed": 1}
+    data = chunks(
+        hub, "/v1/chat/completions", {**body, "stream_options": {"include_usage": True}}
+    )
+    assert data[-1] == "[DONE]"
+    parsed = [json.loads(line) for line in data[:-1]]
+    assert {chunk["object"] for chunk in parsed} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in parsed}) == 1
+    assert parsed[0]["choices"][0]["delta"] == {"role": "assistant", "content": None}
+    for chunk in parsed[1:-2]:
+        assert set(chunk["choices"][0]["delta"]) == {"content"}
+        assert chunk["choices"][0]["delta"]["content"] != ""
+        assert chunk["choices"][0]["finish_reason"] is None
+    assert parsed[-2]["choices"][0]["delta"] == {}
+    assert parsed[-2]["choices"][0]["finish_reason"] in ("stop", "length")
+    assert parsed[-1]["choices"] == []
+    assert parsed[-1]["usage"]["completion_tokens"] <= 6
+    assert parsed[-1]["timings"]["predicted_n"] == parsed[-1]["usage"]["completion_tokens"]
+    without = [json.loads(line) for line in chunks(hub, "/v1/chat/completions", body)[:-1]]
+    assert all(chunk["choices"] for chunk in without)
+
+
+def test_choices_are_the_same_alone_and_together(client):
+    asked = {"temperature": 1.2, "seed": 5, "max_tokens": 12}
+    together = [choice.message.content for choice in chat(client, n=4, **asked).choices]
+    assert together[0] == chat(client, **asked).choices[0].message.content
+    assert len(set(together)) > 1
+    stream = [""] * 4
+    for chunk in chat(client, n=4, stream=True, **asked):
+        for choice in chunk.choices:
+            stream[choice.index] += choice.delta.content or ""
+    assert stream == together
+
+
+def test_logprobs_of_a_chat(client):
+    answer = chat(client, logprobs=True, top_logprobs=3, max_tokens=5)
+    content = answer.choices[0].logprobs.content
+    assert len(content) == answer.usage.completion_tokens
+    for token in content:
+        assert token.logprob <= 0
+        assert bytes(token.bytes).decode() == token.token
+        assert len(token.top_logprobs) == 3
+        assert token.top_logprobs[0].token == token.token  # greedy
+        assert token.top_logprobs[0].logprob == token.logprob
+    stream = chat(client, logprobs=True, top_logprobs=3, max_tokens=5, stream=True)
+    streamed = [t for c in stream if c.choices[0].logprobs for t in c.choices[0].logprobs.content]
+    assert streamed == content
+
+
+def test_bias_bans_and_forces_tokens(hub, client):
+    first = chat(client, max_tokens=1, logprobs=True, top_logprobs=2)
+    best, second = first.choices[0].logprobs.content[0].top_logprobs
+    ids = hub.ask(
+        "POST", "/tokenize", 200, json={"model": MODEL, "content": best.token + second.token}
+    )["tokens"]
+    answer = chat(client, max_tokens=1, logit_bias={str(ids[0]): -100})
+    assert answer.choices[0].message.content == second.token
+    answer = chat(client, max_tokens=3, temperature=1, logit_bias={str(ids[1]): 100})
+    assert answer.choices[0].message.content == second.token * 3
+
+
+def test_stop_and_length(client):
+    answer = chat(client, max_tokens=1)
+    assert answer.choices[0].finish_reason == "length"
+    whole = chat(client, max_tokens=12).choices[0].message.content
+    stop = whole[5:8]
+    answer = chat(client, max_tokens=12, stop=[stop])
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.choices[0].message.content == whole[: whole.index(stop)]
+
+
+def test_completions_echo_scores_the_prompt_as_lm_eval_asks(hub, client):
+    """lm-eval's local-completions: token ids, echo, one more token, logprobs."""
+    texts = ["The capital of France is Paris", "Two and two is four"]
+    ids = [
+        hub.ask("POST", "/tokenize", 200, json={"model": MODEL, "content": text})["tokens"]
+        for text in texts
+    ]
+    asked = {"model": MODEL, "temperature": 0, "max_tokens": 1, "logprobs": 2, "echo": True}
+    both = client.completions.create(prompt=ids, **asked)
+    for i, text in enumerate(texts):
+        choice = both.choices[i]
+        scores = choice.logprobs
+        assert choice.index == i
+        assert choice.text.startswith(text)
+        assert len(scores.tokens) == len(ids[i]) + 1
+        assert len(scores.token_logprobs) == len(scores.top_logprobs) == len(scores.tokens)
+        assert scores.token_logprobs[0] is None
+        assert "".join(scores.tokens[:-1]) == text
+        for at, token in enumerate(scores.tokens[:-1]):
+            assert text[scores.text_offset[at] :].startswith(token)
+        for value, top, token in list(
+            zip(scores.token_logprobs, scores.top_logprobs, scores.tokens)
+        )[1:]:
+            assert top[token] == value
+            assert 2 <= len(top) <= 3
+            assert max(top.values()) >= value
+        alone = client.completions.create(prompt=ids[i], **asked).choices[0].logprobs
+        assert alone.token_logprobs == scores.token_logprobs
+        as_text = client.completions.create(prompt=text, **asked).choices[0].logprobs
+        assert as_text.token_logprobs == scores.token_logprobs
+    nothing = client.completions.create(prompt=ids[0], **{**asked, "max_tokens": 0}).choices[0]
+    assert nothing.text == texts[0]
+    assert nothing.logprobs.token_logprobs == both.choices[0].logprobs.token_logprobs[:-1]
+
+
+def test_completions_stream(client):
+    asked = {"model": MODEL, "prompt": "Once upon a time", "seed": 2, "max_tokens": 10}
+    plain = client.completions.create(**asked)
+    assert plain.object == "text_completion"
+    assert plain.choices[0].text
+    stream = list(client.completions.create(stream=True, **asked))
+    assert "".join(chunk.choices[0].text for chunk in stream) == plain.choices[0].text
+    assert stream[-1].choices[0].finish_reason == plain.choices[0].finish_reason
+    echo = list(client.completions.create(stream=True, echo=True, **asked))
+    text = "".join(chunk.choices[0].text for chunk in echo)
+    assert text == "Once upon a time" + plain.choices[0].text
+
+
+def test_models_are_listed_and_found(client):
+    ids = [model.id for model in client.models.list()]
+    assert MODEL in ids and "org/smollm2" in ids
+    assert client.models.retrieve("org/smollm2").id == "org/smollm2"
+    assert client.models.retrieve(MODEL + ":latest").object == "model"
+    assert chat(client, model="org/smollm2", seed=1).choices[0].message.content
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("nobody")
+
+
+def test_bad_requests_are_the_clients_exceptions(client):
+    with pytest.raises(openai.NotFoundError, match="nobody"):
+        chat(client, model="nobody")
+    for bad, word in [
+        ({"messages": []}, "messages"),
+        ({"temperature": -1}, "temperature"),
+        ({"top_p": 7}, "top_p"),
+        ({"n": 1000}, "n"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"top_logprobs": 3}, "logprobs"),
+        ({"logprobs": True, "top_logprobs": 50}, "top_logprobs"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"extra_body": {"grammar": "root ::= x"}}, "grammar"),
+        ({"messages": [{"role": "user", "content": "word " * 9000}]}, "the context holds 8192"),
+        (
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "image_url", "image_url": {"url": "x"}}],
+                    }
+                ]
+            },
+            "image_url",
+        ),
+    ]:
+        for stream in (False, True):
+            with pytest.raises(openai.BadRequestError) as raised:
+                chat(client, stream=stream, **bad)
+            assert word in str(raised.value)
+            assert raised.value.body["type"] == "invalid_request_error"
+    assert chat(client, extra_body={"no_such_member": 1}, max_tokens=1).choices
+
+
+def test_tools_are_told_and_text_stays_text(hub, client):
+    messages = [
+        {"role": "user", "content": "How warm is it in Rome?"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "get_weather", "arguments": '{"city": "Rome"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "22 degrees"},
+    ]
+    prompt = hub.ask(
+        "POST",
+        "/apply-template",
+        200,
+        json={"model": MODEL, "messages": messages, "tools": [WEATHER]},
+    )["prompt"]
+    assert "get_weather" in prompt and "<tools>" in prompt
+    assert '<tool_call>\n{"name":"get_weather","arguments":' in prompt
+    answer = chat(client, messages=messages, tools=[WEATHER])
+    assert answer.choices[0].message.content
+    assert answer.choices[0].message.tool_calls is None
+    told = chat(client, tools=[WEATHER]).usage.prompt_tokens
+    assert chat(client, tools=[WEATHER], tool_choice="none").usage.prompt_tokens < told
+
+
+def test_keys_are_asked_for(tmp_path):
+    hub = Hub(tmp_path / "keyed", "--api-key", "sesame")
+    hub.start()
+    try:
+        url = hub.url + "/v1"
+        assert list(openai.OpenAI(base_url=url, api_key="sesame").models.list()) == []
+        with pytest.raises(openai.AuthenticationError):
+            openai.OpenAI(base_url=url, api_key="wrong").models.list()
+        answer = hub.http.get("/v1/models", headers={"X-Api-Key": "sesame"})
+        assert answer.status_code == 200
+    finally:
+        hub.stop()
