@@ -44,6 +44,7 @@ static const struct number_field numbers[] = {
     {"targets", offsetof(struct manifest_training, targets), false},
     {"first_loss", offsetof(struct manifest_training, first_loss), true},
     {"final_loss", offsetof(struct manifest_training, final_loss), true},
+    {"first_val_loss", offsetof(struct manifest_training, first_val_loss), true},
     {"val_loss", offsetof(struct manifest_training, val_loss), true},
     {"best_val_loss", offsetof(struct manifest_training, best_val_loss), true},
     {"best_step", offsetof(struct manifest_training, best_step), false},

@@ -29,7 +29,8 @@ enum { MANIFEST_VERSION = 1, MANIFEST_BYTES_MAX = 8 << 20 };
 /* What the run was like. Losses are NaN when there is none. */
 struct manifest_training {
     int64_t steps, best_step;
-    double first_loss, final_loss, val_loss, best_val_loss;
+    double first_loss, final_loss;
+    double first_val_loss, val_loss, best_val_loss; /* before the first step, after the last */
     int64_t rows, rows_dropped, rows_truncated, targets;
 };
 

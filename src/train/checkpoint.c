@@ -47,6 +47,7 @@ static int write_state(const char *dir, const struct train_state *state, const c
     json_out_kv_real(&out, "loss", state->loss);
     json_out_kv_real(&out, "val_loss", state->val_loss);
     json_out_kv_real(&out, "best_val_loss", state->best_val_loss);
+    json_out_kv_real(&out, "first_val_loss", state->first_val_loss);
     json_out_kv_string(&out, "date", state->date);
     json_out_object_end(&out);
     buf_putc(&text, '\n');
@@ -77,7 +78,8 @@ static int parse_numbers(const json_t *json, struct train_state *state, struct e
     } reals[] = {{"first_loss", &state->first_loss},
                  {"loss", &state->loss},
                  {"val_loss", &state->val_loss},
-                 {"best_val_loss", &state->best_val_loss}};
+                 {"best_val_loss", &state->best_val_loss},
+                 {"first_val_loss", &state->first_val_loss}};
     int rc = 0;
     for (size_t i = 0; i < sizeof ints / sizeof ints[0] && rc == 0; i++) {
         rc = json_get_int(json, ints[i].key, -1, ints[i].at, err);

@@ -34,6 +34,7 @@ struct train_state {
     int64_t stale;      /* evaluations since the best one */
     int64_t best_step;  /* 0: none yet */
     double first_loss, loss, val_loss, best_val_loss; /* NaN: none yet */
+    double first_val_loss;                            /* before the first step; NaN: none */
     char date[TRAIN_DATE_BYTES];                      /* pinned for the templates */
 };
 

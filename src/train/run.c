@@ -22,6 +22,8 @@ static void fill_result(struct train_result *result, const struct manifest_train
     result->steps = t->steps;
     result->first_loss = t->first_loss;
     result->final_loss = t->final_loss;
+    result->first_val_loss = t->first_val_loss;
+    result->val_loss = t->val_loss;
     result->best_val_loss = t->best_val_loss;
     result->rows = t->rows;
     result->rows_dropped = t->rows_dropped;
@@ -125,6 +127,7 @@ static int publish(struct run *run, struct train_result *result, struct err *err
                      .best_step = run->state.best_step,
                      .first_loss = run->state.first_loss,
                      .final_loss = run->state.loss,
+                     .first_val_loss = run->state.first_val_loss,
                      .val_loss = run->state.val_loss,
                      .best_val_loss = run->state.best_val_loss,
                      .rows = (int64_t)run->rows.n_rows,

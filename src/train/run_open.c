@@ -101,8 +101,8 @@ static int choose_checkpoint(struct run *run, struct err *err)
             return err_set(err, ERR_INVALID, "the date must be YYYY-MM-DD");
         }
         memcpy(run->state.date, date, strlen(date) + 1);
-        run->state.first_loss = run->state.loss = run->state.val_loss = run->state.best_val_loss =
-            (double)NAN;
+        run->state.first_loss = run->state.loss = (double)NAN;
+        run->state.val_loss = run->state.best_val_loss = run->state.first_val_loss = (double)NAN;
     }
     return 0;
 }

@@ -2,6 +2,7 @@
  * next one begins, and is settled first when a run resumes from a checkpoint that was taken in
  * between:
  *
+ *   evaluation, when nothing was learnt yet
  *   ┌─▶ settle: evaluation when due ─▶ checkpoint when due ─▶ progress
  *   │      │ done, or out of patience ─▶ return
  *   └── step ◀─┘
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "base/machine.h"
 #include "base/mem.h"
+#include "kernels/det_math.h"
 #include "train/run.h"
 #include "train/schedule.h"
 
@@ -124,9 +126,9 @@ static int settle_evaluation(struct run *run, struct err *err)
             tensors_gather(run->tensors, run->n_tensors, run->best);
         }
     }
-    run_note(run, "step %lld: validation loss %.4f (best %.4f at step %lld)",
-             (long long)state->step, state->val_loss, state->best_val_loss,
-             (long long)state->best_step);
+    run_note(run, "step %lld: validation loss %.4f, perplexity %.4f (best %.4f at step %lld)",
+             (long long)state->step, state->val_loss, det_exp(state->val_loss),
+             state->best_val_loss, (long long)state->best_step);
     return 0;
 }
 
@@ -167,7 +169,7 @@ static void report(struct run *run)
         .epoch = (double)step / (double)run->plan.steps_per_epoch,
         .loss = state->loss,
         .val_loss = state->val_loss,
-        .learning_rate = train_learning_rate(run->config, &run->plan, step),
+        .learning_rate = step > 0 ? train_learning_rate(run->config, &run->plan, step) : 0.0,
         .grad_norm = run->grad_norm,
         .tokens_per_second = seconds > 0 ? (double)run->tokens / seconds : 0.0,
         .memory_bytes = machine_resident_bytes(),
@@ -184,6 +186,23 @@ static void report(struct run *run)
                              step % run->config->log_every == 0 || step == 1 ||
                                  step == run->plan.steps);
     }
+}
+
+/* What the model knows before it learns. */
+static int evaluate_first(struct run *run, struct err *err)
+{
+    struct train_state *state = &run->state;
+    if (state->step > 0 || run->validation.n == 0) {
+        return 0;
+    }
+    const int rc = evaluate(run, &state->first_val_loss, err);
+    if (rc == 0) {
+        state->val_loss = state->first_val_loss;
+        run_note(run, "before training: validation loss %.4f, perplexity %.4f", state->val_loss,
+                 det_exp(state->val_loss));
+        report(run);
+    }
+    return rc;
 }
 
 /* What follows a step; at the start of a resumed run too, where all of it may be done already. */
@@ -307,7 +326,8 @@ static int cool_down(struct run *run, struct err *err)
 
 static int loop(struct run *run, struct err *err)
 {
-    int rc = settle(run, true, err);
+    int rc = evaluate_first(run, err);
+    rc = rc == 0 ? settle(run, true, err) : rc;
     while (rc == 0 && run->state.step < run->plan.steps && !out_of_patience(run)) {
         rc = cool_down(run, err);
         if (rc == 0) {

@@ -55,7 +55,8 @@ enum train_stop { TRAIN_GO_ON, TRAIN_CANCEL, TRAIN_CHECKPOINT_AND_STOP };
 
 struct train_hooks {
     void *ctx;
-    /* After every optimizer step; `log` marks the steps that log_every asks for. */
+    /* After every optimizer step, and before the first when there is a validation loss to tell of
+     * (step 0); `log` marks the steps that log_every asks for. */
     void (*progress)(void *ctx, const struct train_progress *progress, bool log);
     void (*checkpoint)(void *ctx, int64_t step); /* one of this step is in place; may be NULL */
     void (*note)(void *ctx, const char *line);   /* one line for the job's log; may be NULL */
@@ -64,7 +65,9 @@ struct train_hooks {
 
 struct train_result {
     int64_t steps;
-    double first_loss, final_loss, best_val_loss; /* val NaN when there was none */
+    double first_loss, final_loss;
+    /* Before the first step, after the last, and the lowest; NaN when there was none. */
+    double first_val_loss, val_loss, best_val_loss;
     int64_t rows, rows_dropped, rows_truncated, targets;
     double seconds;
     int64_t resumed_from_step; /* 0 = from the start */
