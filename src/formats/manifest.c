@@ -20,6 +20,8 @@ static const struct text_field texts[] = {
     {"base_model", offsetof(struct manifest, base_model), true},
     {"base_model_sha256", offsetof(struct manifest, base_sha256), true},
     {"dataset_checksum", offsetof(struct manifest, dataset_sha256), true},
+    {"dataset_columns", offsetof(struct manifest, dataset_columns), false},
+    {"validation_columns", offsetof(struct manifest, validation_columns), false},
     {"validation_checksum", offsetof(struct manifest, validation_sha256), false},
     {"init_checksum", offsetof(struct manifest, init_sha256), false},
     {"adapter_checksum", offsetof(struct manifest, adapter_sha256), true},

@@ -2,7 +2,8 @@
  * again.
  *
  *   {"manifest": 1, "model", "version", "base_model", "base_model_sha256", "dataset_checksum",
- *    "validation_checksum", "init_checksum", "adapter_checksum", "lora_rank", "lora_alpha",
+ *    "dataset_columns", "validation_checksum", "validation_columns", "init_checksum",
+ *    "adapter_checksum", "lora_rank", "lora_alpha",
  *    "lora_scale", "seed", "config": {every value as it took effect}, "engine",
  *    "numerics_version", "source_revision", "date", "chat_template", "eos_ids": […],
  *    "training": {steps, rows, …}}
@@ -40,7 +41,9 @@ struct manifest {
     const char *model, *version;
     const char *base_model, *base_sha256;
     const char *dataset_sha256;
-    const char *validation_sha256; /* NULL: none, or split off */
+    const char *dataset_columns;    /* its own names of the keys, as JSON; NULL: the usual ones */
+    const char *validation_sha256;  /* NULL: none, or split off */
+    const char *validation_columns; /* as dataset_columns */
     const char *init_sha256;       /* of the adapter it went on from; NULL: none */
     const char *adapter_sha256;
     const char *engine, *source_revision, *date; /* the latter two may be NULL */

@@ -282,11 +282,17 @@ static int end_job(struct registry *registry, const char *id, int64_t fence, enu
     struct db *db = NULL;
     struct arena arena;
     struct job_row job = {0};
-    int rc = registry_begin_write(registry, &db, err);
+    int rc;
 
     arena_init(&arena, 0);
+    rc = result ? registry_json_object("result", result, "{}", &arena, &result, err) : 0;
+    if (rc == 0)
+        rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
         rc = get_held(db, id, fence, &arena, &job, err);
+    if (rc == 0 && status == JOB_COMPLETED && result && job.model_version_id &&
+        (job.kind == JOB_EVALUATE || job.kind == JOB_REPRODUCE))
+        rc = versions_evaluated(db, job.model_version_id, result, &arena, err);
     if (rc == 0)
         rc = claims_finish(db, &job, status, message, result, &arena, err);
     rc = registry_end(db, rc, err);

@@ -185,29 +185,48 @@ int registry_create_job(struct registry *registry, const struct job_draft *draft
     return registry_end(db, rc, err);
 }
 
-int registry_create_task(struct registry *registry, enum job_kind kind, const char *model_id,
-                         const char *dataset_id, const char *config, int64_t queue_max,
+/* What the job is about, in the transaction that makes it. */
+static int find_task(struct registry *registry, struct db *db, const struct task_draft *draft,
+                     struct arena *arena, struct job_row *row, struct err *err)
+{
+    struct model_row model = {0};
+    struct version_row version = {0};
+    struct dataset_record dataset = {0};
+    int rc = 0;
+
+    if (draft->version)
+        rc = versions_find(db, draft->model_id, draft->version, arena, &model, &version, err);
+    else if (draft->model_id)
+        rc = model_row_get(db, draft->model_id, arena, &model, err);
+    if (rc == 0 && draft->dataset_id)
+        rc = dataset_record_get(db, draft->dataset_id, arena, &dataset, err);
+    if (rc == 0 && draft->version && version.status != VERSION_READY &&
+        version.status != VERSION_ARCHIVED)
+        rc = err_set(err, ERR_CONFLICT, "Version %s is %s", version.version,
+                     version_status_name(version.status));
+    if (rc == 0 && draft->version)
+        rc = check_weights(registry, db, model.base_model, arena, err);
+    row->model_id = draft->model_id;
+    row->model_version_id = version.id;
+    row->dataset_id = draft->dataset_id;
+    row->dataset_checksum = dataset.checksum;
+    return rc;
+}
+
+int registry_create_task(struct registry *registry, const struct task_draft *draft,
                          struct arena *arena, struct job_row *row, struct err *err)
 {
     struct db *db = NULL;
-    struct model_row model;
-    struct dataset_record dataset = {0};
-    int rc = new_row(kind, arena, row, err);
+    int rc = new_row(draft->kind, arena, row, err);
 
     if (rc == 0)
-        rc = registry_json_object("config", config, "{}", arena, &row->config, err);
+        rc = registry_json_object("config", draft->config, "{}", arena, &row->config, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
-    if (rc == 0 && model_id)
-        rc = model_row_get(db, model_id, arena, &model, err);
-    if (rc == 0 && dataset_id)
-        rc = dataset_record_get(db, dataset_id, arena, &dataset, err);
-    if (rc == 0) {
-        row->model_id = model_id;
-        row->dataset_id = dataset_id;
-        row->dataset_checksum = dataset.checksum;
-        rc = insert(db, queue_max, arena, row, err);
-    }
+    if (rc == 0)
+        rc = find_task(registry, db, draft, arena, row, err);
+    if (rc == 0)
+        rc = insert(db, draft->queue_max, arena, row, err);
     return registry_end(db, rc, err);
 }
 

@@ -26,10 +26,19 @@ int registry_create_job(struct registry *registry, const struct job_draft *draft
                         struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
                         struct err *err) MUST_CHECK;
 
-/* A job of another kind (evaluate, reproduce, export, quantize, pull): its config is the caller's,
- * checked by the caller, as JSON text. Any of the ids may be NULL. */
-int registry_create_task(struct registry *registry, enum job_kind kind, const char *model_id,
-                         const char *dataset_id, const char *config, int64_t queue_max,
+/* A job of another kind (evaluate, reproduce, export, quantize, pull). Any of the texts may be
+ * NULL; the config is the caller's, checked by the caller, as JSON text. */
+struct task_draft {
+    enum job_kind kind;
+    const char *model_id;
+    const char *version; /* of the model: its text or id, which the job is about */
+    const char *dataset_id;
+    const char *config;
+    int64_t queue_max;
+};
+/* ERR_NOT_FOUND for model, version and dataset; ERR_CONFLICT for a version that is not ready or
+ * archived, or whose base's weights are missing; ERR_BUSY. */
+int registry_create_task(struct registry *registry, const struct task_draft *draft,
                          struct arena *arena, struct job_row *row, struct err *err) MUST_CHECK;
 
 /* ERR_NOT_FOUND "Training job … not found". */

@@ -101,6 +101,10 @@ static int add_result(struct walk *walk, const struct job_row *job, size_t from)
     rc = version_row_get(walk->db, job->model_version_id, walk->arena, &version, walk->err);
     if (rc < 0)
         return rc;
+    if (job->kind != JOB_TRAIN) { /* it is about the version and made nothing of it */
+        add_edge(walk, add_version(walk, &version), from);
+        return 0;
+    }
     if (version.mlflow_run_id) {
         run = add_node(walk, &(struct lineage_node){"run", version.mlflow_run_id,
                                                     version.mlflow_run_id, NULL, NULL, NULL});

@@ -39,4 +39,13 @@ const char *registry_uuid(struct arena *arena, struct err *err);
 int registry_json_object(const char *field, const char *text, const char *fallback,
                          struct arena *arena, const char **out, struct err *err) MUST_CHECK;
 
+struct model_row;
+struct version_row;
+/* A model's version by its text or id. ERR_NOT_FOUND for either. */
+int versions_find(struct db *db, const char *model_id, const char *version, struct arena *arena,
+                  struct model_row *model, struct version_row *row, struct err *err) MUST_CHECK;
+/* Appends a JSON object to the version's evaluations. */
+int versions_evaluated(struct db *db, const char *version_id, const char *evaluation,
+                       struct arena *arena, struct err *err) MUST_CHECK;
+
 #endif

@@ -38,8 +38,8 @@ int registry_list_versions(struct registry *registry, const char *model_id, int6
     return registry_end(db, rc, err);
 }
 
-static int find(struct db *db, const char *model_id, const char *version, struct arena *arena,
-                struct model_row *model, struct version_row *row, struct err *err)
+int versions_find(struct db *db, const char *model_id, const char *version, struct arena *arena,
+                  struct model_row *model, struct version_row *row, struct err *err)
 {
     struct err why = {0};
     bool found = false;
@@ -68,7 +68,7 @@ int registry_get_version(struct registry *registry, const char *model_id, const 
     int rc = registry_begin_read(registry, &db, err);
 
     if (rc == 0)
-        rc = find(db, model_id, version, arena, model ? model : &unused, row, err);
+        rc = versions_find(db, model_id, version, arena, model ? model : &unused, row, err);
     return registry_end(db, rc, err);
 }
 
@@ -147,7 +147,7 @@ int registry_patch_version(struct registry *registry, const char *model_id, cons
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
-        rc = find(db, model_id, version, arena, &model, row, err);
+        rc = versions_find(db, model_id, version, arena, &model, row, err);
     if (rc == 0)
         rc = apply_patch(db, patch, status, row, err);
     if (rc == 0) {
@@ -208,7 +208,7 @@ int registry_delete_version(struct registry *registry, const char *model_id, con
 
     arena_init(&arena, 0);
     if (rc == 0)
-        rc = find(db, model_id, version, &arena, &model, &row, err);
+        rc = versions_find(db, model_id, version, &arena, &model, &row, err);
     if (rc == 0)
         rc = check_unused(db, &row, "running", &arena, err);
     if (rc == 0)
@@ -258,12 +258,22 @@ static int append_json(const char *list, const char *item, struct arena *arena, 
     return *out ? 0 : mem_err(err, length);
 }
 
+int versions_evaluated(struct db *db, const char *version_id, const char *evaluation,
+                       struct arena *arena, struct err *err)
+{
+    struct version_row row;
+    int rc = version_row_get(db, version_id, arena, &row, err);
+
+    if (rc == 0)
+        rc = append_json(row.evaluations, evaluation, arena, &row.evaluations, err);
+    return rc == 0 ? version_row_update(db, &row, err) : rc;
+}
+
 int registry_add_evaluation(struct registry *registry, const char *version_id,
                             const char *evaluation, struct err *err)
 {
     struct db *db = NULL;
     struct arena arena;
-    struct version_row row;
     const char *item = NULL;
     int rc;
 
@@ -272,11 +282,7 @@ int registry_add_evaluation(struct registry *registry, const char *version_id,
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
-        rc = version_row_get(db, version_id, &arena, &row, err);
-    if (rc == 0)
-        rc = append_json(row.evaluations, item, &arena, &row.evaluations, err);
-    if (rc == 0)
-        rc = version_row_update(db, &row, err);
+        rc = versions_evaluated(db, version_id, item, &arena, err);
     rc = registry_end(db, rc, err);
     arena_release(&arena);
     return rc;

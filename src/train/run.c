@@ -37,7 +37,7 @@ static bool same_text(const char *a, const char *b)
 }
 
 /* As text, since structs may differ in bytes that mean nothing. */
-static bool same_config(const struct train_config *a, const struct train_config *b)
+bool run_same_config(const struct train_config *a, const struct train_config *b)
 {
     const struct train_config *const both[] = {a, b};
     struct buf text[2];
@@ -70,7 +70,7 @@ static int check_output(const struct train_spec *spec, struct train_result *resu
     if (rc == 0) {
         rc = manifest_read(&manifest, spec->output_dir, &why);
     }
-    *done = rc == 0 && same_config(&manifest.config, spec->config) &&
+    *done = rc == 0 && run_same_config(&manifest.config, spec->config) &&
             same_text(manifest.model, spec->model_name) &&
             same_text(manifest.version, spec->version) &&
             same_text(manifest.base_model, spec->base_id) &&
@@ -114,7 +114,9 @@ static int publish(struct run *run, struct train_result *result, struct err *err
         .base_model = spec->base_id,
         .base_sha256 = run->base_sha256,
         .dataset_sha256 = run->dataset_sha256,
+        .dataset_columns = spec->dataset_columns,
         .validation_sha256 = or_null(run->validation_sha256),
+        .validation_columns = spec->validation_columns,
         .init_sha256 = or_null(run->init_sha256),
         .engine = info->engine,
         .source_revision = spec->source_revision,

@@ -52,6 +52,9 @@ struct run {
     uint64_t peak_memory_bytes;
 };
 
+/* --- run.c --- */
+bool run_same_config(const struct train_config *a, const struct train_config *b);
+
 /* --- run_shape.c: what a config means for a model --- */
 int run_lora(const struct train_config *config, const struct engine_info *info,
              struct engine_lora *lora, struct err *err) MUST_CHECK;

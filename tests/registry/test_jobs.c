@@ -223,11 +223,16 @@ static void test_other_kinds(void **state)
     struct job_row job, row;
 
     hub_fill(hub);
-    assert_ok(registry_create_task(hub->registry, JOB_EXPORT, hub->model, NULL,
-                                   "{\"format\":\"peft\"}", 0, &hub->arena, &row, &hub->err),
+    assert_ok(registry_create_task(hub->registry,
+                                   &(struct task_draft){.kind = JOB_EXPORT,
+                                                        .model_id = hub->model,
+                                                        .config = "{\"format\":\"peft\"}"},
+                                   &hub->arena, &row, &hub->err),
               &hub->err);
-    assert_err(registry_create_task(hub->registry, JOB_EXPORT, hub->model, NULL, "[]", 0,
-                                    &hub->arena, &job, &hub->err),
+    assert_err(registry_create_task(
+                   hub->registry,
+                   &(struct task_draft){.kind = JOB_EXPORT, .model_id = hub->model, .config = "[]"},
+                   &hub->arena, &job, &hub->err),
                &hub->err, ERR_UNPROCESSABLE);
     assert_true(hub_claim(hub, &job));
     assert_int_equal(job.kind, JOB_EXPORT);
