@@ -26,6 +26,9 @@ HANDLER(versions_list);
 HANDLER(versions_get);
 HANDLER(versions_patch);
 HANDLER(versions_delete);
+extern const struct api_body version_evaluate_body;
+HANDLER(versions_evaluate);
+HANDLER(versions_reproduce);
 
 /* datasets.c */
 extern const struct api_body dataset_create_body;
@@ -50,6 +53,10 @@ HANDLER(jobs_metrics);
 HANDLER(jobs_logs);
 HANDLER(jobs_queue);
 HANDLER(jobs_active);
+/* 202 with the job that was made. */
+struct job_row;
+int reply_task(struct http_response *response, const struct job_row *row,
+               struct err *err) MUST_CHECK;
 
 /* bases.c */
 extern const struct api_body base_import_body;

@@ -27,8 +27,19 @@ static int reply_job(struct http_response *response, int status, const struct jo
     struct json_out out;
     http_json(response, &out);
     json_job(&out, row);
+    if (status == 202) {
+        const char *location = arena_printf(response->arena, "/training/jobs/%s", row->id);
+        const int rc = location != NULL ? http_response_header(response, "Location", location, err)
+                                        : mem_err(err, 0);
+        return rc == 0 ? http_reply_json(response, status, err) : rc;
+    }
     return status == 201 ? reply_created(response, "/training/jobs/", row->id, err)
                          : http_reply_json(response, status, err);
+}
+
+int reply_task(struct http_response *response, const struct job_row *row, struct err *err)
+{
+    return reply_job(response, 202, row, err);
 }
 
 static int reply_rows(struct http_response *response, const struct job_row *rows, size_t count,

@@ -99,6 +99,20 @@ static const struct http_route routes[] = {
      .doc = DOC(.tag = "versions", .summary = "Delete a version and its folder", .status = 204,
                 ERRORS(404, 409))},
 
+    {.method = "POST",
+     .pattern = "/models/{id}/versions/{version}/evaluate",
+     .handler = versions_evaluate,
+     .doc = DOC(.tag = "versions",
+                .summary = "Queue an evaluation on a dataset; its result joins the version",
+                .body = &version_evaluate_body, .status = 202, .answer = "Job",
+                ERRORS(404, 409, 429))},
+    {.method = "POST",
+     .pattern = "/models/{id}/versions/{version}/reproduce",
+     .handler = versions_reproduce,
+     .doc = DOC(.tag = "versions",
+                .summary = "Queue training it again from its manifest, to compare the bytes",
+                .status = 202, .answer = "Job", ERRORS(404, 409, 429))},
+
     /* --- datasets --- */
     {.method = "POST",
      .pattern = "/datasets",

@@ -2,6 +2,8 @@
 #include "registry/versions.h"
 #include "api/handlers.h"
 #include "api/rows_json.h"
+#include "api/supervise.h"
+#include "registry/jobs.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -139,4 +141,57 @@ HANDLER(versions_delete)
     const int rc =
         registry_delete_version(hub->registry, id, http_path_param(request, "version"), err);
     return rc == 0 ? http_reply_empty(response, 204, err) : rc;
+}
+
+/* --- jobs about a version --- */
+
+static const struct http_field evaluate_fields[] = {
+    {.name = "dataset_id", .kind = HTTP_UUID, .flags = HTTP_REQUIRED},
+};
+const struct api_body version_evaluate_body = {evaluate_fields, COUNT_OF(evaluate_fields), false};
+
+static int queue_task(struct hub *hub, struct http_request *request, struct http_response *response,
+                      struct task_draft *draft, struct err *err)
+{
+    struct job_row row;
+    draft->version = http_path_param(request, "version");
+    draft->queue_max = HUB_JOBS_QUEUED_MAX;
+    const int rc = registry_create_task(hub->registry, draft, request->arena, &row, err);
+    if (rc != 0) {
+        return rc;
+    }
+    supervisor_poke(hub->supervisor);
+    return reply_task(response, &row, err);
+}
+
+HANDLER(versions_evaluate)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    const json_t *body = NULL;
+    http_issues_init(&issues);
+    struct task_draft draft = {.kind = JOB_EVALUATE, .model_id = path_id(request, "id", &issues)};
+    int rc = body_read(request, &version_evaluate_body, &issues, &body, err);
+    if (rc == 0 && issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    if (rc == 0) {
+        draft.dataset_id = lower_id(request->arena, body_string(body, "dataset_id"));
+        rc = draft.dataset_id != NULL ? 0 : mem_err(err, 0);
+    }
+    return rc == 0 ? queue_task(hub, request, response, &draft, err) : rc;
+}
+
+HANDLER(versions_reproduce)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    http_issues_init(&issues);
+    struct task_draft draft = {.kind = JOB_REPRODUCE, .model_id = path_id(request, "id", &issues)};
+    if (issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    return queue_task(hub, request, response, &draft, err);
 }

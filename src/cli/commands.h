@@ -18,6 +18,7 @@ extern const struct command command_inspect;
 extern const struct command command_job;
 extern const struct command command_list;
 extern const struct command command_model;
+extern const struct command command_reproduce;
 extern const struct command command_runner;
 extern const struct command command_serve;
 extern const struct command command_template;

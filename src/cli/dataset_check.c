@@ -82,22 +82,6 @@ static void print_histogram(const json_t *buckets)
     }
 }
 
-/* A piece of text on one line: control characters as their escapes. */
-static void print_piece(const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text == '\n') {
-            fputs("\\n", stdout);
-        } else if (*text == '\t') {
-            fputs("\\t", stdout);
-        } else if ((unsigned char)*text < 0x20 || *text == 0x7f) {
-            printf("\\x%02x", (unsigned)(unsigned char)*text);
-        } else {
-            putchar(*text);
-        }
-    }
-}
-
 /* Tokens apart by |, runs of trained ones in [[ ]] and, on a terminal, in green. */
 static void print_sample(const json_t *sample)
 {
@@ -120,7 +104,7 @@ static void print_sample(const json_t *sample)
             putchar('|');
         }
         trained = now;
-        print_piece(row_text(token, "text"));
+        print_inline(row_text(token, "text"));
     }
     fputs(trained ? (colours ? "\033[0m]]\n" : "]]\n") : "\n", stdout);
 }

@@ -6,7 +6,8 @@
  * The arithmetic is the trainer's: fp32 on the de-quantised weights, so the number says nothing of
  * serving's 8-bit activations, and the same model and text always give the same digits. Every token
  * is predicted from those before it in its window; the first of a window is not. The trainer wants
- * an adapter: the bare base gets a fresh one, whose zero factors leave its outputs as they are. */
+ * an adapter: the bare base gets a fresh one, whose zero factors leave its outputs as they are.
+ * With --dataset the hub evaluates instead (eval_dataset.c). */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "cli/commands.h"
+#include "cli/eval_dataset.h"
 #include "cli/find_model.h"
 #include "cli/interrupt.h"
 #include "cli/print.h"
@@ -25,6 +27,8 @@ enum { WINDOW_TOKENS = 512, WINDOW_TOKENS_MIN = 2, WINDOW_TOKENS_MAX = 8192 };
 
 static const struct option_info options[] = {
     {"text", "FILE", "the text to predict (- = standard input)"},
+    {"dataset", "DATASET", "instead: loss, perplexity, exact match and answers on its rows"},
+    {"against", "VERSION", "with --dataset: another version beside it"},
     {"window", "N", "tokens that are looked at together, 2-8192 (512)"},
 };
 
@@ -170,9 +174,12 @@ static int run(const struct args *args, struct err *err)
     struct evaluation e = {0};
     long window;
     int status = EXIT_FAILED;
-    if (args_get(args, "text") == NULL) {
-        (void)err_set(err, ERR_INVALID, "give a text with --text FILE");
+    if ((args_get(args, "text") == NULL) == (args_get(args, "dataset") == NULL)) {
+        (void)err_set(err, ERR_INVALID, "give a text with --text FILE, or rows with --dataset D");
         return EXIT_USAGE;
+    }
+    if (args_get(args, "dataset") != NULL) {
+        return eval_dataset_run(args, err);
     }
     if (args_get_int(args, "window", WINDOW_TOKENS, &window, err) != 0) {
         return EXIT_USAGE;
@@ -197,10 +204,11 @@ static int run(const struct args *args, struct err *err)
 
 const struct command command_eval = {
     .name = "eval",
-    .summary = "Measure how well a model predicts a text (perplexity)",
-    .usage = "MODEL --text FILE",
+    .summary = "Measure how well a model predicts a text, or answers a dataset",
+    .usage = "MODEL --text FILE | VERSION --dataset DATASET [--against VERSION]",
     .examples = "  mlx-hub eval model.gguf --text essay.txt\n"
-                "  mlx-hub eval my-model@1.0.0 --text essay.txt --json\n",
+                "  mlx-hub eval my-model@1.0.0 --text essay.txt --json\n"
+                "  mlx-hub eval my-model@1.1.0 --dataset held-out --against my-model@1.0.0\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .positional_min = 1,

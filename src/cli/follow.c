@@ -150,7 +150,8 @@ static void print_completed(struct remote *r, const json_t *job)
     const json_t *metrics = json_object_get(version, "metrics");
     char seconds[32];
     snprintf(path, sizeof path, "/models/%s", row_text(job, "model_id"));
-    if (!json_is_object(version) || remote_call(r, "GET", path, NULL, &model, NULL) != 0) {
+    if (strcmp(row_text(job, "kind"), "train") != 0 || !json_is_object(version) ||
+        remote_call(r, "GET", path, NULL, &model, NULL) != 0) {
         printf("job %s completed\n", row_text(job, "id"));
         return;
     }

@@ -29,6 +29,21 @@ int print_tree(const json_t *tree, struct err *err)
     return print_json(&buf, err);
 }
 
+void print_inline(const char *text)
+{
+    for (; *text != '\0'; text++) {
+        if (*text == '\n') {
+            fputs("\\n", stdout);
+        } else if (*text == '\t') {
+            fputs("\\t", stdout);
+        } else if ((unsigned char)*text < 0x20 || *text == 0x7f) {
+            printf("\\x%02x", (unsigned)(unsigned char)*text);
+        } else {
+            putchar(*text);
+        }
+    }
+}
+
 void table_init(struct table *t, const char *const *headings, int n_columns)
 {
     t->n_columns = n_columns;

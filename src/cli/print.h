@@ -16,6 +16,10 @@ int print_json(struct buf *buf, struct err *err) MUST_CHECK;
 /* The same of a tree, which stays the caller's. */
 int print_tree(const json_t *tree, struct err *err) MUST_CHECK;
 
+/* A text on stdout within one line: line breaks, tabs and other control characters as escapes, so
+ * that what a model says cannot drive a terminal. */
+void print_inline(const char *text);
+
 /* A table with columns as wide as their longest cell; cells are copied. */
 struct table {
     int n_columns;

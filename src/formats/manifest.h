@@ -44,7 +44,7 @@ struct manifest {
     const char *dataset_columns;    /* its own names of the keys, as JSON; NULL: the usual ones */
     const char *validation_sha256;  /* NULL: none, or split off */
     const char *validation_columns; /* as dataset_columns */
-    const char *init_sha256;       /* of the adapter it went on from; NULL: none */
+    const char *init_sha256;        /* of the adapter it went on from; NULL: none */
     const char *adapter_sha256;
     const char *engine, *source_revision, *date; /* the latter two may be NULL */
     const char *chat_template;

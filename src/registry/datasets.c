@@ -187,6 +187,18 @@ int registry_get_dataset(struct registry *registry, const char *id, struct arena
     return registry_end(db, rc, err);
 }
 
+int registry_find_dataset_checksum(struct registry *registry, const char *checksum,
+                                   struct arena *arena, struct dataset_record *row, bool *found,
+                                   struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    if (rc == 0)
+        rc = dataset_record_by_checksum(db, checksum, arena, row, found, err);
+    return registry_end(db, rc, err);
+}
+
 int registry_list_datasets(struct registry *registry, int64_t limit, int64_t offset,
                            struct arena *arena, struct dataset_record **rows, size_t *count,
                            int64_t *total, struct err *err)

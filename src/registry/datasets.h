@@ -35,6 +35,10 @@ int registry_create_dataset(struct registry *registry, const struct dataset_draf
 
 int registry_get_dataset(struct registry *registry, const char *id, struct arena *arena,
                          struct dataset_record *row, struct err *err) MUST_CHECK;
+/* By the SHA-256 of its file. */
+int registry_find_dataset_checksum(struct registry *registry, const char *checksum,
+                                   struct arena *arena, struct dataset_record *row, bool *found,
+                                   struct err *err) MUST_CHECK;
 int registry_list_datasets(struct registry *registry, int64_t limit, int64_t offset,
                            struct arena *arena, struct dataset_record **rows, size_t *count,
                            int64_t *total, struct err *err) MUST_CHECK;

@@ -55,9 +55,8 @@ static int poll_hooks(void *ctx, struct err *err)
 
 static double mean_loss(const struct evaluation *e)
 {
-    return e->loss.n_targets > 0
-               ? (double)engine_loss_sum(&e->loss) / (double)e->loss.n_targets
-               : (double)NAN;
+    return e->loss.n_targets > 0 ? (double)engine_loss_sum(&e->loss) / (double)e->loss.n_targets
+                                 : (double)NAN;
 }
 
 /* Losses are the first half of the way, answers the second. */
@@ -400,6 +399,7 @@ void evaluate_result_write(const struct evaluate_result *result, struct json_out
     json_out_kv_real(out, "exact_match", result->exact_match);
     json_out_kv_int(out, "matches", result->matches);
     json_out_kv_real(out, "seconds", result->seconds);
+    json_out_kv_int(out, "numerics_version", ENGINE_NUMERICS_VERSION);
     json_out_key(out, "samples");
     json_out_array(out);
     for (int i = 0; i < result->n_samples; i++) {

@@ -36,8 +36,8 @@ struct evaluate_spec {
 };
 
 struct evaluate_sample {
-    int64_t row;                          /* of those with a target, from 1 */
-    char *prompt, *expected, *answer;     /* cut to EVALUATE_TEXT_BYTES_MAX */
+    int64_t row;                      /* of those with a target, from 1 */
+    char *prompt, *expected, *answer; /* cut to EVALUATE_TEXT_BYTES_MAX */
     bool match;
 };
 

@@ -47,8 +47,7 @@ static int compare_file(struct reproduction *r, const char *what, const char *pa
         differs(r, "%s: the one of sha256 %s is gone", what, want);
         return 0;
     }
-    const int rc =
-        is_base ? model_digest(path, actual, &why) : sha256_file_hex(path, actual, &why);
+    const int rc = is_base ? model_digest(path, actual, &why) : sha256_file_hex(path, actual, &why);
     if (rc != 0) {
         return err_set(err, why.code, "%s: %s", what, why.message);
     }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "formats/checksums.h"
+#include "kernels/det_math.h"
 #include "train/run.h"
 
 /* Nothing is promised about a run without these. */
@@ -17,6 +18,11 @@ static int check_spec(const struct train_spec *spec, struct err *err)
     return 0;
 }
 
+static double perplexity(double loss)
+{
+    return isfinite(loss) ? det_exp(loss) : (double)NAN;
+}
+
 static void fill_result(struct train_result *result, const struct manifest_training *t)
 {
     result->steps = t->steps;
@@ -25,6 +31,8 @@ static void fill_result(struct train_result *result, const struct manifest_train
     result->first_val_loss = t->first_val_loss;
     result->val_loss = t->val_loss;
     result->best_val_loss = t->best_val_loss;
+    result->first_val_perplexity = perplexity(t->first_val_loss);
+    result->val_perplexity = perplexity(t->val_loss);
     result->rows = t->rows;
     result->rows_dropped = t->rows_dropped;
     result->rows_truncated = t->rows_truncated;

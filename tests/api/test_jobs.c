@@ -209,6 +209,65 @@ static void a_job_that_can_never_fit_is_refused(void **state)
                  "memory limit is 0.50 GB");
 }
 
+/* Evaluating and reproducing are jobs about a version that is ready. */
+static void jobs_about_a_version(void **state)
+{
+    struct shop *shop = *state;
+    struct err err = {0};
+    struct job_row row;
+    struct version_row version;
+    char id[64], path[FS_PATH_BYTES_MAX], url[256], body[128];
+    const struct version_result result = {"{}", "0123"};
+
+    submit(shop, id);
+    claim(shop, &row);
+    assert_ok(
+        registry_job_version(shop->registry, row.id, row.fence, &shop->arena, &version, path, &err),
+        &err);
+    snprintf(url, sizeof url, "/models/%s/versions/1.0.0/reproduce", shop->model);
+    call_refused(shop->hub, "POST", url, NULL, 409, "Version 1.0.0 is training");
+    assert_ok(fs_mkdirs(path, &err), &err);
+    assert_ok(registry_job_publish(shop->registry, row.id, row.fence, &result, &err), &err);
+
+    json_t *job = call(shop->hub, "POST", url, NULL, 202);
+    assert_string_equal(member(job, "kind"), "reproduce");
+    assert_string_equal(member(job, "model_version_id"), version.id);
+    json_decref(job);
+    snprintf(url, sizeof url, "/models/%s/versions/1.0.0/evaluate", shop->model);
+    snprintf(body, sizeof body, "{\"dataset_id\":\"%s\"}", shop->dataset);
+    job = call(shop->hub, "POST", url, body, 202);
+    assert_string_equal(member(job, "kind"), "evaluate");
+    assert_string_equal(member(job, "dataset_id"), shop->dataset);
+    json_decref(job);
+    call_refused(shop->hub, "POST", url, "{}", 422, "body.dataset_id: Field required");
+    call_refused(shop->hub, "POST", url, "{\"dataset_id\":\"" NOBODY "\"}", 404,
+                 "Dataset " NOBODY " not found");
+    snprintf(url, sizeof url, "/models/%s/versions/7.0.0/evaluate", shop->model);
+    call_quiet(shop->hub, "POST", url, body, 404);
+    /* A version that a job is about stays. */
+    snprintf(url, sizeof url, "/models/%s/versions/1.0.0", shop->model);
+    call_quiet(shop->hub, "DELETE", url, NULL, 409);
+
+    claim(shop, &row);
+    assert_int_equal(row.kind, JOB_REPRODUCE);
+    assert_ok(registry_job_complete(shop->registry, row.id, row.fence, "{\"pass\":true}", &err),
+              &err);
+    claim(shop, &row);
+    assert_int_equal(row.kind, JOB_EVALUATE);
+    assert_ok(registry_job_complete(shop->registry, row.id, row.fence, "{\"loss\":2.5}", &err),
+              &err);
+    json_t *now = call(shop->hub, "GET", url, NULL, 200);
+    const json_t *list = json_object_get(now, "evaluations");
+    assert_int_equal(json_array_size(list), 2);
+    assert_true(json_is_true(json_object_get(json_array_get(list, 0), "pass")));
+    assert_true(json_real_value(json_object_get(json_array_get(list, 1), "loss")) == 2.5);
+    json_decref(now);
+    snprintf(url, sizeof url, "/models/%s/lineage", shop->model);
+    now = call(shop->hub, "GET", url, NULL, 200);
+    assert_int_equal(json_array_size(json_object_get(now, "nodes")), 6);
+    json_decref(now);
+}
+
 /* Reads on until the stream has said `text`. */
 static void wait_for_text(struct client *client, const char *text)
 {
@@ -301,6 +360,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(bad_requests_are_told_what_is_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(a_job_that_can_never_fit_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(jobs_about_a_version, setup, teardown),
         cmocka_unit_test_setup_teardown(events_tell_a_job_from_queue_to_end, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_do_not_hold_up_the_end, setup, teardown),
     };

@@ -38,9 +38,9 @@ static void test_loss_is_that_of_training(void **state)
     assert_non_null(strstr(result.samples[0].prompt, "What does Anneka keep?<|im_end|>"));
     assert_non_null(strstr(result.samples[0].expected, "<|im_end|>"));
     assert_non_null(result.samples[1].answer);
-    assert_ok(evaluate(&(struct evaluate_spec){.n_samples = 2, .threads = 2, .isa = "ref"}, &again,
-                       &err),
-              &err);
+    assert_ok(
+        evaluate(&(struct evaluate_spec){.n_samples = 2, .threads = 2, .isa = "ref"}, &again, &err),
+        &err);
     assert_true(again.loss == result.loss);
     assert_int_equal(again.matches, result.matches);
     assert_string_equal(again.samples[1].answer, result.samples[1].answer);

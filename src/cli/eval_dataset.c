@@ -1,0 +1,192 @@
+/* Each version is a job of the hub's, one after the other; their results are printed together. */
+#include "cli/eval_dataset.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "cli/follow.h"
+#include "cli/lookup.h"
+#include "cli/print.h"
+
+enum { VERSIONS_MAX = 2, NAME_BYTES = 512, PATH_BYTES = 256, LABEL_BYTES = 64 };
+
+/* --- a job about a version ----------------------------------------------------------------------
+ */
+
+/* The evaluation that the job added. */
+static const json_t *evaluation_of(const json_t *job)
+{
+    const json_t *list = json_object_get(json_object_get(job, "version"), "evaluations");
+    size_t i;
+    const json_t *one;
+    json_array_foreach(list, i, one)
+    {
+        if (strcmp(row_text(one, "job_id"), row_text(job, "id")) == 0) {
+            return one;
+        }
+    }
+    return NULL;
+}
+
+static int finish_task(struct hub *hub, const char *id, bool quiet, json_t **result,
+                       struct err *err)
+{
+    json_t *job = NULL;
+    int rc = follow_job(hub, id, quiet, &job, err);
+    if (rc == 0 && strcmp(row_text(job, "status"), "completed") != 0) {
+        const char *why = row_text(job, "error_message");
+        rc = err_set(err, ERR_INVALID, "job %.8s %s%s%s", id, row_text(job, "status"),
+                     why[0] != '\0' ? ": " : "", why);
+    }
+    if (rc == 0) {
+        const json_t *found = evaluation_of(job);
+        *result = found != NULL ? json_deep_copy(found) : NULL;
+        rc = *result != NULL ? 0 : err_set(err, ERR_INTERNAL, "job %s left no result", id);
+    }
+    json_decref(job);
+    return rc;
+}
+
+int version_task(struct hub *hub, const char *version, const char *what, const json_t *body,
+                 bool quiet, json_t **result, struct err *err)
+{
+    char name[NAME_BYTES], path[PATH_BYTES];
+    json_t *model = NULL, *row = NULL, *job = NULL;
+    const int n =
+        snprintf(name, sizeof name, "%s%s", version, is_version_name(version) ? "" : ":latest");
+    *result = NULL;
+    if (n < 0 || (size_t)n >= sizeof name) {
+        return err_set(err, ERR_INVALID, "the version's name is too long");
+    }
+    int rc = lookup_version(&hub->remote, name, &model, &row, err);
+    if (rc == 0) {
+        snprintf(path, sizeof path, "/models/%s/versions/%s/%s", row_text(model, "id"),
+                 row_text(row, "id"), what);
+        rc = remote_call(&hub->remote, "POST", path, body, &job, err);
+    }
+    if (rc == 0) {
+        rc = finish_task(hub, row_text(job, "id"), quiet, result, err);
+    }
+    json_decref(job);
+    json_decref(row);
+    json_decref(model);
+    return rc;
+}
+
+/* --- printing -----------------------------------------------------------------------------------
+ */
+
+static void print_numbers(const char *const *names, json_t *const *results, int n)
+{
+    static const struct {
+        const char *key, *label;
+    } numbers[] = {{"loss", "loss"}, {"perplexity", "perplexity"}, {"exact_match", "exact match"}};
+    static const char *const headings[] = {"", "VERSION", "AGAINST", "DIFFERENCE"};
+    const char *columns[4];
+    struct table t;
+    memcpy(columns, headings, sizeof columns);
+    for (int i = 0; i < n; i++) {
+        columns[1 + i] = names[i];
+    }
+    table_init(&t, columns, n == 1 ? 2 : 4);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        double value[VERSIONS_MAX] = {NAN, NAN};
+        table_cell(&t, numbers[i].label);
+        for (int v = 0; v < n; v++) {
+            value[v] = row_real(results[v], numbers[i].key, (double)NAN);
+            table_cellf(&t, "%.5f", value[v]);
+        }
+        if (n == VERSIONS_MAX) {
+            table_cellf(&t, "%+.5f", value[0] - value[1]);
+        }
+    }
+    table_print(&t);
+}
+
+static void print_line(const char *label, const char *text)
+{
+    printf("  %-12s ", label);
+    print_inline(text);
+    putchar('\n');
+}
+
+static void print_samples(const char *const *names, json_t *const *results, int n)
+{
+    size_t i;
+    const json_t *sample;
+    json_array_foreach(json_object_get(results[0], "samples"), i, sample)
+    {
+        printf("\nrow %lld\n", (long long)row_int(sample, "row"));
+        print_line("prompt", row_text(sample, "prompt"));
+        print_line("expected", row_text(sample, "expected"));
+        for (int v = 0; v < n; v++) {
+            const json_t *mine = json_array_get(json_object_get(results[v], "samples"), i);
+            char label[LABEL_BYTES];
+            snprintf(label, sizeof label, "%.40s%s", names[v],
+                     json_is_true(json_object_get(mine, "match")) ? " =" : "");
+            print_line(label, row_text(mine, "answer"));
+        }
+    }
+}
+
+static void print_results(const char *const *names, json_t *const *results, int n)
+{
+    printf("%lld rows, %lld tokens predicted, dataset %s\n", (long long)row_int(results[0], "rows"),
+           (long long)row_int(results[0], "targets"), row_text(results[0], "dataset_name"));
+    print_numbers(names, results, n);
+    print_samples(names, results, n);
+}
+
+static int print_all(const struct args *args, const char *const *names, json_t *const *results,
+                     int n, struct err *err)
+{
+    if (!args->json) {
+        print_results(names, results, n);
+        return EXIT_DONE;
+    }
+    if (n == 1) {
+        return print_tree(results[0], err);
+    }
+    json_t *both = json_pack("{s:O, s:O}", "version", results[0], "against", results[1]);
+    if (both == NULL) {
+        (void)err_set(err, ERR_NOMEM, "out of memory");
+        return EXIT_FAILED;
+    }
+    const int status = print_tree(both, err);
+    json_decref(both);
+    return status;
+}
+
+/* --- the command --------------------------------------------------------------------------------
+ */
+
+int eval_dataset_run(const struct args *args, struct err *err)
+{
+    const char *against = args_get(args, "against");
+    const char *const names[VERSIONS_MAX] = {args->positional[0], against};
+    const int n = against != NULL ? 2 : 1;
+    struct hub hub = {0};
+    json_t *dataset = NULL, *body = NULL;
+    json_t *results[VERSIONS_MAX] = {NULL, NULL};
+    int status = EXIT_FAILED;
+    int rc = hub_open(&hub, args, true, err);
+    rc = rc == 0 ? lookup_dataset(&hub.remote, args_get(args, "dataset"), &dataset, err) : rc;
+    if (rc == 0) {
+        body = json_pack("{s:s}", "dataset_id", row_text(dataset, "id"));
+        rc = body != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+    }
+    for (int i = 0; i < n && rc == 0; i++) {
+        rc = version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
+    }
+    if (rc == 0) {
+        status = print_all(args, names, results, n, err);
+    }
+    hub_close(&hub);
+    json_decref(results[0]);
+    json_decref(results[1]);
+    json_decref(body);
+    json_decref(dataset);
+    return status;
+}

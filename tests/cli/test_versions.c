@@ -1,0 +1,116 @@
+/* What people do with versions that they have: evaluate them, hold two beside one another, train
+ * them again from their manifests. */
+#include "cli/run.h"
+
+static const char base[] = "tests/fixtures/train/base";
+static const char dataset[] = "tests/fixtures/train/dataset.jsonl";
+
+/* A hub with two versions of one model. */
+static int setup(void **state)
+{
+    struct run *r = calloc(1, sizeof *r);
+    assert_non_null(r);
+    run_init(r);
+    *state = r;
+    expect(0, r, "import", base, "--as", "tiny");
+    expect(0, r, "model", "create", "talker", "--base", "tiny");
+    expect(0, r, "dataset", "add", dataset, "--name", "talks");
+    expect(0, r, "train", "talker", "--dataset", "talks", "--max-steps", "3", "--lora-rank", "4",
+           "--learning-rate", "0.01", "--max-seq-length", "96");
+    expect(0, r, "train", "talker", "--dataset", "talks", "--max-steps", "6", "--lora-rank", "4",
+           "--learning-rate", "0.01", "--max-seq-length", "96", "--init-from", "talker@1.0.0");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    run_release(*state);
+    free(*state);
+    return 0;
+}
+
+static void assert_says(const char *text, const char *part)
+{
+    if (strstr(text, part) == NULL) {
+        fail_msg("no \"%s\" in:\n%s", part, text);
+    }
+}
+
+static double real_of(const json_t *tree, const char *key)
+{
+    return json_number_value(json_object_get(tree, key));
+}
+
+static const json_t *at(const json_t *tree, const char *key, size_t i)
+{
+    return json_array_get(json_object_get(tree, key), i);
+}
+
+static void evaluations_join_the_version(void **state)
+{
+    struct run *r = *state;
+    expect(0, r, "eval", "talker@1.1.0", "--dataset", "talks", "--json");
+    json_t *one = run_json(r);
+    assert_true(real_of(one, "loss") > 0 && real_of(one, "perplexity") > 1);
+    assert_int_equal(json_array_size(json_object_get(one, "samples")), 8);
+    expect(0, r, "model", "versions", "talker", "--json");
+    json_t *versions = run_json(r);
+    const json_t *kept = at(json_array_get(versions, 0), "evaluations", 0);
+    assert_true(json_equal(kept, one));
+    const json_t *metrics = json_object_get(json_array_get(versions, 0), "metrics");
+    assert_true(real_of(metrics, "first_val_loss") > 0 && real_of(metrics, "val_perplexity") > 1);
+    json_decref(versions);
+    json_decref(one);
+
+    expect(0, r, "eval", "talker", "--dataset", "talks", "--against", "talker@1.0.0");
+    assert_says(run_out(r), "23 rows, 501 tokens predicted, dataset talks");
+    assert_says(run_out(r), "talker@1.0.0");
+    assert_says(run_out(r), "exact match");
+    assert_says(run_out(r), "expected");
+    expect(0, r, "eval", "talker@1.0.0", "--dataset", "talks", "--against", "talker@1.1.0",
+           "--json");
+    json_t *both = run_json(r);
+    assert_true(real_of(json_object_get(both, "version"), "loss") >
+                real_of(json_object_get(both, "against"), "loss"));
+    json_decref(both);
+    expect(1, r, "eval", "talker@9.0.0", "--dataset", "talks");
+    expect(1, r, "eval", "talker", "--dataset", "nothing");
+    expect(2, r, "eval", "talker");
+    expect(2, r, "eval", "talker", "--dataset", "talks", "--text", dataset);
+}
+
+static void versions_are_reproduced(void **state)
+{
+    struct run *r = *state;
+    struct err err = {0};
+    char checkpoints[FS_PATH_BYTES_MAX];
+    expect(0, r, "reproduce", "talker@1.0.0");
+    assert_says(run_out(r), "PASS  talker@1.0.0\nexpected  ");
+    expect(0, r, "reproduce", "talker", "--json"); /* this one went on from the other */
+    json_t *result = run_json(r);
+    assert_true(json_is_true(json_object_get(result, "pass")));
+    assert_string_equal(json_string_value(json_object_get(result, "expected")),
+                        json_string_value(json_object_get(result, "actual")));
+    json_decref(result);
+    assert_ok(fs_join(checkpoints, r->dir, "storage/checkpoints", &err), &err);
+    expect(0, r, "dataset", "show", "talks", "--json");
+    json_t *row = run_json(r);
+    const char *path = json_string_value(json_object_get(row, "path"));
+    assert_ok(fs_write_file(path, "{\"text\":\"other\"}\n", 17, &err), &err);
+    json_decref(row);
+    expect(1, r, "reproduce", "talker@1.0.0");
+    assert_says(run_out(r), "FAIL  talker@1.0.0\n");
+    assert_says(run_out(r), "differs   dataset: the manifest says sha256 2e29f955");
+    expect(1, r, "eval", "talker@1.0.0", "--dataset", "talks");
+    assert_says(run_err(r), "changed since it was registered");
+    expect(1, r, "reproduce", "nobody");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(evaluations_join_the_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_are_reproduced, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
