@@ -77,6 +77,19 @@ HANDLER(openai_completions);
 HANDLER(openai_models);
 HANDLER(openai_model);
 
+/* ollama_*.c */
+extern const struct api_body ollama_generate_body, ollama_chat_body, ollama_name_body,
+    ollama_copy_body;
+HANDLER(ollama_generate);
+HANDLER(ollama_chat);
+HANDLER(ollama_version);
+HANDLER(ollama_tags);
+HANDLER(ollama_ps);
+HANDLER(ollama_show);
+HANDLER(ollama_copy);
+HANDLER(ollama_delete);
+HANDLER(ollama_unserved);
+
 /* cache.c */
 HANDLER(cache_list);
 HANDLER(cache_clear);

@@ -172,8 +172,8 @@ static bool put_back(struct host *h)
 /* True when the host has nothing to do and should go; it is CLOSING then. */
 static bool should_close(struct host *h)
 {
-    const int64_t keep_ms = h->infer->settings.keep_alive_ms;
     pthread_mutex_lock(&h->infer->lock);
+    const int64_t keep_ms = h->keep_alive_ms;
     const bool idle = h->sent.n == 0 && h->waiting.n == 0;
     const int64_t idle_ms = (clock_monotonic_ns() - h->idle_since_ns) / 1000000;
     if (h->state == HOST_READY && idle &&
@@ -351,6 +351,7 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
     h->infer = infer;
     h->base_path = path;
     h->memory_bytes = spec->memory_bytes;
+    h->keep_alive_ms = infer->settings.keep_alive_ms;
     h->last_used_us = clock_wall_us();
     (void)snprintf(h->base_id, sizeof h->base_id, "%s", spec->base_id);
     (void)snprintf(h->base_key, sizeof h->base_key, "%s", spec->base_key);

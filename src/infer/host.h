@@ -74,6 +74,7 @@ struct host {
     struct frame_conn conn;
     uint64_t memory_bytes;
     int64_t loaded_at_us, last_used_us, idle_since_ns;
+    int64_t keep_alive_ms; /* as the last request that said so wants; -1 = for ever */
     char engine[16];
     int numerics_version;
     struct request_list sent, waiting;

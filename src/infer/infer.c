@@ -96,6 +96,9 @@ static int enqueue(struct infer *infer, const struct infer_spec *spec, struct in
         r->host = h;
         r->submitted_ns = clock_monotonic_ns();
         infer->n_requests++;
+        if (spec->has_keep_alive) {
+            h->keep_alive_ms = spec->keep_alive_ms;
+        }
         requests_push(&h->waiting, r);
         host_pump(h);
     }
@@ -240,6 +243,7 @@ int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err)
         m->active_requests = h->sent.n;
         m->loaded_at_us = h->loaded_at_us;
         m->last_used_us = h->last_used_us;
+        m->keep_alive_ms = h->keep_alive_ms;
         cache->queued += h->waiting.n;
     }
     cache->max_models = infer->settings.max_models;

@@ -50,9 +50,11 @@ struct infer_spec {
     const json_t *template_kwargs; /* further variables of the template, or NULL */
     const char *date;              /* "YYYY-MM-DD" for templates that ask, or NULL: today */
     struct infer_sampling sampling;
-    uint32_t choice;      /* among answers to one prompt with one seed */
-    bool score_prompt;    /* the prompt's own tokens come with their log-probabilities */
-    const char *trace_id; /* for logs and spans, or NULL */
+    uint32_t choice;   /* among answers to one prompt with one seed */
+    bool score_prompt; /* the prompt's own tokens come with their log-probabilities */
+    bool has_keep_alive;
+    int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */
+    const char *trace_id;  /* for logs and spans, or NULL */
 };
 
 struct infer_accepted {
@@ -136,6 +138,7 @@ struct infer_model {
     uint64_t memory_bytes; /* what the ledger counts for it */
     int active_requests;
     int64_t loaded_at_us, last_used_us;
+    int64_t keep_alive_ms; /* from last_used_us; -1 = for ever */
 };
 struct infer_cache {
     struct infer_model *models; /* mem_free */

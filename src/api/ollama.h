@@ -1,0 +1,30 @@
+/* Ollama's protocol: lines of JSON, durations in nanoseconds, names with tags.
+ *
+ *   ollama_request.c   options, keep_alive, what is refused
+ *   ollama_generate.c  POST /api/generate and /api/chat
+ *   ollama_models.c    what there is, is loaded, is copied and deleted
+ */
+#ifndef API_OLLAMA_H
+#define API_OLLAMA_H
+
+#include "api/generation.h"
+#include "api/members.h"
+#include "api/names.h"
+#include "api/support.h"
+
+struct ollama_request {
+    const char *model; /* as the client named it */
+    bool stream;
+    bool has_keep_alive;
+    int64_t keep_alive_ms;
+    struct infer_sampling sampling;
+};
+
+/* Members that generate and chat share. */
+int ollama_request_read(const json_t *body, struct ollama_request *out, struct err *err) MUST_CHECK;
+/* keep_alive: seconds, or a duration like "5m"; negative for ever. */
+int ollama_keep_alive(const json_t *body, bool *given, int64_t *ms, struct err *err) MUST_CHECK;
+/* `model`, or `name` of old clients; ERR_UNPROCESSABLE when there is neither. */
+int ollama_model_name(const json_t *body, const char **out, struct err *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,156 @@
+"""Ollama's own client against the hub, and the wire where the client hides it."""
+
+import json
+
+import ollama
+import pytest
+
+from conftest import wait_for
+
+MODEL = "smol"
+PROMPT = "Tell me about lighthouses."
+MESSAGES = [{"role": "user", "content": PROMPT}]
+GREEDY = {"temperature": 0, "num_predict": 12, "repeat_penalty": 1.0}
+
+
+@pytest.fixture(scope="module")
+def client(hub, smollm) -> ollama.Client:
+    return ollama.Client(host=hub.url)
+
+
+def test_the_root_and_the_version(hub, client):
+    assert hub.http.get("/").text == "Ollama is running"
+    assert hub.http.head("/").status_code == 200
+    assert hub.ask("GET", "/api/version", 200)["version"]
+
+
+def test_models_are_listed_and_shown(client):
+    models = {model.model: model for model in client.list().models}
+    assert {"smol:latest", "org/smollm2:latest"} <= set(models)
+    listed = models["smol:latest"]
+    assert listed.size > 0 and listed.digest and listed.modified_at
+    assert listed.details.quantization_level == "Q4_1"
+    assert listed.details.family == "llama"
+    for name in (MODEL, "smol:latest", "org/smollm2"):
+        shown = client.show(name)
+        assert shown.details.parameter_size == "135M"
+        assert shown.modelinfo["llama.context_length"] == 8192
+        assert "completion" in shown.capabilities
+    with pytest.raises(ollama.ResponseError) as raised:
+        client.show("nobody")
+    assert raised.value.status_code == 404
+
+
+def test_generate_plain_and_in_lines(client):
+    plain = client.generate(MODEL, PROMPT, options=GREEDY)
+    assert plain.done and plain.done_reason in ("stop", "length")
+    assert plain.response and plain.created_at and plain.model == MODEL
+    assert 0 < plain.eval_count <= 12
+    assert plain.prompt_eval_count > 0
+    assert plain.total_duration >= plain.prompt_eval_duration + plain.eval_duration
+    assert plain.eval_duration > 0
+    lines = list(client.generate(MODEL, PROMPT, stream=True, options=GREEDY))
+    assert "".join(line.response for line in lines) == plain.response
+    assert [line.done for line in lines] == [False] * (len(lines) - 1) + [True]
+    assert lines[-1].eval_count == plain.eval_count
+
+
+def test_chat_is_what_generate_says(client):
+    plain = client.chat(MODEL, MESSAGES, options=GREEDY)
+    assert plain.message.role == "assistant"
+    assert plain.message.content == client.generate(MODEL, PROMPT, options=GREEDY).response
+    lines = list(client.chat(MODEL, MESSAGES, stream=True, options=GREEDY))
+    assert "".join(line.message.content for line in lines) == plain.message.content
+    system = client.generate(MODEL, PROMPT, system="Answer in French.", options=GREEDY)
+    assert system.prompt_eval_count != plain.prompt_eval_count
+
+
+def test_raw_takes_the_prompt_as_it_is(client):
+    raw = client.generate(MODEL, "The capital of France is", raw=True, options=GREEDY)
+    assert "Paris" in raw.response
+    assert raw.prompt_eval_count == 5
+
+
+def test_the_wire_is_lines_of_json(hub, client):
+    body = {"model": MODEL, "messages": MESSAGES, "options": GREEDY}
+    with hub.http.stream("POST", "/api/chat", json=body) as answer:  # streams by default
+        assert answer.headers["content-type"] == "application/x-ndjson"
+        lines = [json.loads(line) for line in answer.iter_lines()]
+    assert all(line["done"] is False for line in lines[:-1])
+    assert lines[-1]["done"] is True
+    assert "total_duration" in lines[-1] and "total_duration" not in lines[0]
+
+
+def test_the_same_seed_says_the_same(client):
+    options = {"temperature": 1.2, "seed": 7, "num_predict": 12}
+    first = client.generate(MODEL, PROMPT, options=options).response
+    assert client.generate(MODEL, PROMPT, options=options).response == first
+    assert client.generate(MODEL, PROMPT, options={**options, "seed": 8}).response != first
+
+
+def test_stop_ends_the_text(client):
+    whole = client.generate(MODEL, PROMPT, options=GREEDY).response
+    stop = whole[6:9]
+    cut = client.generate(MODEL, PROMPT, options={**GREEDY, "stop": [stop]})
+    assert cut.response == whole[: whole.index(stop)]
+    assert cut.done_reason == "stop"
+
+
+def test_loading_and_unloading(hub, client):
+    loaded = client.generate(MODEL)
+    assert loaded.done_reason == "load" and loaded.response == ""
+    running = client.ps().models
+    assert [model.model for model in running] == ["org/smollm2:latest"]
+    assert running[0].size > 0 and running[0].expires_at and running[0].digest
+    assert client.chat(MODEL, []).done_reason == "load"
+    assert client.generate(MODEL, keep_alive=0).done_reason == "unload"
+    wait_for(lambda: client.ps().models == [], seconds=20)
+    client.generate(MODEL, PROMPT, options=GREEDY, keep_alive=0)
+    wait_for(lambda: client.ps().models == [], seconds=20)
+    client.generate(MODEL, keep_alive="10m")
+    assert len(client.ps().models) == 1
+
+
+def test_bad_requests_are_errors_before_the_lines(hub, client):
+    for body, status, word in [
+        ({"model": "nobody", "prompt": "x"}, 404, "nobody"),
+        ({"prompt": "x"}, 400, "model is required"),
+        ({"model": MODEL, "prompt": "x", "images": ["aGk="]}, 400, "images"),
+        ({"model": MODEL, "prompt": "x", "suffix": "y"}, 400, "suffix"),
+        ({"model": MODEL, "prompt": "x", "options": {"mirostat": 2}}, 400, "mirostat"),
+        ({"model": MODEL, "prompt": "x", "options": {"top_p": 9}}, 400, "top_p"),
+        ({"model": MODEL, "prompt": "word " * 9000}, 400, "the context holds 8192"),
+    ]:
+        error = hub.ask("POST", "/api/generate", status, json=body)["error"]
+        assert word in error
+    with pytest.raises(ollama.ResponseError, match="images"):
+        client.chat(MODEL, [{"role": "user", "content": "what is it?", "images": [b"png"]}])
+    with pytest.raises(ollama.ResponseError) as raised:
+        client.pull("llama3")
+    assert raised.value.status_code == 501
+
+
+def test_copy_and_delete(client):
+    client.copy(MODEL, "twin")
+    assert client.generate("twin", PROMPT, options=GREEDY).response
+    client.delete("twin:latest")
+    with pytest.raises(ollama.ResponseError):
+        client.show("twin")
+    with pytest.raises(ollama.ResponseError):
+        client.delete("twin")
+    with pytest.raises(ollama.ResponseError) as raised:
+        client.delete("org/smollm2")
+    assert raised.value.status_code == 409
+
+
+def test_tools_are_told(client):
+    def get_weather(city: str) -> str:
+        """The weather in a city.
+
+        Args:
+            city: its name
+        """
+        return city
+
+    told = client.chat(MODEL, MESSAGES, tools=[get_weather], options=GREEDY)
+    assert told.prompt_eval_count > client.chat(MODEL, MESSAGES, options=GREEDY).prompt_eval_count
