@@ -155,8 +155,8 @@ static int attention(struct work *w, struct err *err)
         }
     }
     fill(query, HEAD_DIM, 4);
-    w->k->attention(&kv, HEAD_DIM, 0.125f, 1, queries, visible, outs, w->scores,
-                    PAGES * PAGE_TOKENS);
+    const struct attention_rule rule = {.head_dim = HEAD_DIM, .scale = 0.125f};
+    w->k->attention(&kv, &rule, 1, queries, visible, outs, w->scores, PAGES * PAGE_TOKENS);
     return take(w, out, sizeof out, err);
 }
 

@@ -49,13 +49,14 @@ struct engine_options {
 struct engine_info {
     char engine[16];       /* "native" */
     char isa[16];          /* the instruction set in use */
-    char architecture[32]; /* "llama" */
+    char architecture[32]; /* the family: "llama" */
     char quantization[16]; /* label of the file: "Q4_1" */
     int threads;
     int n_layers, n_heads, n_kv_heads, head_dim, d_model, d_ffn;
-    int vocab_size;      /* rows of the output matrix: length of a logits row */
-    int context_length;  /* longest session, in tokens */
-    int context_trained; /* what the model file says */
+    int vocab_size;          /* rows of the output matrix: length of a logits row */
+    int context_length;      /* longest session, in tokens */
+    int context_trained;     /* what the model file says */
+    bool qk_norm, post_norm; /* norms whose inputs training keeps */
     int eos[ENGINE_EOS_MAX];
     int n_eos;
     uint64_t n_parameters;

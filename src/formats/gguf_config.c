@@ -4,6 +4,7 @@
 #include "formats/gguf_config.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,8 +61,9 @@ static int read_real(const struct source *source, const char *field, double *out
     return gguf_get_f64(source->gguf, key, out, err);
 }
 
-static int read_arch(const struct gguf *gguf, struct model_config *config, struct err *err)
+static int read_family(const struct gguf *gguf, struct model_config *config, struct err *err)
 {
+    char name[MODEL_ARCH_BYTES];
     const char *text = NULL;
     size_t length = 0;
     if (!gguf_has(gguf, "general.architecture"))
@@ -69,9 +71,14 @@ static int read_arch(const struct gguf *gguf, struct model_config *config, struc
     int rc = gguf_get_string(gguf, "general.architecture", &text, &length, err);
     if (rc != 0)
         return rc;
-    (void)snprintf(config->arch, sizeof config->arch, "%.*s",
+    (void)snprintf(name, sizeof name, "%.*s",
                    (int)(length < MODEL_ARCH_BYTES ? length : MODEL_ARCH_BYTES - 1), text);
-    return model_config_check_arch(config->arch, err);
+    const struct architecture *family = architecture_of_gguf(name);
+    if (!family)
+        return model_config_unknown(name, err);
+    model_config_start(config, family);
+    config->rms_eps = 0; /* a required key */
+    return 0;
 }
 
 /* llama.vocab_size is optional: the vocabulary is then as long as the embedding table. */
@@ -91,18 +98,24 @@ static int read_vocab(const struct source *source, struct model_config *config, 
 
 static int read_head_dim(const struct source *source, struct model_config *config, struct err *err)
 {
-    uint32_t rope_dims = 0, value_dim = 0;
+    uint32_t value_dim = 0;
     config->head_dim = config->n_heads ? config->hidden / config->n_heads : 0;
     int rc = read_u32(source, "attention.key_length", &config->head_dim, err);
-    rope_dims = value_dim = config->head_dim;
+    value_dim = config->head_dim;
+    config->rope_dim = config->head_dim;
     if (rc != 0 || (rc = read_u32(source, "attention.value_length", &value_dim, err)) != 0 ||
-        (rc = read_u32(source, "rope.dimension_count", &rope_dims, err)) != 0)
+        (rc = read_u32(source, "rope.dimension_count", &config->rope_dim, err)) != 0)
         return rc;
-    if (rope_dims != config->head_dim || value_dim != config->head_dim)
+    if (value_dim != config->head_dim)
         return err_set(err, ERR_UNSUPPORTED,
-                       "heads of %" PRIu32 " with rope over %" PRIu32 " and values of %" PRIu32
-                       " are not supported (all three must be equal)",
-                       config->head_dim, rope_dims, value_dim);
+                       "heads of %" PRIu32 " with values of %" PRIu32
+                       " are not supported (both must be equal)",
+                       config->head_dim, value_dim);
+    if (config->rope_dim != config->head_dim && config->family->gguf_permuted)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "heads of %" PRIu32 " with rope over %" PRIu32
+                       " are not supported for %s (both must be equal)",
+                       config->head_dim, config->rope_dim, config->arch);
     return 0;
 }
 
@@ -126,7 +139,6 @@ static int read_sizes(const struct source *source, struct model_config *config, 
         (rc = require_u32(source, "attention.head_count", &config->n_heads, err)) != 0)
         return rc;
     config->n_kv_heads = config->n_heads;
-    config->rope_theta = 10000.0;
     if ((rc = read_u32(source, "attention.head_count_kv", &config->n_kv_heads, err)) != 0 ||
         (rc = read_real(source, "rope.freq_base", &config->rope_theta, err)) != 0 ||
         (rc = read_real(source, "attention.layer_norm_rms_epsilon", &config->rms_eps, err)) != 0 ||
@@ -160,9 +172,70 @@ static int read_scaling(const struct source *source, struct model_config *config
         return err_set(err, ERR_UNSUPPORTED,
                        "rope scaling '%.*s' is not supported (none and linear are)",
                        (int)(length < 64 ? length : 64), text);
+    if (gguf_tensor(source->gguf, "rope_factors_long.weight") ||
+        gguf_tensor(source->gguf, "rope_factors_short.weight"))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "rope scaling 'longrope' is not supported (none and linear are)");
     if (gguf_tensor(source->gguf, "rope_freqs.weight"))
         scaling->type = ROPE_SCALING_FACTORS;
     return 0;
+}
+
+/* The window, and which layers slide: the family's rule unless sliding_window_pattern says it. */
+static int read_windows(const struct source *source, struct model_config *config, struct err *err)
+{
+    const struct architecture *family = config->family;
+    char key[KEY_BYTES];
+    const bool all = family->window == WINDOW_ALWAYS;
+    uint32_t period = all ? 1 : family->window_period;
+    struct gguf_array list = {0};
+    if (family->window == WINDOW_NEVER || family->window == WINDOW_SWITCHED)
+        return 0;
+    int rc = read_u32(source, "attention.sliding_window", &config->sliding_window, err);
+    if (rc != 0 || config->sliding_window == 0)
+        return rc;
+    key_of(source, "attention.sliding_window_pattern", key);
+    if (gguf_get_numbers(source->gguf, key, &list, NULL) != 0) {
+        rc = read_u32(source, "attention.sliding_window_pattern", &period, err);
+        model_config_mark(config, period, !all, MODEL_LAYER_SLIDING);
+        return rc;
+    }
+    if (list.count != config->n_layers)
+        return err_set(err, ERR_CORRUPT, "metadata '%s' lists %" PRIu64 " layers of %" PRIu32, key,
+                       list.count, config->n_layers);
+    for (uint32_t i = 0; i < config->n_layers && i < MODEL_LAYERS_MAX; i++)
+        config->layers[i] |= gguf_array_i64(&list, i) != 0 ? MODEL_LAYER_SLIDING : 0;
+    return 0;
+}
+
+/* Scales and caps. Gemma's query scalar is not in the file: it is head_dim but for the largest of
+ * the family, which is known by its layers. */
+static int read_scales(const struct source *source, struct model_config *config, struct err *err)
+{
+    const struct architecture *family = config->family;
+    double divisor = 1.0;
+    int rc;
+    if (family->embedding_sqrt)
+        config->embedding_scale = sqrt((double)config->hidden);
+    if (family->query_scalar && config->n_layers == family->gguf_layers_of_27 && config->hidden > 0)
+        config->attention_scale = sqrt((double)config->n_heads / (double)config->hidden);
+    if ((rc = read_real(source, "embedding_scale", &config->embedding_scale, err)) != 0 ||
+        (rc = read_real(source, "residual_scale", &config->residual_scale, err)) != 0 ||
+        (rc = read_real(source, "attention.scale", &config->attention_scale, err)) != 0 ||
+        (rc = read_real(source, "logit_scale", &divisor, err)) != 0 ||
+        (rc = read_real(source, "attn_logit_softcapping", &config->attention_cap, err)) != 0)
+        return rc;
+    config->logit_scale = 1.0 / divisor;
+    return read_real(source, "final_logit_softcapping", &config->logit_cap, err);
+}
+
+static int read_layers(const struct source *source, struct model_config *config, struct err *err)
+{
+    int rc = read_scaling(source, config, err);
+    if (rc == 0 && config->rope_theta_local != 0)
+        rc = read_real(source, "rope.freq_base_swa", &config->rope_theta_local, err);
+    model_config_mark(config, config->family->no_rope_period, false, MODEL_LAYER_NO_ROPE);
+    return rc == 0 ? read_windows(source, config, err) : rc;
 }
 
 static int read_tokens(const struct gguf *gguf, struct model_config *config, struct err *err)
@@ -171,7 +244,6 @@ static int read_tokens(const struct gguf *gguf, struct model_config *config, str
                                        "tokenizer.ggml.eom_token_id"};
     uint64_t id = 0;
     int rc;
-    config->bos_id = MODEL_TOKEN_NONE;
     if (gguf_has(gguf, "tokenizer.ggml.bos_token_id")) {
         if ((rc = gguf_get_u64(gguf, "tokenizer.ggml.bos_token_id", &id, err)) != 0)
             return rc;
@@ -191,16 +263,18 @@ static int read_tokens(const struct gguf *gguf, struct model_config *config, str
 
 int gguf_config_read(const struct gguf *gguf, struct model_config *config, struct err *err)
 {
-    struct source source = {gguf, config->arch};
-    int rc;
-    *config = (struct model_config){0};
-    if ((rc = read_arch(gguf, config, err)) != 0 || (rc = refuse_experts(&source, err)) != 0 ||
-        (rc = read_sizes(&source, config, err)) != 0 ||
-        (rc = read_scaling(&source, config, err)) != 0 ||
-        (rc = read_tokens(gguf, config, err)) != 0)
+    struct source source = {gguf, NULL};
+    int rc = read_family(gguf, config, err);
+    if (rc != 0)
+        return rc;
+    source.arch = config->family->gguf;
+    if ((rc = refuse_experts(&source, err)) != 0 || (rc = read_sizes(&source, config, err)) != 0 ||
+        (rc = read_layers(&source, config, err)) != 0 ||
+        (rc = read_scales(&source, config, err)) != 0 || (rc = read_tokens(gguf, config, err)) != 0)
         return rc;
     config->tied_embeddings = !gguf_tensor(gguf, "output.weight");
     config->attention_bias = gguf_tensor(gguf, "blk.0.attn_q.bias") != NULL;
+    config->output_bias = gguf_tensor(gguf, "blk.0.attn_output.bias") != NULL;
     config->mlp_bias = gguf_tensor(gguf, "blk.0.ffn_gate.bias") != NULL;
     return model_config_check(config, err);
 }

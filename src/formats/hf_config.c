@@ -1,205 +1,183 @@
-/* Two generations of files are met: rope_theta and rope_scaling as top-level keys, and one
- * "rope_parameters" object that holds both (transformers 5). The newer wins where both are there.
- * End tokens are the union of config.json's and generation_config.json's, config first. */
+/* model_type picks the family's row (formats/architecture.h), which says what missing keys mean;
+ * keys are then read over it. End tokens are the union of config.json's and
+ * generation_config.json's, config first. */
 #include "formats/hf_config.h"
 
-#include <inttypes.h>
-#include <stdio.h>
+#include <math.h>
 #include <string.h>
 
-/* --- typed access: a missing or null member leaves *out alone --- */
+#include "formats/hf_fields.h"
+#include "formats/hf_layers.h"
 
-static const json_t *member(const json_t *object, const char *key)
+static int read_family(const json_t *root, struct model_config *config, struct err *err)
 {
-    const json_t *value = json_object_get(object, key);
-    return json_is_null(value) ? NULL : value;
-}
-
-static int wrong_type(const char *key, const char *wanted, struct err *err)
-{
-    return err_set(err, ERR_CORRUPT, "\"%s\" is of the wrong type, expected %s", key, wanted);
-}
-
-static int read_u32(const json_t *object, const char *key, uint32_t *out, struct err *err)
-{
-    const json_t *value = member(object, key);
-    if (!value)
-        return 0;
-    if (!json_is_integer(value))
-        return wrong_type(key, "an integer", err);
-    json_int_t number = json_integer_value(value);
-    if (number < 0 || number > UINT32_MAX)
-        return err_set(err, ERR_CORRUPT, "\"%s\" is %" JSON_INTEGER_FORMAT ", out of range", key,
-                       number);
-    *out = (uint32_t)number;
-    return 0;
-}
-
-static int require_u32(const json_t *object, const char *key, uint32_t *out, struct err *err)
-{
-    if (!member(object, key))
-        return err_set(err, ERR_CORRUPT, "\"%s\" is missing", key);
-    return read_u32(object, key, out, err);
-}
-
-static int read_real(const json_t *object, const char *key, double *out, struct err *err)
-{
-    const json_t *value = member(object, key);
-    if (!value)
-        return 0;
-    if (!json_is_number(value))
-        return wrong_type(key, "a number", err);
-    *out = json_number_value(value);
-    return 0;
-}
-
-static int read_bool(const json_t *object, const char *key, bool *out, struct err *err)
-{
-    const json_t *value = member(object, key);
-    if (!value)
-        return 0;
-    if (!json_is_boolean(value))
-        return wrong_type(key, "a bool", err);
-    *out = json_is_true(value);
-    return 0;
-}
-
-static int read_text(const json_t *object, const char *key, const char **out, struct err *err)
-{
-    const json_t *value = member(object, key);
-    if (!value)
-        return 0;
-    if (!json_is_string(value))
-        return wrong_type(key, "a string", err);
-    *out = json_string_value(value);
-    return 0;
-}
-
-/* --- the parts --- */
-
-static int read_arch(const json_t *root, struct model_config *config, struct err *err)
-{
-    const char *arch = NULL;
-    int rc = read_text(root, "model_type", &arch, err);
+    const char *type = NULL;
+    int rc = hf_text(root, "model_type", &type, err);
     if (rc != 0)
         return rc;
-    if (!arch)
+    if (!type)
         return err_set(err, ERR_CORRUPT, "\"model_type\" is missing");
-    if ((rc = model_config_check_arch(arch, err)) != 0)
-        return rc;
-    (void)snprintf(config->arch, sizeof config->arch, "%s", arch);
+    const struct architecture *family = architecture_of_hf(type);
+    if (!family)
+        return model_config_unknown(type, err);
+    model_config_start(config, family);
     return 0;
 }
 
+/* What would change every result and is not done here. */
 static int refuse_unread(const json_t *root, struct err *err)
 {
     static const char *const quantised[] = {"quantization_config", "quantization"};
+    bool both_ways = false;
     for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
-        if (member(root, quantised[i]))
+        if (hf_member(root, quantised[i]))
             return err_set(err, ERR_UNSUPPORTED,
                            "safetensors with quantised weights (\"%s\") are not supported",
                            quantised[i]);
     }
-    const char *act = "silu";
-    int rc = read_text(root, "hidden_act", &act, err);
-    if (rc != 0)
+    int rc = hf_bool(root, "use_bidirectional_attention", &both_ways, err);
+    if (rc == 0 && both_ways)
+        rc = err_set(err, ERR_UNSUPPORTED, "\"use_bidirectional_attention\" is not supported");
+    return rc;
+}
+
+/* Gemma names it hidden_activation, beside a hidden_act that means nothing. */
+static int read_activation(const json_t *root, struct model_config *config, struct err *err)
+{
+    static const struct {
+        const char *name;
+        enum activation activation;
+    } known[] = {{"silu", ACTIVATION_SILU},
+                 {"swish", ACTIVATION_SILU},
+                 {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH}};
+    const char *act = NULL;
+    int rc = config->activation == ACTIVATION_SILU ? hf_text(root, "hidden_act", &act, err) : 0;
+    if (rc == 0)
+        rc = hf_text(root, "hidden_activation", &act, err);
+    if (rc != 0 || !act)
         return rc;
-    if (strcmp(act, "silu") != 0)
-        return err_set(err, ERR_UNSUPPORTED, "activation '%.64s' is not supported (silu is)", act);
-    return 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(act, known[i].name) == 0) {
+            config->activation = known[i].activation;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_UNSUPPORTED,
+                   "activation '%.64s' is not supported (silu and gelu_pytorch_tanh are)", act);
+}
+
+static int read_biases(const json_t *root, struct model_config *config, struct err *err)
+{
+    bool attention = false;
+    if (config->family->bias != BIAS_CONFIG)
+        return 0;
+    int rc = hf_bool(root, "attention_bias", &attention, err);
+    config->attention_bias = config->output_bias = attention;
+    return rc == 0 ? hf_bool(root, "mlp_bias", &config->mlp_bias, err) : rc;
 }
 
 static int read_sizes(const json_t *root, struct model_config *config, struct err *err)
 {
+    const struct architecture *family = config->family;
     int rc;
-    if ((rc = require_u32(root, "hidden_size", &config->hidden, err)) != 0 ||
-        (rc = require_u32(root, "intermediate_size", &config->ffn, err)) != 0 ||
-        (rc = require_u32(root, "num_hidden_layers", &config->n_layers, err)) != 0 ||
-        (rc = require_u32(root, "num_attention_heads", &config->n_heads, err)) != 0 ||
-        (rc = require_u32(root, "vocab_size", &config->vocab, err)) != 0)
+    if ((rc = hf_require_u32(root, "hidden_size", &config->hidden, err)) != 0 ||
+        (rc = hf_require_u32(root, "intermediate_size", &config->ffn, err)) != 0 ||
+        (rc = hf_require_u32(root, "num_hidden_layers", &config->n_layers, err)) != 0 ||
+        (rc = hf_require_u32(root, "num_attention_heads", &config->n_heads, err)) != 0 ||
+        (rc = hf_require_u32(root, "vocab_size", &config->vocab, err)) != 0)
         return rc;
-    config->n_kv_heads = config->n_heads;
-    config->head_dim = config->n_heads ? config->hidden / config->n_heads : 0;
-    config->context_length = 2048;
-    config->rms_eps = 1e-6;
-    if ((rc = read_u32(root, "num_key_value_heads", &config->n_kv_heads, err)) != 0 ||
-        (rc = read_u32(root, "head_dim", &config->head_dim, err)) != 0 ||
-        (rc = read_u32(root, "max_position_embeddings", &config->context_length, err)) != 0 ||
-        (rc = read_real(root, "rms_norm_eps", &config->rms_eps, err)) != 0 ||
-        (rc = read_bool(root, "tie_word_embeddings", &config->tied_embeddings, err)) != 0 ||
-        (rc = read_bool(root, "attention_bias", &config->attention_bias, err)) != 0)
+    config->n_kv_heads = family->kv_heads ? family->kv_heads : config->n_heads;
+    config->head_dim = family->head_dim  ? family->head_dim
+                       : config->n_heads ? config->hidden / config->n_heads
+                                         : 0;
+    if ((rc = hf_u32(root, "num_key_value_heads", &config->n_kv_heads, err)) != 0 ||
+        (rc = hf_u32(root, "head_dim", &config->head_dim, err)) != 0 ||
+        (rc = hf_u32(root, "max_position_embeddings", &config->context_length, err)) != 0 ||
+        (rc = hf_real(root, "rms_norm_eps", &config->rms_eps, err)) != 0)
         return rc;
-    return read_bool(root, "mlp_bias", &config->mlp_bias, err);
+    return hf_bool(root, "tie_word_embeddings", &config->tied_embeddings, err);
 }
 
-static int read_scaling(const json_t *object, struct rope_scaling *scaling, struct err *err)
+/* A missing cap is the family's, null is none. */
+static int read_cap(const json_t *root, const char *key, double *cap, struct err *err)
 {
-    const char *type = NULL;
-    int rc;
-    if ((rc = read_text(object, "type", &type, err)) != 0 ||
-        (rc = read_text(object, "rope_type", &type, err)) != 0)
-        return rc;
-    if (!type || strcmp(type, "default") == 0)
-        return 0;
-    if (strcmp(type, "linear") == 0)
-        scaling->type = ROPE_SCALING_LINEAR;
-    else if (strcmp(type, "llama3") == 0)
-        scaling->type = ROPE_SCALING_LLAMA3;
-    else
-        return err_set(err, ERR_UNSUPPORTED,
-                       "rope scaling '%.64s' is not supported (default, linear and llama3 are)",
-                       type);
-    if ((rc = read_real(object, "factor", &scaling->factor, err)) != 0 ||
-        (rc = read_real(object, "low_freq_factor", &scaling->low_freq_factor, err)) != 0 ||
-        (rc = read_real(object, "high_freq_factor", &scaling->high_freq_factor, err)) != 0)
-        return rc;
-    return read_u32(object, "original_max_position_embeddings", &scaling->original_context, err);
+    if (json_is_null(json_object_get(root, key)))
+        *cap = 0;
+    int rc = hf_real(root, key, cap, err);
+    if (rc == 0 && hf_member(root, key) && !(*cap > 0))
+        rc = err_set(err, ERR_CORRUPT, "\"%s\" is %g, it must be a positive number", key, *cap);
+    return rc;
 }
 
-static int read_rope(const json_t *root, struct model_config *config, struct err *err)
+static int read_query_scalar(const json_t *root, struct model_config *config, struct err *err)
 {
-    static const char *const places[] = {"rope_scaling", "rope_parameters"};
-    config->rope_theta = 10000.0;
-    int rc = read_real(root, "rope_theta", &config->rope_theta, err);
-    for (size_t i = 0; rc == 0 && i < sizeof places / sizeof *places; i++) {
-        const json_t *object = member(root, places[i]);
-        if (!object)
-            continue;
-        if (!json_is_object(object))
-            return wrong_type(places[i], "an object", err);
-        config->rope_scaling = (struct rope_scaling){0};
-        if ((rc = read_scaling(object, &config->rope_scaling, err)) == 0)
-            rc = read_real(object, "rope_theta", &config->rope_theta, err);
+    double scalar = 256;
+    int rc = hf_real(root, "query_pre_attn_scalar", &scalar, err);
+    if (rc == 0 && !(scalar >= 1))
+        rc = err_set(err, ERR_CORRUPT, "\"query_pre_attn_scalar\" is %g, it must be at least 1",
+                     scalar);
+    config->attention_scale = 1.0 / sqrt(scalar);
+    return rc;
+}
+
+/* Granite's multipliers; logits_scaling divides. */
+static int read_multipliers(const json_t *root, struct model_config *config, struct err *err)
+{
+    double divisor = 1.0;
+    int rc;
+    config->attention_scale = 1.0;
+    if ((rc = hf_real(root, "embedding_multiplier", &config->embedding_scale, err)) != 0 ||
+        (rc = hf_real(root, "residual_multiplier", &config->residual_scale, err)) != 0 ||
+        (rc = hf_real(root, "attention_multiplier", &config->attention_scale, err)) != 0 ||
+        (rc = hf_real(root, "logits_scaling", &divisor, err)) != 0)
+        return rc;
+    config->logit_scale = 1.0 / divisor;
+    return 0;
+}
+
+static int read_scales(const json_t *root, struct model_config *config, struct err *err)
+{
+    const struct architecture *family = config->family;
+    int rc = 0;
+    if (family->embedding_sqrt)
+        config->embedding_scale = sqrt((double)config->hidden);
+    if (family->soft_caps) {
+        if ((rc = read_cap(root, "attn_logit_softcapping", &config->attention_cap, err)) != 0 ||
+            (rc = read_cap(root, "final_logit_softcapping", &config->logit_cap, err)) != 0)
+            return rc;
     }
+    if (family->query_scalar)
+        rc = read_query_scalar(root, config, err);
+    if (rc == 0 && family->multipliers)
+        rc = read_multipliers(root, config, err);
     return rc;
 }
 
 static int add_eos_of(const json_t *object, struct model_config *config, struct err *err)
 {
-    const json_t *value = member(object, "eos_token_id");
+    const json_t *value = hf_member(object, "eos_token_id");
     if (!value)
         return 0;
     if (json_is_integer(value))
         return model_config_add_eos(config, json_integer_value(value), err);
     if (!json_is_array(value))
-        return wrong_type("eos_token_id", "an integer or an array of them", err);
+        return hf_wrong_type("eos_token_id", "an integer or an array of them", err);
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < json_array_size(value); i++) {
         const json_t *item = json_array_get(value, i);
         rc = json_is_integer(item) ? model_config_add_eos(config, json_integer_value(item), err)
-                                   : wrong_type("eos_token_id", "an array of integers", err);
+                                   : hf_wrong_type("eos_token_id", "an array of integers", err);
     }
     return rc;
 }
 
 static int read_bos(const json_t *root, struct model_config *config, struct err *err)
 {
-    const json_t *value = member(root, "bos_token_id");
-    config->bos_id = MODEL_TOKEN_NONE;
+    const json_t *value = hf_member(root, "bos_token_id");
     if (!value)
         return 0;
     if (!json_is_integer(value))
-        return wrong_type("bos_token_id", "an integer", err);
+        return hf_wrong_type("bos_token_id", "an integer", err);
     json_int_t id = json_integer_value(value);
     if (id < 0 || id >= MODEL_VOCAB_MAX)
         return err_set(err, ERR_CORRUPT,
@@ -212,10 +190,12 @@ int hf_config_read(const json_t *root, const json_t *generation, struct model_co
                    struct err *err)
 {
     int rc;
-    *config = (struct model_config){0};
-    if ((rc = read_arch(root, config, err)) != 0 || (rc = refuse_unread(root, err)) != 0 ||
-        (rc = read_sizes(root, config, err)) != 0 || (rc = read_rope(root, config, err)) != 0 ||
-        (rc = read_bos(root, config, err)) != 0 || (rc = add_eos_of(root, config, err)) != 0 ||
+    if ((rc = read_family(root, config, err)) != 0 || (rc = refuse_unread(root, err)) != 0 ||
+        (rc = read_activation(root, config, err)) != 0 ||
+        (rc = read_biases(root, config, err)) != 0 || (rc = read_sizes(root, config, err)) != 0 ||
+        (rc = read_scales(root, config, err)) != 0 || (rc = hf_read_rope(root, config, err)) != 0 ||
+        (rc = hf_read_layers(root, config, err)) != 0 || (rc = read_bos(root, config, err)) != 0 ||
+        (rc = add_eos_of(root, config, err)) != 0 ||
         (rc = add_eos_of(generation, config, err)) != 0)
         return rc;
     return model_config_check(config, err);

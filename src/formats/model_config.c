@@ -4,23 +4,43 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
-static const char *const architectures[] = {"llama"};
-
-const char *model_config_architectures(void)
+int model_config_unknown(const char *arch, struct err *err)
 {
-    return "llama";
+    return err_set(err, ERR_UNSUPPORTED, "architecture '%.64s' is not supported (%s are)", arch,
+                   architecture_names());
 }
 
-int model_config_check_arch(const char *arch, struct err *err)
+void model_config_start(struct model_config *config, const struct architecture *family)
 {
-    for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
-        if (strcmp(arch, architectures[i]) == 0)
-            return 0;
+    *config = (struct model_config){
+        .family = family,
+        .context_length = family->context,
+        .rope_theta = family->rope_theta,
+        .rope_theta_local = family->rope_theta_local,
+        .rms_eps = family->rms_eps,
+        .activation = family->activation,
+        .embedding_scale = 1.0,
+        .residual_scale = 1.0,
+        .logit_scale = 1.0,
+        .attention_cap = family->attention_cap,
+        .logit_cap = family->logit_cap,
+        .tied_embeddings = family->tied,
+        .attention_bias = family->bias == BIAS_QKV,
+        .bos_id = MODEL_TOKEN_NONE,
+    };
+    (void)snprintf(config->arch, sizeof config->arch, "%s", family->name);
+}
+
+void model_config_mark(struct model_config *config, uint32_t period, bool others,
+                       enum model_layer_flag flag)
+{
+    for (uint32_t i = 0; period > 0 && i < config->n_layers && i < MODEL_LAYERS_MAX; i++) {
+        if (((i + 1) % period == 0) != others)
+            config->layers[i] |= (uint8_t)flag;
     }
-    return err_set(err, ERR_UNSUPPORTED, "architecture '%.64s' is not supported (%s is)", arch,
-                   model_config_architectures());
 }
 
 int model_config_add_eos(struct model_config *config, int64_t id, struct err *err)
@@ -61,6 +81,10 @@ static int check_heads(const struct model_config *config, struct err *err)
     if (config->head_dim % 2 != 0)
         return err_set(err, ERR_CORRUPT, "head_dim is %" PRIu32 ", it must be even",
                        config->head_dim);
+    if (config->rope_dim % 2 != 0 || config->rope_dim == 0 || config->rope_dim > config->head_dim)
+        return err_set(err, ERR_CORRUPT,
+                       "rope turns %" PRIu32 " dimensions, it must be an even part of %" PRIu32,
+                       config->rope_dim, config->head_dim);
     return 0;
 }
 
@@ -68,6 +92,8 @@ static int check_rope(const struct model_config *config, struct err *err)
 {
     const struct rope_scaling *scaling = &config->rope_scaling;
     int rc = check_positive("rope_theta", config->rope_theta, err);
+    if (rc == 0 && config->rope_theta_local != 0)
+        rc = check_positive("the local rope_theta", config->rope_theta_local, err);
     if (rc == 0 && (scaling->type == ROPE_SCALING_LINEAR || scaling->type == ROPE_SCALING_LLAMA3))
         rc = check_positive("the rope scaling factor", scaling->factor, err);
     if (rc != 0 || scaling->type != ROPE_SCALING_LLAMA3)
@@ -80,6 +106,42 @@ static int check_rope(const struct model_config *config, struct err *err)
         !isfinite(scaling->high_freq_factor))
         return err_set(err, ERR_CORRUPT, "high_freq_factor is %g, it must be above %g",
                        scaling->high_freq_factor, scaling->low_freq_factor);
+    return 0;
+}
+
+/* Scales and caps; an attention scale above 1 would let a masked score overflow. */
+static int check_scales(const struct model_config *config, struct err *err)
+{
+    const struct {
+        const char *field;
+        double value;
+        bool optional;
+    } scales[] = {
+        {"the embedding scale", config->embedding_scale, false},
+        {"the residual scale", config->residual_scale, false},
+        {"the logit scale", config->logit_scale, false},
+        {"the attention scale", config->attention_scale, true},
+        {"the attention's soft cap", config->attention_cap, true},
+        {"the logits' soft cap", config->logit_cap, true},
+    };
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sizeof scales / sizeof *scales; i++) {
+        if (!scales[i].optional || scales[i].value != 0)
+            rc = check_positive(scales[i].field, scales[i].value, err);
+    }
+    if (rc == 0 && config->attention_scale > 1)
+        rc = err_set(err, ERR_CORRUPT, "the attention scale is %g, it must be at most 1",
+                     config->attention_scale);
+    return rc;
+}
+
+static int check_windows(const struct model_config *config, struct err *err)
+{
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        if (config->layers[i] & MODEL_LAYER_SLIDING && config->sliding_window == 0)
+            return err_set(err, ERR_CORRUPT, "layer %" PRIu32 " slides, but sliding_window is 0",
+                           i);
+    }
     return 0;
 }
 
@@ -117,7 +179,8 @@ int model_config_check(const struct model_config *config, struct err *err)
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < sizeof ranges / sizeof *ranges; i++)
         rc = check_range(ranges[i].field, ranges[i].value, ranges[i].max, err);
-    if (rc != 0 || (rc = check_heads(config, err)) != 0 || (rc = check_rope(config, err)) != 0)
+    if (rc != 0 || (rc = check_heads(config, err)) != 0 || (rc = check_rope(config, err)) != 0 ||
+        (rc = check_scales(config, err)) != 0 || (rc = check_windows(config, err)) != 0)
         return rc;
     if (!(config->rms_eps > 0 && config->rms_eps < 1))
         return err_set(err, ERR_CORRUPT, "the norm's epsilon is %g, it must be between 0 and 1",

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "formats/architecture.h"
 
 enum {
     MODEL_ARCH_BYTES = 32,
@@ -40,26 +41,53 @@ struct rope_scaling {
     uint32_t original_context;
 };
 
+/* What one layer does differently. */
+enum model_layer_flag {
+    MODEL_LAYER_SLIDING = 1 << 0, /* sees the last sliding_window positions, itself among them */
+    MODEL_LAYER_NO_ROPE = 1 << 1,
+};
+
 struct model_config {
-    char arch[MODEL_ARCH_BYTES]; /* "llama" */
+    const struct architecture *family; /* what all of its models share */
+    char arch[MODEL_ARCH_BYTES];       /* family->name */
     uint32_t n_layers;
     uint32_t n_heads;
     uint32_t n_kv_heads; /* divides n_heads */
     uint32_t head_dim;   /* even */
+    uint32_t rope_dim;   /* the first so many of head_dim turn; even */
     uint32_t hidden;     /* d_model */
     uint32_t ffn;
     uint32_t vocab;
     uint32_t context_length;
     double rope_theta;
+    double rope_theta_local; /* of sliding layers, unscaled; 0: as the others */
     double rms_eps;
     struct rope_scaling rope_scaling;
+    enum activation activation;
+    uint32_t sliding_window;        /* 0: no layer is sliding */
+    double embedding_scale;         /* 1 where there is none */
+    double residual_scale;          /* of what a block adds; 1 */
+    double attention_scale;         /* of q·k; 0: 1/√head_dim */
+    double logit_scale;             /* of the logits, before their cap; 1 */
+    double attention_cap;           /* c·tanh(s/c) on scaled scores; 0: none */
+    double logit_cap;               /* and on logits */
     bool tied_embeddings;           /* logits use model.embed_tokens.weight */
-    bool attention_bias;            /* q, k, v and o have a bias */
+    bool attention_bias;            /* q, k and v have a bias */
+    bool output_bias;               /* o has one */
     bool mlp_bias;                  /* gate, up and down have a bias */
     int32_t bos_id;                 /* MODEL_TOKEN_NONE when there is none */
     int32_t eos_ids[MODEL_EOS_MAX]; /* any of these ends an answer; in the order they were found */
     unsigned n_eos;
+    uint8_t layers[MODEL_LAYERS_MAX]; /* set of enum model_layer_flag */
 };
+
+/* What the family's row says and no key has to: a config to be read into. */
+void model_config_start(struct model_config *config, const struct architecture *family);
+
+/* Marks the layers whose number, counted from one, is (or, with others, is not) a multiple of
+ * period; 0 marks none. n_layers is bounded here, as it is not checked yet. */
+void model_config_mark(struct model_config *config, uint32_t period, bool others,
+                       enum model_layer_flag flag);
 
 /* Adds an end token unless it is there already. ERR_CORRUPT when there are too many. */
 int model_config_add_eos(struct model_config *config, int64_t id, struct err *err) MUST_CHECK;
@@ -67,9 +95,7 @@ int model_config_add_eos(struct model_config *config, int64_t id, struct err *er
 /* Every number within its bound and in agreement with the others. ERR_CORRUPT naming the field. */
 int model_config_check(const struct model_config *config, struct err *err) MUST_CHECK;
 
-/* "llama": the architectures that can be opened, for messages. Static. */
-const char *model_config_architectures(void);
-/* ERR_UNSUPPORTED naming the architecture and the supported ones. */
-int model_config_check_arch(const char *arch, struct err *err) MUST_CHECK;
+/* ERR_UNSUPPORTED naming the architecture and those that can be opened. */
+int model_config_unknown(const char *arch, struct err *err) MUST_CHECK;
 
 #endif

@@ -220,7 +220,7 @@ const struct tensor_view *model_files_layer_tensor(const struct model_files *fil
 
 bool model_files_rope_permuted(const struct model_files *files)
 {
-    return files->container == MODEL_GGUF;
+    return files->container == MODEL_GGUF && files->config.family->gguf_permuted;
 }
 
 uint32_t model_rope_gguf_row(uint32_t row, uint32_t head_dim)

@@ -5,18 +5,24 @@
  * with. Tensors are found by one set of names, Hugging Face's, whatever the container:
  *
  *     model.embed_tokens.weight                            [vocab, hidden]
- *     model.layers.N.input_layernorm.weight                [hidden]
+ *     model.layers.N.input_layernorm.weight                [hidden]; not NORM_AFTER
  *     model.layers.N.self_attn.{q,k,v,o}_proj.weight       [n_heads·head_dim, hidden],
  *                                                          [n_kv_heads·head_dim, hidden] twice,
  *                                                          [hidden, n_heads·head_dim]
+ *     model.layers.N.self_attn.{q,k}_norm.weight           [head_dim] with QK_NORM_HEAD, else one
+ *                                                          weight for each row of the projection
  *     model.layers.N.post_attention_layernorm.weight       [hidden]
+ *     model.layers.N.pre_feedforward_layernorm.weight      [hidden]; NORM_AROUND only
+ *     model.layers.N.post_feedforward_layernorm.weight     [hidden]; not NORM_BEFORE
  *     model.layers.N.mlp.{gate,up,down}_proj.weight        [ffn, hidden] twice, [hidden, ffn]
  *     model.norm.weight                                    [hidden]
  *     lm_head.weight                                       [vocab, hidden]; not when tied
- *     rope_freqs.weight                                    [head_dim/2]; ROPE_SCALING_FACTORS only
+ *     rope_freqs.weight                                    [rope_dim/2]; ROPE_SCALING_FACTORS only
  *
- * with .bias beside .weight where config.attention_bias or config.mlp_bias says so. Norms and
- * biases are F32, F16 or BF16.
+ * with .bias beside .weight where config.attention_bias, output_bias or mlp_bias says so. Norms and
+ * biases are F32, F16 or BF16. Where a file fuses projections (phi3), their parts are views of its
+ * rows. post_attention_layernorm stands before the feed-forward with NORM_BEFORE, and on
+ * attention's way out otherwise.
  *
  * Everything handed out is borrowed until model_files_free. Read-only after open: any number of
  * threads may read. Errors: ERR_NOT_FOUND for a missing file, ERR_UNSUPPORTED for an architecture,

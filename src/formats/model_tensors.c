@@ -1,4 +1,7 @@
-/* Canonical names, and the list of tensors that the llama architecture needs.
+/* Canonical names, and the list of tensors that a family needs.
+ *
+ * A fused projection of the file (q, k and v in one; gate and up in one) is listed as its parts,
+ * each a view of some of its rows, so nothing above knows of it.
  *
  * The list is data: a row per tensor with its shape in terms of the config and the condition under
  * which it is needed. Checking walks the rows once (those of a layer once per layer) and collects
@@ -26,12 +29,20 @@ static const struct rename global_names[] = {
     {"output", "lm_head"},
 };
 
+/* In GGUF a block's names say where a norm stands; Hugging Face's differ between families. */
 static const struct rename layer_names[] = {
     {"attn_norm", "input_layernorm"},    {"attn_q", "self_attn.q_proj"},
     {"attn_k", "self_attn.k_proj"},      {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"}, {"ffn_norm", "post_attention_layernorm"},
+    {"attn_qkv", "self_attn.qkv_proj"},  {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"}, {"attn_output", "self_attn.o_proj"},
     {"ffn_gate", "mlp.gate_proj"},       {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
+};
+static const struct rename before_names[] = {{"ffn_norm", "post_attention_layernorm"}};
+static const struct rename after_names[] = {
+    {"ffn_norm", "pre_feedforward_layernorm"},
+    {"post_attention_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
 };
 
 static const char *renamed(const struct rename *rows, size_t n, const char *stem, size_t length)
@@ -59,8 +70,22 @@ static const char *layer_prefix(const char *name, uint32_t *layer)
     return at + 1;
 }
 
+static const char *renamed_in_layer(const struct architecture *family, const char *stem,
+                                    size_t length)
+{
+    if (family->fused && length == strlen("ffn_up") && memcmp(stem, "ffn_up", length) == 0)
+        return "mlp.gate_up_proj";
+    const char *to = renamed(layer_names, sizeof layer_names / sizeof *layer_names, stem, length);
+    if (to)
+        return to;
+    return family->norm_place == NORM_BEFORE
+               ? renamed(before_names, sizeof before_names / sizeof *before_names, stem, length)
+               : renamed(after_names, sizeof after_names / sizeof *after_names, stem, length);
+}
+
 /* The canonical form of a GGUF name into out; false when it has none. */
-static bool canonical_name(const char *name, char out[MODEL_TENSOR_NAME_BYTES])
+static bool canonical_name(const struct architecture *family, const char *name,
+                           char out[MODEL_TENSOR_NAME_BYTES])
 {
     uint32_t layer;
     const char *stem = layer_prefix(name, &layer);
@@ -72,8 +97,7 @@ static bool canonical_name(const char *name, char out[MODEL_TENSOR_NAME_BYTES])
         return false;
     size_t length = (size_t)(dot - stem);
     if (in_layer) {
-        const char *to =
-            renamed(layer_names, sizeof layer_names / sizeof *layer_names, stem, length);
+        const char *to = renamed_in_layer(family, stem, length);
         if (to)
             (void)snprintf(out, MODEL_TENSOR_NAME_BYTES, "model.layers.%" PRIu32 ".%s%s", layer, to,
                            dot);
@@ -86,21 +110,91 @@ static bool canonical_name(const char *name, char out[MODEL_TENSOR_NAME_BYTES])
     return to != NULL;
 }
 
-static int collect_one(struct model_files *files, const struct tensor_view *source, struct err *err)
+static int add_view(struct model_files *files, const struct tensor_view *view, struct err *err)
 {
-    char canonical[MODEL_TENSOR_NAME_BYTES];
-    size_t i = files->n_tensors;
-    struct tensor_view *view = &files->tensors[i];
-    *view = *source;
-    if (files->container == MODEL_GGUF && canonical_name(source->name, canonical)) {
-        view->name = arena_strdup(&files->arena, canonical);
-        if (!view->name)
-            return mem_err(err, strlen(canonical) + 1);
-    }
-    if (name_index_add(&files->index, view->name, (int32_t)i) != (int32_t)i)
+    const int32_t i = (int32_t)files->n_tensors;
+    files->tensors[i] = *view;
+    if (name_index_add(&files->index, view->name, i) != i)
         return err_set(err, ERR_CORRUPT, "duplicate name: two tensors stand for '%s'", view->name);
     files->n_tensors++;
     return 0;
+}
+
+/* --- fused projections --- */
+
+enum { PARTS_MAX = 3 };
+
+struct fused {
+    const char *name;             /* the last part of the tensor's name */
+    const char *parts[PARTS_MAX]; /* what its rows are, in their order */
+};
+
+static const struct fused fused_projections[] = {
+    {"qkv_proj.weight", {"q_proj.weight", "k_proj.weight", "v_proj.weight"}},
+    {"gate_up_proj.weight", {"gate_proj.weight", "up_proj.weight", NULL}},
+};
+
+/* How long the name is before the fused part, and which one it is; NULL for another tensor. */
+static const struct fused *find_fused(const char *name, size_t *stem)
+{
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof fused_projections / sizeof *fused_projections; i++) {
+        const size_t n = strlen(fused_projections[i].name);
+        if (length > n && name[length - n - 1] == '.' &&
+            strcmp(name + length - n, fused_projections[i].name) == 0) {
+            *stem = length - n;
+            return &fused_projections[i];
+        }
+    }
+    return NULL;
+}
+
+static int split(struct model_files *files, const struct tensor_view *whole,
+                 const struct fused *fused, size_t stem, struct err *err)
+{
+    const struct model_config *c = &files->config;
+    const bool qkv = fused == &fused_projections[0];
+    const uint64_t kv = (uint64_t)c->n_kv_heads * c->head_dim;
+    const uint64_t rows[PARTS_MAX] = {qkv ? (uint64_t)c->n_heads * c->head_dim : c->ffn,
+                                      qkv ? kv : c->ffn, qkv ? kv : 0};
+    const uint64_t wanted[2] = {rows[0] + rows[1] + rows[2], c->hidden};
+    if (whole->n_dims != 2 || memcmp(whole->dims, wanted, sizeof wanted) != 0) {
+        char is[TENSOR_SHAPE_TEXT_BYTES], should[TENSOR_SHAPE_TEXT_BYTES];
+        tensor_shape_text(whole->dims, whole->n_dims, is);
+        tensor_shape_text(wanted, 2, should);
+        return err_set(err, ERR_CORRUPT, "tensors of the wrong shape: %s is %s, expected %s",
+                       whole->name, is, should);
+    }
+    const uint64_t row_bytes = whole->bytes / whole->dims[0];
+    struct tensor_view part = *whole;
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < PARTS_MAX && fused->parts[i]; i++) {
+        char name[MODEL_TENSOR_NAME_BYTES];
+        (void)snprintf(name, sizeof name, "%.*s%s", (int)stem, whole->name, fused->parts[i]);
+        part.name = arena_strdup(&files->arena, name);
+        if (!part.name)
+            return mem_err(err, strlen(name) + 1);
+        part.dims[0] = rows[i];
+        part.bytes = rows[i] * row_bytes;
+        rc = add_view(files, &part, err);
+        part.data += part.bytes;
+    }
+    return rc;
+}
+
+static int collect_one(struct model_files *files, const struct tensor_view *source, struct err *err)
+{
+    char canonical[MODEL_TENSOR_NAME_BYTES];
+    struct tensor_view view = *source;
+    size_t stem = 0;
+    if (files->container == MODEL_GGUF &&
+        canonical_name(files->config.family, source->name, canonical)) {
+        view.name = arena_strdup(&files->arena, canonical);
+        if (!view.name)
+            return mem_err(err, strlen(canonical) + 1);
+    }
+    const struct fused *fused = files->config.family->fused ? find_fused(view.name, &stem) : NULL;
+    return fused ? split(files, &view, fused, stem, err) : add_view(files, &view, err);
 }
 
 int model_tensors_collect(struct model_files *files, struct err *err)
@@ -108,12 +202,13 @@ int model_tensors_collect(struct model_files *files, struct err *err)
     bool is_gguf = files->container == MODEL_GGUF;
     size_t n =
         is_gguf ? gguf_tensor_count(files->gguf) : safetensors_tensor_count(files->safetensors);
-    int rc = name_index_init(&files->index, (uint32_t)n, err);
+    const size_t views = files->config.family->fused ? n * PARTS_MAX : n;
+    int rc = name_index_init(&files->index, (uint32_t)views, err);
     if (rc != 0)
         return rc;
-    files->tensors = mem_calloc(n + 1, sizeof *files->tensors);
+    files->tensors = mem_calloc(views + 1, sizeof *files->tensors);
     if (!files->tensors)
-        return mem_err(err, (n + 1) * sizeof *files->tensors);
+        return mem_err(err, (views + 1) * sizeof *files->tensors);
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = collect_one(files,
                          is_gguf ? gguf_tensor_at(files->gguf, i)
@@ -124,8 +219,20 @@ int model_tensors_collect(struct model_files *files, struct err *err)
 
 /* --- what is needed --- */
 
-enum extent { NO_DIM, HIDDEN, Q_ROWS, KV_ROWS, FFN, VOCAB, HALF_HEAD };
-enum when { ALWAYS, WHEN_UNTIED, WHEN_ATTENTION_BIAS, WHEN_MLP_BIAS, WHEN_ROPE_FACTORS };
+enum extent { NO_DIM, HIDDEN, Q_ROWS, KV_ROWS, HEAD, FFN, VOCAB, HALF_ROPE };
+enum when {
+    ALWAYS,
+    WHEN_UNTIED,
+    WHEN_ATTENTION_BIAS,
+    WHEN_OUTPUT_BIAS,
+    WHEN_MLP_BIAS,
+    WHEN_ROPE_FACTORS,
+    WHEN_NORM_BEFORE, /* a norm on the way in */
+    WHEN_NORM_AROUND, /* a second one on the way in, of the feed-forward */
+    WHEN_NORM_AFTER,  /* a norm on the way out */
+    WHEN_QK_HEAD,
+    WHEN_QK_WHOLE,
+};
 
 struct need {
     const char *name;
@@ -137,11 +244,11 @@ static const struct need global_needs[] = {
     {"model.embed_tokens.weight", {VOCAB, HIDDEN}, ALWAYS},
     {"model.norm.weight", {HIDDEN, NO_DIM}, ALWAYS},
     {"lm_head.weight", {VOCAB, HIDDEN}, WHEN_UNTIED},
-    {"rope_freqs.weight", {HALF_HEAD, NO_DIM}, WHEN_ROPE_FACTORS},
+    {"rope_freqs.weight", {HALF_ROPE, NO_DIM}, WHEN_ROPE_FACTORS},
 };
 
 static const struct need layer_needs[] = {
-    {"input_layernorm.weight", {HIDDEN, NO_DIM}, ALWAYS},
+    {"input_layernorm.weight", {HIDDEN, NO_DIM}, WHEN_NORM_BEFORE},
     {"self_attn.q_proj.weight", {Q_ROWS, HIDDEN}, ALWAYS},
     {"self_attn.k_proj.weight", {KV_ROWS, HIDDEN}, ALWAYS},
     {"self_attn.v_proj.weight", {KV_ROWS, HIDDEN}, ALWAYS},
@@ -149,8 +256,14 @@ static const struct need layer_needs[] = {
     {"self_attn.q_proj.bias", {Q_ROWS, NO_DIM}, WHEN_ATTENTION_BIAS},
     {"self_attn.k_proj.bias", {KV_ROWS, NO_DIM}, WHEN_ATTENTION_BIAS},
     {"self_attn.v_proj.bias", {KV_ROWS, NO_DIM}, WHEN_ATTENTION_BIAS},
-    {"self_attn.o_proj.bias", {HIDDEN, NO_DIM}, WHEN_ATTENTION_BIAS},
+    {"self_attn.o_proj.bias", {HIDDEN, NO_DIM}, WHEN_OUTPUT_BIAS},
+    {"self_attn.q_norm.weight", {HEAD, NO_DIM}, WHEN_QK_HEAD},
+    {"self_attn.k_norm.weight", {HEAD, NO_DIM}, WHEN_QK_HEAD},
+    {"self_attn.q_norm.weight", {Q_ROWS, NO_DIM}, WHEN_QK_WHOLE},
+    {"self_attn.k_norm.weight", {KV_ROWS, NO_DIM}, WHEN_QK_WHOLE},
     {"post_attention_layernorm.weight", {HIDDEN, NO_DIM}, ALWAYS},
+    {"pre_feedforward_layernorm.weight", {HIDDEN, NO_DIM}, WHEN_NORM_AROUND},
+    {"post_feedforward_layernorm.weight", {HIDDEN, NO_DIM}, WHEN_NORM_AFTER},
     {"mlp.gate_proj.weight", {FFN, HIDDEN}, ALWAYS},
     {"mlp.up_proj.weight", {FFN, HIDDEN}, ALWAYS},
     {"mlp.down_proj.weight", {HIDDEN, FFN}, ALWAYS},
@@ -172,8 +285,10 @@ static uint64_t extent_of(const struct model_config *config, enum extent extent)
         return config->ffn;
     case VOCAB:
         return config->vocab;
-    case HALF_HEAD:
-        return config->head_dim / 2;
+    case HEAD:
+        return config->head_dim;
+    case HALF_ROPE:
+        return config->rope_dim / 2;
     default:
         return 0;
     }
@@ -186,10 +301,22 @@ static bool is_needed(const struct model_config *config, enum when when)
         return !config->tied_embeddings;
     case WHEN_ATTENTION_BIAS:
         return config->attention_bias;
+    case WHEN_OUTPUT_BIAS:
+        return config->output_bias;
     case WHEN_MLP_BIAS:
         return config->mlp_bias;
     case WHEN_ROPE_FACTORS:
         return config->rope_scaling.type == ROPE_SCALING_FACTORS;
+    case WHEN_NORM_BEFORE:
+        return config->family->norm_place != NORM_AFTER;
+    case WHEN_NORM_AROUND:
+        return config->family->norm_place == NORM_AROUND;
+    case WHEN_NORM_AFTER:
+        return config->family->norm_place != NORM_BEFORE;
+    case WHEN_QK_HEAD:
+        return config->family->qk_norm == QK_NORM_HEAD;
+    case WHEN_QK_WHOLE:
+        return config->family->qk_norm == QK_NORM_WHOLE;
     default:
         return true;
     }

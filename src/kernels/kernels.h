@@ -68,6 +68,14 @@ struct kv_view {
     size_t offset;
 };
 
+/* How queries of one layer meet its keys. */
+struct attention_rule {
+    size_t head_dim;
+    float scale;    /* of q·K, at most 1 */
+    size_t window;  /* the last positions that a query sees, itself among them; 0: all */
+    float soft_cap; /* scaled scores become cap·tanh(s/cap); 0: they stay */
+};
+
 struct kernels {
     const char *isa;
 
@@ -97,6 +105,10 @@ struct kernels {
 
     /* g = silu(g)·u, n values. */
     void (*silu_mul)(float *g, const float *u, size_t n);
+    /* g = gelu(g)·u, gelu by its tanh approximation. */
+    void (*gelu_mul)(float *g, const float *u, size_t n);
+    /* x = scale·x, and, unless cap is 0, cap·tanh(x/cap); n values. */
+    void (*scale_cap)(float *x, float scale, float cap, size_t n);
     /* y = fma(scale, z, y), n values. */
     void (*axpy)(float *y, float scale, const float *z, size_t n);
 
@@ -104,10 +116,11 @@ struct kernels {
      * Returns how many values were clamped to ±65504. */
     unsigned (*kv_store)(const struct kv_view *kv, size_t position, const float *k, const float *v,
                          size_t head_dim);
-    /* out[i] = softmax(scale · q_i·K)·V for n_queries ≤ KERNEL_QUERY_TILE rows, query i seeing
-     * positions [0, n_visible[i]); n_visible rises or stays. q and out rows by pointer. scores:
-     * n_queries × scores_stride floats, scores_stride ≥ n_visible rounded up to 16. */
-    void (*attention)(const struct kv_view *kv, size_t head_dim, float scale, size_t n_queries,
+    /* out[i] = softmax(cap(scale · q_i·K))·V for n_queries ≤ KERNEL_QUERY_TILE rows, query i seeing
+     * positions below n_visible[i], of these the last `window`; n_visible rises or stays. q and out
+     * rows by pointer. scores: n_queries × scores_stride floats, scores_stride ≥ n_visible rounded
+     * up to 16. */
+    void (*attention)(const struct kv_view *kv, const struct attention_rule *rule, size_t n_queries,
                       const float *const *q, const size_t *n_visible, float *const *out,
                       float *scores, size_t scores_stride);
 

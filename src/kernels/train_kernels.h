@@ -72,11 +72,14 @@ struct train_outer {
 
 /* One tile of queries of one head. Keys and values are those of one row of the batch, (tokens,
  * head_pad), position 0 first; query i of the tile has position first + i and sees keys 0 … first +
- * i. `scratch` is TRAIN_ATTENTION_SCRATCH(keys) floats. */
+ * i, of these the last `window` unless it is 0. A scaled score s becomes soft_cap·tanh(s/soft_cap)
+ * unless that is 0. `scratch` is TRAIN_ATTENTION_SCRATCH(keys) floats. */
 struct train_attention {
     size_t head_dim, head_pad;
     size_t first, n_queries; /* n_queries ≤ TRAIN_QUERY_TILE */
-    float scale;
+    size_t window;
+    float scale; /* at most 1 */
+    float soft_cap;
     const float *q; /* the tile's first query */
     const float *k, *v;
     float *scratch;
@@ -137,6 +140,14 @@ struct train_kernels {
     /* gate and up become their gradients. s = 1 / (1 + e^−g): up' = d·silu(g),
      * gate' = (d·up)·(s·fma(g, 1 − s, 1)) */
     void (*swiglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+    /* The same with gelu by its tanh approximation for silu. With t = tanh(c·(g + 0.044715·g³)):
+     * gate' = (d·up)·fma(½·g·(1 − t²), c·(1 + 3·0.044715·g²), ½·(1 + t)), c = √(2/π) */
+    void (*geglu)(float *act, const float *gate, const float *up, size_t n);
+    void (*geglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+    /* x = cap·tanh(x/cap), any n */
+    void (*soft_cap)(float *x, float cap, size_t n);
+    /* grad times the cap's slope, 1 − (capped/cap)², any n */
+    void (*soft_cap_back)(float *grad, const float *capped, float cap, size_t n);
     void (*join)(float *y, float scale, const float *x, size_t n); /* y = fma(scale, x, y) */
     void (*scale)(float *x, float scale, size_t n);                /* x = scale · x */
     void (*settle)(float *y, const float *x, size_t n);            /* y = x + 0; any n */

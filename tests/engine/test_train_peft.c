@@ -11,80 +11,19 @@ static const double loss_bound = 5e-6;
 static const double steps_bound = 1e-5;
 static const double factor_bound = 1e-4;
 
-static double largest(const struct tensor_view *view)
-{
-    double top = 0;
-    for (size_t i = 0; i < view->bytes / 4; i++) {
-        top = fmax(top, fabs((double)golden_float(view, i)));
-    }
-    return top;
-}
-
-static void check_close(const char *name, const float *got, const struct tensor_view *want,
-                        double bound)
-{
-    const double scale = largest(want);
-    assert_true(scale > 0);
-    for (size_t i = 0; i < want->bytes / 4; i++) {
-        const double w = (double)golden_float(want, i);
-        if (!(fabs((double)got[i] - w) <= bound * scale)) {
-            fail_msg("%s[%zu]: %.9g, PEFT has %.9g (largest %.3g)", name, i, (double)got[i], w,
-                     scale);
-        }
-    }
-}
-
 static void logits_match(const char *name)
 {
     struct fixture f;
-    struct err err = {0};
     fixture_open(&f, name, "best", 2, 0.0f);
-    int n = 0;
-    struct engine_tensor *tensors = engine_adapter_tensors(f.adapter, &n);
-    for (int i = 0; i < n; i++) {
-        memset(tensors[i].data, 0, (size_t)tensors[i].rows * (size_t)tensors[i].cols * 4);
-    }
-    const struct tensor_view *logits = golden_tensor(&f, "logits");
-    const size_t vocab = logits->dims[1];
-    for (int at = 1; at < f.rows[0].n_tokens; at++) {
-        uint8_t targets[FIXTURE_TOKENS_MAX] = {0};
-        targets[at] = 1;
-        struct engine_row row = f.rows[0];
-        row.targets = targets;
-        struct engine_loss loss = {0};
-        assert_ok(engine_eval_loss(f.trainer, &row, 1, &loss, &err), &err);
-        const size_t from = (size_t)(at - 1) * vocab;
-        double sum = 0;
-        for (size_t v = 0; v < vocab; v++) {
-            sum += exp((double)golden_float(logits, from + v));
-        }
-        const double want = log(sum) - (double)golden_float(logits, from + (size_t)row.tokens[at]);
-        assert_float_equal(engine_loss_sum(&loss), want, 1e-4);
-    }
+    check_logits(&f);
     fixture_close(&f);
 }
 
 static void gradients_match(const char *name)
 {
     struct fixture f;
-    struct err err = {0};
     fixture_open(&f, name, "best", 2, 0.0f);
-    const int n_targets = count_targets(f.rows, 2);
-    struct engine_loss loss = {0};
-    engine_trainer_zero(f.trainer);
-    assert_ok(engine_train_step(f.trainer, f.rows, 2, 0, 1.0f / (float)n_targets, &loss, &err),
-              &err);
-    assert_int_equal(loss.n_targets, n_targets);
-    const double want = (double)golden_float(golden_tensor(&f, "loss"), 0);
-    assert_float_equal(engine_loss_sum(&loss) / (float)n_targets, want, want * loss_bound);
-    int n = 0;
-    struct engine_tensor *tensors = engine_adapter_tensors(f.adapter, &n);
-    float *const *gradients = engine_trainer_gradients(f.trainer);
-    for (int i = 0; i < n; i++) {
-        char key[128];
-        snprintf(key, sizeof key, "grad.%s", tensors[i].name);
-        check_close(key, gradients[i], golden_tensor(&f, key), gradient_bound);
-    }
+    check_gradients(&f, loss_bound, gradient_bound);
     fixture_close(&f);
 }
 

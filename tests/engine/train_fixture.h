@@ -85,21 +85,19 @@ static inline void fixture_factors(struct fixture *f, const char *prefix)
     engine_adapter_changed(f->adapter);
 }
 
-static inline void fixture_open(struct fixture *f, const char *name, const char *isa, int threads,
-                                float dropout)
+/* Of a folder with a model and golden.safetensors. */
+static inline void fixture_open_at(struct fixture *f, const char *folder,
+                                   const struct engine_lora *lora, const char *isa, int threads,
+                                   float dropout)
 {
     struct err err = {0};
     char path[256];
-    const bool gqa = strcmp(name, "gqa") == 0;
     memset(f, 0, sizeof *f);
-    f->lora =
-        gqa ? (struct engine_lora){.rank = 4, .scale = 2.0f, .targets = 0x7f}
-            : (struct engine_lora){.rank = 16, .scale = 0.5f, .targets = 0x0f, .first_layer = 1};
-    snprintf(path, sizeof path, "tests/fixtures/engine/train_%s/golden.safetensors", name);
+    f->lora = *lora;
+    snprintf(path, sizeof path, "%s/golden.safetensors", folder);
     assert_ok(safetensors_open(path, &f->golden, &err), &err);
-    snprintf(path, sizeof path, "tests/fixtures/engine/train_%s", name);
     const struct engine_options options = {.threads = threads, .isa = isa};
-    assert_ok(engine_model_open(&f->model, path, &options, &err), &err);
+    assert_ok(engine_model_open(&f->model, folder, &options, &err), &err);
     assert_ok(engine_adapter_new(&f->adapter, f->model, &f->lora, 1, &err), &err);
     fixture_factors(f, "init.");
     const struct engine_train_plan plan = {
@@ -108,12 +106,98 @@ static inline void fixture_open(struct fixture *f, const char *name, const char 
     fixture_rows(f);
 }
 
+static inline void fixture_open(struct fixture *f, const char *name, const char *isa, int threads,
+                                float dropout)
+{
+    char folder[128];
+    const bool gqa = strcmp(name, "gqa") == 0;
+    const struct engine_lora lora =
+        gqa ? (struct engine_lora){.rank = 4, .scale = 2.0f, .targets = 0x7f}
+            : (struct engine_lora){.rank = 16, .scale = 0.5f, .targets = 0x0f, .first_layer = 1};
+    snprintf(folder, sizeof folder, "tests/fixtures/engine/train_%s", name);
+    fixture_open_at(f, folder, &lora, isa, threads, dropout);
+}
+
 static inline void fixture_close(struct fixture *f)
 {
     engine_trainer_free(f->trainer);
     engine_adapter_free(f->adapter);
     engine_model_free(f->model);
     safetensors_free(f->golden);
+}
+
+static inline double largest(const struct tensor_view *view)
+{
+    double top = 0;
+    for (size_t i = 0; i < view->bytes / 4; i++) {
+        top = fmax(top, fabs((double)golden_float(view, i)));
+    }
+    return top;
+}
+
+static inline void check_close(const char *name, const float *got, const struct tensor_view *want,
+                               double bound)
+{
+    const double scale = largest(want);
+    assert_true(scale > 0);
+    for (size_t i = 0; i < want->bytes / 4; i++) {
+        const double w = (double)golden_float(want, i);
+        if (!(fabs((double)got[i] - w) <= bound * scale)) {
+            fail_msg("%s[%zu]: %.9g, PEFT has %.9g (largest %.3g)", name, i, (double)got[i], w,
+                     scale);
+        }
+    }
+}
+
+/* Every −log p of the first row without an adapter; f's adapter is lost. */
+static inline void check_logits(struct fixture *f)
+{
+    struct err err = {0};
+    int n = 0;
+    struct engine_tensor *tensors = engine_adapter_tensors(f->adapter, &n);
+    for (int i = 0; i < n; i++) {
+        memset(tensors[i].data, 0, (size_t)tensors[i].rows * (size_t)tensors[i].cols * 4);
+    }
+    const struct tensor_view *logits = golden_tensor(f, "logits");
+    const size_t vocab = logits->dims[1];
+    for (int at = 1; at < f->rows[0].n_tokens; at++) {
+        uint8_t targets[FIXTURE_TOKENS_MAX] = {0};
+        targets[at] = 1;
+        struct engine_row row = f->rows[0];
+        row.targets = targets;
+        struct engine_loss loss = {0};
+        assert_ok(engine_eval_loss(f->trainer, &row, 1, &loss, &err), &err);
+        const size_t from = (size_t)(at - 1) * vocab;
+        double sum = 0;
+        for (size_t v = 0; v < vocab; v++) {
+            sum += exp((double)golden_float(logits, from + v));
+        }
+        const double want = log(sum) - (double)golden_float(logits, from + (size_t)row.tokens[at]);
+        assert_float_equal(engine_loss_sum(&loss), want, 1e-4);
+    }
+}
+
+/* Loss and gradients of one step over the first two rows; bounds are relative to the loss, and to
+ * a tensor's largest value. */
+static inline void check_gradients(struct fixture *f, double loss_bound, double bound)
+{
+    struct err err = {0};
+    const int n_targets = count_targets(f->rows, 2);
+    struct engine_loss loss = {0};
+    engine_trainer_zero(f->trainer);
+    assert_ok(engine_train_step(f->trainer, f->rows, 2, 0, 1.0f / (float)n_targets, &loss, &err),
+              &err);
+    assert_int_equal(loss.n_targets, n_targets);
+    const double want = (double)golden_float(golden_tensor(f, "loss"), 0);
+    assert_float_equal(engine_loss_sum(&loss) / (float)n_targets, want, want * loss_bound);
+    int n = 0;
+    struct engine_tensor *tensors = engine_adapter_tensors(f->adapter, &n);
+    float *const *gradients = engine_trainer_gradients(f->trainer);
+    for (int i = 0; i < n; i++) {
+        char key[128];
+        snprintf(key, sizeof key, "grad.%s", tensors[i].name);
+        check_close(key, gradients[i], golden_tensor(f, key), bound);
+    }
 }
 
 #endif

@@ -251,7 +251,7 @@ static void test_quantise_follows_the_rule(void **state)
 /* Attention against the rule spelled out over plain arrays, for ragged tiles and lengths. */
 enum { HEAD = 48, POSITIONS = 77 };
 
-static void check_attention(const struct kernels *kn)
+static void check_attention_rule(const struct kernels *kn, size_t window, float cap)
 {
     static uint16_t pages[5][2 * HEAD * 16];
     static float k[POSITIONS][HEAD], v[POSITIONS][HEAD], q[KERNEL_QUERY_TILE][HEAD];
@@ -267,7 +267,8 @@ static void check_attention(const struct kernels *kn)
     for (size_t p = 0; p < POSITIONS; p++) {
         assert_int_equal(kn->kv_store(&kv, p, k[p], v[p], HEAD), 0);
     }
-    const float scale = 0.1443375673f;
+    const struct attention_rule rule = {
+        .head_dim = HEAD, .scale = 0.1443375673f, .window = window, .soft_cap = cap};
     for (size_t n = 1; n <= KERNEL_QUERY_TILE; n++) {
         const float *queries[KERNEL_QUERY_TILE];
         float *rows[KERNEL_QUERY_TILE];
@@ -277,7 +278,7 @@ static void check_attention(const struct kernels *kn)
             rows[i] = out[i];
             visible[i] = POSITIONS - 2 * (n - 1 - i);
         }
-        kn->attention(&kv, HEAD, scale, n, queries, visible, rows, scores, 80);
+        kn->attention(&kv, &rule, n, queries, visible, rows, scores, 80);
         for (size_t i = 0; i < n; i++) {
             const struct kernels *ref = kernels_get("ref");
             float p[80] = {0};
@@ -286,7 +287,13 @@ static void check_attention(const struct kernels *kn)
                 for (size_t d = 0; d < HEAD; d++) {
                     s = fmaf(q[i][d], half_to_float(half_from_float(k[j][d])), s);
                 }
-                p[j] = s * scale;
+                p[j] = s * rule.scale;
+                if (cap > 0.0f) {
+                    p[j] = cap * tanhf(p[j] / cap);
+                }
+                if (window > 0 && j + window < visible[i]) {
+                    p[j] = -1e30f;
+                }
             }
             float normal[80];
             memcpy(normal, p, sizeof p);
@@ -304,6 +311,15 @@ static void check_attention(const struct kernels *kn)
     }
 }
 
+static void check_attention(const struct kernels *kn)
+{
+    check_attention_rule(kn, 0, 0.0f);
+    check_attention_rule(kn, 7, 0.0f);
+    check_attention_rule(kn, 33, 0.0f);
+    check_attention_rule(kn, 200, 1.5f);
+    check_attention_rule(kn, 20, 0.5f);
+}
+
 static void test_attention_is_close_to_the_textbook(void **state)
 {
     (void)state;
@@ -313,10 +329,12 @@ static void test_attention_is_close_to_the_textbook(void **state)
 /* One run of everything, its outputs as bytes: the same from each instruction set, and the same
  * whether queries come one at a time or in tiles. */
 struct outcome {
-    float norm[77], rope[64], gated[77], soft[777], attended[KERNEL_QUERY_TILE][64], sum, max;
+    float norm[77], rope[64], gated[77], bent[77], capped[77], soft[777],
+        attended[KERNEL_QUERY_TILE][64], sum, max;
 };
 
-static void run_all(const struct kernels *kn, bool one_by_one, struct outcome *o)
+static void run_all(const struct kernels *kn, const struct attention_rule *rule, bool one_by_one,
+                    struct outcome *o)
 {
     static uint16_t pages[20][2 * 64 * 16];
     uint16_t *table[20];
@@ -332,6 +350,10 @@ static void run_all(const struct kernels *kn, bool one_by_one, struct outcome *o
     kn->rope(o->rope, c, s, 64);
     fill(o->gated, 77, 25, 20.0f);
     kn->silu_mul(o->gated, u, 77);
+    fill(o->bent, 77, 25, 6.0f);
+    kn->gelu_mul(o->bent, u, 77);
+    fill(o->capped, 77, 25, 90.0f);
+    kn->scale_cap(o->capped, 0.7f, 30.0f, 77);
     kn->axpy(o->gated, 0.3f, w, 77);
     fill(o->soft, 777, 26, 30.0f);
     o->sum = kn->exp_sum(o->soft, 777, &o->max);
@@ -358,7 +380,7 @@ static void run_all(const struct kernels *kn, bool one_by_one, struct outcome *o
     }
     const size_t step = one_by_one ? 1 : KERNEL_QUERY_TILE;
     for (size_t i = 0; i < KERNEL_QUERY_TILE; i += step) {
-        kn->attention(&kv, 64, 0.125f, step, queries + i, visible + i, rows + i, scores, 304);
+        kn->attention(&kv, rule, step, queries + i, visible + i, rows + i, scores, 304);
     }
 }
 
@@ -366,14 +388,40 @@ static void test_every_instruction_set_gives_the_same_bits(void **state)
 {
     (void)state;
     static struct outcome want, got;
-    run_all(kernels_get("ref"), false, &want);
-    const char *const *names = kernels_available();
-    for (; *names != NULL; names++) {
-        for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
-            run_all(kernels_get(*names), one_by_one != 0, &got);
-            assert_memory_equal(&want, &got, sizeof want);
+    static const struct attention_rule rules[] = {{64, 0.125f, 0, 0.0f},
+                                                  {64, 0.125f, 5, 0.0f},
+                                                  {64, 0.125f, 100, 3.0f},
+                                                  {64, 1.0f, 0, 30.0f}};
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        run_all(kernels_get("ref"), &rules[r], false, &want);
+        for (const char *const *names = kernels_available(); *names != NULL; names++) {
+            for (int one_by_one = 0; one_by_one < 2; one_by_one++) {
+                run_all(kernels_get(*names), &rules[r], one_by_one != 0, &got);
+                assert_memory_equal(&want, &got, sizeof want);
+            }
         }
     }
+}
+
+/* Caps and gelu rest on tanh: a few units in the last place, on both of its branches. */
+static void test_tanh_is_close_to_libm(void **state)
+{
+    (void)state;
+    const struct kernels *kn = kernels_get("best");
+    for (int i = -6000; i <= 6000; i++) {
+        const float x = (float)i * 0.002f;
+        float t = x, g = x;
+        kn->scale_cap(&t, 1.0f, 1.0f, 1);
+        assert_true(fabs((double)t - tanh((double)x)) <= 4e-7 * fabs(tanh((double)x)));
+        const float one = 1.0f;
+        kn->gelu_mul(&g, &one, 1);
+        const double d = (double)x;
+        const double want = 0.5 * d * (1 + tanh(0.7978845608028654 * (d + 0.044715 * d * d * d)));
+        assert_true(fabs((double)g - want) <= 4e-7 * (fabs(d) + 1e-3));
+    }
+    float bad[2] = {NAN, -INFINITY};
+    kn->scale_cap(bad, 1.0f, 2.0f, 2);
+    assert_true(isnan(bad[0]) && isnan(bad[1]));
 }
 
 static void test_exp_is_close_to_libm(void **state)
@@ -440,6 +488,7 @@ int main(void)
         cmocka_unit_test(test_quantise_follows_the_rule),
         cmocka_unit_test(test_attention_is_close_to_the_textbook),
         cmocka_unit_test(test_every_instruction_set_gives_the_same_bits),
+        cmocka_unit_test(test_tanh_is_close_to_libm),
         cmocka_unit_test(test_exp_is_close_to_libm),
         cmocka_unit_test(test_clamped_keys_are_counted),
         cmocka_unit_test(test_unknown_instruction_sets_are_refused),

@@ -147,6 +147,12 @@ static inline void cases_rows(struct cases *s)
         CASES_BOTH("join", join(w, 0.7f, s->a, n), join(g, 0.7f, s->a, n));
         CASES_BOTH("scale", scale(w, 0.7f, n), scale(g, 0.7f, n));
         CASES_BOTH("settle", settle(w, s->a, n - 5), settle(g, s->a, n - 5));
+        CASES_BOTH("geglu", geglu(w, s->a, s->b, n), geglu(g, s->a, s->b, n));
+        CASES_BOTH("geglu_back", geglu_back(w, s->more[0], s->a, n),
+                   geglu_back(g, s->more[1], s->a, n));
+        CASES_BOTH("soft_cap", soft_cap(w, 0.7f, n - 3), soft_cap(g, 0.7f, n - 3));
+        CASES_BOTH("soft_cap_back", soft_cap_back(w, s->a, 1.7f, n - 3),
+                   soft_cap_back(g, s->a, 1.7f, n - 3));
         CASES_BOTH("mask", mask(w, s->a, bits, 1.25f, n), mask(g, s->a, bits, 1.25f, n));
         CASES_BOTH("mask_add", mask_add(w, s->a, bits, 1.25f, n),
                    mask_add(g, s->a, bits, 1.25f, n));
@@ -162,7 +168,8 @@ static inline void cases_rows(struct cases *s)
     }
 }
 
-static inline void cases_attention(struct cases *s, size_t first, size_t n)
+static inline void cases_attention(struct cases *s, size_t first, size_t n, size_t window,
+                                   float soft_cap)
 {
     const size_t keys = first + n;
     float max[2][TRAIN_QUERY_TILE] = {{0}}, sum[2][TRAIN_QUERY_TILE] = {{0}};
@@ -174,7 +181,9 @@ static inline void cases_attention(struct cases *s, size_t first, size_t n)
                                              .head_pad = CASES_PAD,
                                              .first = first,
                                              .n_queries = n,
+                                             .window = window,
                                              .scale = 0.15f,
+                                             .soft_cap = soft_cap,
                                              .q = s->a,
                                              .k = s->b,
                                              .v = s->c,
@@ -241,8 +250,10 @@ static inline int train_cases(const char *isa)
     cases_panels(&s);
     cases_rows(&s);
     for (size_t first = 0; first <= 64; first += 16) {
-        cases_attention(&s, first, TRAIN_QUERY_TILE);
-        cases_attention(&s, first, 1 + first / 8);
+        cases_attention(&s, first, TRAIN_QUERY_TILE, 0, 0.0f);
+        cases_attention(&s, first, 1 + first / 8, 0, 0.0f);
+        cases_attention(&s, first, TRAIN_QUERY_TILE, 9, 0.0f);
+        cases_attention(&s, first, 1 + first / 8, 20, 0.5f);
     }
     for (size_t i = 0; i < sizeof arrays / sizeof arrays[0]; i++) {
         free(*arrays[i]);

@@ -1,5 +1,5 @@
-/* Opening a base: files checked, numbers noted, norms widened, matrices packed, rope frequencies
- * and page pool made. Everything that is allocated here lives as long as the model. */
+/* Opening a base: files checked, numbers noted, vectors widened, matrices packed, ropes and page
+ * pool made. Everything that is allocated here lives as long as the model. */
 #include "engine/native/model.h"
 
 #include <math.h>
@@ -7,8 +7,6 @@
 
 #include "base/mem.h"
 #include "engine/tokenizer_files.h"
-#include "formats/dequant.h"
-#include "kernels/det_math.h"
 
 enum { CONTEXT_DEFAULT_MAX = 8192 };
 
@@ -20,9 +18,6 @@ static const char *const target_parts[ENGINE_TARGET_COUNT] = {
 /* What the native engine cannot do although the files are sound. */
 static int check_served(const struct model_config *c, struct err *err)
 {
-    if (c->attention_bias || c->mlp_bias) {
-        return err_set(err, ERR_UNSUPPORTED, "biases on linear layers are not served");
-    }
     if (c->head_dim % KERNEL_LANES != 0 || c->head_dim > KERNEL_HEAD_DIM_MAX) {
         return err_set(err, ERR_UNSUPPORTED,
                        "a head of %u dimensions; multiples of %d up to %d are served", c->head_dim,
@@ -49,6 +44,8 @@ static void describe(struct engine_info *info, const struct model_files *files, 
     info->context_length = context_length > 0                            ? context_length
                            : info->context_trained < CONTEXT_DEFAULT_MAX ? info->context_trained
                                                                          : CONTEXT_DEFAULT_MAX;
+    info->qk_norm = c->family->qk_norm != QK_NORM_NONE;
+    info->post_norm = c->family->norm_place != NORM_BEFORE;
     info->n_eos = 0;
     for (unsigned i = 0; i < c->n_eos && i < ENGINE_EOS_MAX; i++) {
         info->eos[info->n_eos++] = (int)c->eos_ids[i];
@@ -56,33 +53,6 @@ static void describe(struct engine_info *info, const struct model_files *files, 
     info->n_parameters = model_files_parameters(files);
     info->kv_page_bytes = (uint64_t)c->n_layers * c->n_kv_heads * c->head_dim * 2 *
                           ENGINE_KV_PAGE_TOKENS * sizeof(uint16_t);
-}
-
-static void widen(const struct tensor_view *view, float *out)
-{
-    tensor_dequant_row(view, 0, out);
-}
-
-static int load_norms(struct engine_model *m, struct err *err)
-{
-    const size_t d = (size_t)m->info.d_model;
-    const size_t n = (size_t)m->info.n_layers;
-    m->norms = mem_alloc_simd((2 * n + 1) * d, sizeof(float));
-    if (m->norms == NULL) {
-        return mem_err(err, (2 * n + 1) * d * sizeof(float));
-    }
-    float *at = m->norms;
-    for (uint32_t i = 0; i < n; i++) {
-        widen(model_files_layer_tensor(m->files, i, "input_layernorm.weight"), at);
-        m->layers[i].attn_norm = at;
-        at += d;
-        widen(model_files_layer_tensor(m->files, i, "post_attention_layernorm.weight"), at);
-        m->layers[i].ffn_norm = at;
-        at += d;
-    }
-    widen(model_files_tensor(m->files, "model.norm.weight"), at);
-    m->final_norm = at;
-    return 0;
 }
 
 static int find_weights(struct engine_model *m, struct err *err)
@@ -135,63 +105,27 @@ static int pack_weights(struct engine_model *m, struct err *err)
     return 0;
 }
 
-/* Llama 3's scaling of one inverse frequency: long waves divided by factor, short ones kept, a
- * linear blend between (transformers, modeling_rope_utils, _compute_llama3_parameters). */
-static double scale_llama3(const struct rope_scaling *s, double inv_freq)
-{
-    const double wave = 6.283185307179586 / inv_freq;
-    const double original = (double)s->original_context;
-    if (wave < original / s->high_freq_factor) {
-        return inv_freq;
-    }
-    if (wave > original / s->low_freq_factor) {
-        return inv_freq / s->factor;
-    }
-    const double smooth =
-        (original / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
-    return (1.0 - smooth) * inv_freq / s->factor + smooth * inv_freq;
-}
-
-static int make_rope(struct engine_model *m, struct err *err)
+/* Numbers of the whole model, and what each layer's queries see. */
+static void take_config(struct engine_model *m)
 {
     const struct model_config *c = model_files_config(m->files);
-    const size_t half = (size_t)m->info.head_dim / 2;
-    const size_t n = (size_t)m->info.context_length * half;
-    m->inv_freq = mem_calloc(half, sizeof *m->inv_freq);
-    m->rope_cos = mem_alloc_simd(n, sizeof(float));
-    m->rope_sin = mem_alloc_simd(n, sizeof(float));
-    if (m->inv_freq == NULL || m->rope_cos == NULL || m->rope_sin == NULL) {
-        return mem_err(err, 2 * n * sizeof(float));
+    const float scale =
+        c->attention_scale > 0 ? (float)c->attention_scale : 1.0f / sqrtf((float)m->info.head_dim);
+    m->rms_eps = (float)c->rms_eps;
+    m->qk_norm = c->family->qk_norm;
+    m->activation = c->activation;
+    m->embedding_scale = (float)c->embedding_scale;
+    m->residual_scale = (float)c->residual_scale;
+    m->logit_scale = (float)c->logit_scale;
+    m->logit_cap = (float)c->logit_cap;
+    for (int i = 0; i < m->info.n_layers; i++) {
+        m->layers[i].attention = (struct attention_rule){
+            .head_dim = (size_t)m->info.head_dim,
+            .scale = scale,
+            .window = c->layers[i] & MODEL_LAYER_SLIDING ? c->sliding_window : 0,
+            .soft_cap = (float)c->attention_cap,
+        };
     }
-    float factors[KERNEL_HEAD_DIM_MAX];
-    if (c->rope_scaling.type == ROPE_SCALING_FACTORS) {
-        widen(model_files_tensor(m->files, "rope_freqs.weight"), factors);
-    }
-    for (size_t i = 0; i < half; i++) {
-        double f = 1.0 / det_pow(c->rope_theta, 2.0 * (double)i / (double)m->info.head_dim);
-        if (c->rope_scaling.type == ROPE_SCALING_LLAMA3) {
-            f = scale_llama3(&c->rope_scaling, f);
-        } else if (c->rope_scaling.type == ROPE_SCALING_LINEAR) {
-            f /= c->rope_scaling.factor;
-        } else if (c->rope_scaling.type == ROPE_SCALING_FACTORS) {
-            f /= (double)factors[i];
-        }
-        m->inv_freq[i] = (float)f;
-    }
-    return 0;
-}
-
-void model_rope_prepare(struct engine_model *m, int n)
-{
-    const size_t half = (size_t)m->info.head_dim / 2;
-    for (int p = m->rope_ready; p < n; p++) {
-        for (size_t i = 0; i < half; i++) {
-            const float angle = (float)p * m->inv_freq[i];
-            m->rope_cos[(size_t)p * half + i] = (float)det_cos((double)angle);
-            m->rope_sin[(size_t)p * half + i] = (float)det_sin((double)angle);
-        }
-    }
-    m->rope_ready = n > m->rope_ready ? n : m->rope_ready;
 }
 
 static int make_page_pool(struct engine_model *m, size_t bytes_max, struct err *err)
@@ -235,15 +169,14 @@ static int open_parts(struct engine_model *m, const char *path,
     }
     describe(&m->info, m->files, options->context_length);
     m->info.threads = pool_lanes(m->pool);
-    m->rms_eps = (float)model_files_config(m->files)->rms_eps;
-    m->attention_scale = 1.0f / sqrtf((float)m->info.head_dim);
     m->layers = mem_calloc((size_t)m->info.n_layers, sizeof *m->layers);
     if (m->layers == NULL) {
         return mem_err(err, (size_t)m->info.n_layers * sizeof *m->layers);
     }
+    take_config(m);
     rc = find_weights(m, err);
     if (rc == 0) {
-        rc = load_norms(m, err);
+        rc = model_load_vectors(m, err);
     }
     if (rc == 0) {
         rc = tokenizer_from_files(m->files, &m->tokenizer, err);
@@ -252,7 +185,7 @@ static int open_parts(struct engine_model *m, const char *path,
         rc = pack_weights(m, err);
     }
     if (rc == 0) {
-        rc = make_rope(m, err);
+        rc = model_make_ropes(m, err);
     }
     if (rc == 0) {
         rc = make_page_pool(m, options->kv_bytes_max, err);
@@ -283,11 +216,9 @@ void engine_model_free(struct engine_model *m)
     }
     workspace_free(m->workspace);
     page_pool_release(&m->kv);
-    mem_free(m->rope_cos);
-    mem_free(m->rope_sin);
-    mem_free(m->inv_freq);
+    model_free_ropes(m);
     mem_free(m->packed);
-    mem_free(m->norms);
+    mem_free(m->vectors);
     mem_free(m->layers);
     tokenizer_free(m->tokenizer);
     pool_free(m->pool);

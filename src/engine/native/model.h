@@ -1,4 +1,4 @@
-/* The native engine's model: weights, rope tables, page pool and workspace of one base. */
+/* The native engine's model: weights, vectors, rope tables, page pool and workspace of one base. */
 #ifndef ENGINE_NATIVE_MODEL_H
 #define ENGINE_NATIVE_MODEL_H
 
@@ -10,10 +10,25 @@
 #include "formats/model_files.h"
 #include "kernels/kernels.h"
 
+enum { MODEL_ROPES = 2 };
+
+/* Cosines and sines of positions; layers share them. */
+struct rope {
+    size_t dims;            /* of each head, the first so many turn */
+    float *inv_freq;        /* dims/2 */
+    float *cosines, *sines; /* (context_length, dims/2), filled up to ready */
+    int ready;
+};
+
+/* Vectors are NULL where the family has none. */
 struct layer {
-    struct weight proj[ENGINE_TARGET_COUNT]; /* by enum engine_target */
-    const float *attn_norm;                  /* d_model */
-    const float *ffn_norm;                   /* d_model */
+    struct weight proj[ENGINE_TARGET_COUNT];     /* by enum engine_target */
+    const float *bias[ENGINE_TARGET_COUNT];      /* one for each row */
+    const float *attn_norm, *ffn_norm;           /* d_model, on the way in */
+    const float *attn_post_norm, *ffn_post_norm; /* d_model, on the way out */
+    const float *q_norm, *k_norm;                /* by enum qk_norm */
+    const struct rope *rope;
+    struct attention_rule attention;
 };
 
 /* Pages of all sessions. A page holds, for each layer and kv head in turn, K (head_dim, 16) and
@@ -36,7 +51,10 @@ struct engine_session {
 struct engine_model {
     struct engine_info info;
     float rms_eps;
-    float attention_scale; /* 1/sqrt(head_dim), rounded once */
+    enum qk_norm qk_norm;
+    enum activation activation;
+    float embedding_scale, residual_scale, logit_scale; /* 1 where there is none */
+    float logit_cap;                                    /* 0: none */
     struct model_files *files;
     struct tokenizer *tokenizer;
     struct pool *pool;
@@ -46,12 +64,10 @@ struct engine_model {
     struct weight embedding; /* (vocab, d_model), read by row */
     struct weight *output;   /* &embedding when tied, else &output_own */
     struct weight output_own;
-    const float *final_norm;    /* d_model */
-    float *norms;               /* behind all norm weights */
-    uint8_t *packed;            /* behind all packs */
-    float *inv_freq;            /* head_dim/2 */
-    float *rope_cos, *rope_sin; /* (context_length, head_dim/2), filled up to rope_ready */
-    int rope_ready;
+    const float *final_norm;        /* d_model */
+    float *vectors;                 /* behind all norm weights and biases */
+    uint8_t *packed;                /* behind all packs */
+    struct rope ropes[MODEL_ROPES]; /* of all layers, or of full ones; of sliding ones */
 
     struct page_pool kv;
     struct workspace *workspace; /* of eval: forward.c */
@@ -73,6 +89,14 @@ static inline size_t model_kv_offset(const struct engine_model *m, int layer, in
     return head * 2 * (size_t)m->info.head_dim * ENGINE_KV_PAGE_TOKENS;
 }
 
+/* --- model_vectors.c --- */
+/* Norm weights and biases of all layers, widened, in Hugging Face's order. */
+int model_load_vectors(struct engine_model *model, struct err *err) MUST_CHECK;
+
+/* --- model_rope.c --- */
+/* The tables' memory and frequencies, and each layer's rope. */
+int model_make_ropes(struct engine_model *model, struct err *err) MUST_CHECK;
+void model_free_ropes(struct engine_model *model);
 /* Fills the rope tables for positions [0, n). Rule: angle = fp32 position × fp32 frequency. */
 void model_rope_prepare(struct engine_model *model, int n);
 

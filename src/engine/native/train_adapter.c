@@ -1,7 +1,7 @@
 /* Projections that share an input, with their adapters.
  *
  * Forward, with m the dropout factor (0 or 1/(1−p); 1 without dropout):
- *   h = A·(m∘x)        y = fma(scale, B·h, W·x)
+ *   h = A·(m∘x)        y = fma(scale, B·h, W·x + bias)
  * Backward, dy given:
  *   dh = scale · (Bᵀ·dy)
  *   dB += dy ⊗ (scale·h)       dA += dh ⊗ (m∘x)      one chain per element over all tokens
@@ -149,6 +149,15 @@ void train_group_forward(struct engine_trainer *tr, struct train_group *group)
             .n_terms = 1,
             .terms = {{.matrix = train_frozen(weight), .x = group->x_packed}},
         };
+        const float *bias = tr->model->layers[group->layer].bias[proj->target];
+        if (bias != NULL) { /* a matrix of one column, which meets ones */
+            sum->terms[sum->n_terms++] = (struct train_term){
+                .matrix = train_factor_matrix(bias, weight->n_rows, 1),
+                .x = tr->ones,
+                .ldx = 1,
+                .scale = 1.0f,
+            };
+        }
         if (has_adapter(tr, group->layer, proj->target)) {
             sum->terms[sum->n_terms++] = (struct train_term){
                 .matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->b,

@@ -1,11 +1,16 @@
 /* The backward pass, from the gradient of the last residual down to the lowest adapter.
  *
- *   dx ─▶ down ─▶ swiglu ─▶ gate,up ─▶ norm, + dx ─▶ o ─▶ attention ─▶ q,k,v ─▶ norm, + dx
+ *   dx ─▶ norm ─▶ down ─▶ act ─▶ gate,up ─▶ norm, + dx ─▶ norm ─▶ o ─▶ attention ─▶ q,k,v ─▶ norm,
+ *   + dx
  *
- * dx is the gradient of the residual and is added to in place. Norms, silu(gate)·up and attention's
- * probabilities are computed again; the rest was saved. In the lowest layer with adapters the walk
- * ends at the last projection that has one: nothing below needs a gradient.
+ * dx is the gradient of the residual and is added to in place. Where a block's result is normed or
+ * scaled on its way out, the gradient of that result stands in `normed` meanwhile; else it is dx
+ * itself. Norms, act(gate)·up and attention's probabilities are computed again; the rest was saved.
+ * In the lowest layer with adapters the walk ends at the last projection that has one: nothing
+ * below needs a gradient.
  */
+#include <string.h>
+
 #include "engine/native/train_int.h"
 
 enum {
@@ -20,30 +25,34 @@ static bool goes_on(const struct engine_trainer *tr, size_t layer, unsigned belo
     return layer > tr->dims.first || (tr->dims.targets & below) != 0;
 }
 
-struct swiglu_job {
+struct act_back_job {
     const struct train_save *save;
     float *gate_packed, *up_packed;
 };
 
-static void swiglu_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+static void act_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
+                          struct train_lane *lane)
 {
     (void)lane;
-    const struct swiglu_job *job = ctx;
+    const struct act_back_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
     float *gate = job->save->gate + at, *up = job->save->up + at;
-    tr->kernels->swiglu_back(gate, up, tr->act_grad + at, n * dims->ld_f);
+    const bool gelu = tr->model->activation == ACTIVATION_GELU_TANH;
+    (gelu ? tr->kernels->geglu_back : tr->kernels->swiglu_back)(gate, up, tr->act_grad + at,
+                                                                n * dims->ld_f);
     tr->kernels->pack(job->gate_packed + begin * dims->ffn, gate, dims->ld_f, n, dims->ffn);
     tr->kernels->pack(job->up_packed + begin * dims->ffn, up, dims->ld_f, n, dims->ffn);
 }
 
 struct norm_back_job {
     const float *x, *weight;
-    float *packed;
+    float *packed; /* NULL: not wanted */
 };
 
-/* dx += gradient through the norm of job->x, whose output gradient is y; dx packed. */
+/* dx += gradient through the norm of job->x, whose output gradient is y; dx packed. Without a norm
+ * dx += y. */
 static void norm_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
                            struct train_lane *lane)
 {
@@ -53,18 +62,83 @@ static void norm_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin);
     for (size_t at = begin * ld; at < (begin + n) * ld; at += ld) {
-        tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + at, job->weight, ld, d,
-                               tr->model->rms_eps);
+        if (job->weight != NULL) {
+            tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + at, job->weight, ld, d,
+                                   tr->model->rms_eps);
+        } else {
+            tr->kernels->join(tr->dx + at, 1.0f, tr->y + at, ld);
+        }
     }
-    tr->kernels->pack(job->packed + begin * d, tr->dx + begin * ld, ld, n, d);
+    if (job->packed != NULL) {
+        tr->kernels->pack(job->packed + begin * d, tr->dx + begin * ld, ld, n, d);
+    }
 }
 
-static const float *norm_back(struct engine_trainer *tr, const float *x, size_t norm)
+/* The gradient of a block's result, and packed. */
+struct branch {
+    float *grad;
+    const float *packed;
+};
+
+/* Whether it is dx itself. */
+static bool branch_is_dx(const struct engine_trainer *tr)
+{
+    return !tr->dims.post_norm && tr->model->residual_scale == 1.0f;
+}
+
+struct branch_job {
+    const float *out, *weight; /* the result before its norm, and the norm; NULL without */
+    float *packed;
+};
+
+/* normed = residual_scale · (gradient through the norm of job->out, whose output gradient is dx) */
+static void branch_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+{
+    (void)lane;
+    const struct branch_job *job = ctx;
+    const size_t ld = tr->dims.ld_d, d = tr->dims.d;
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin);
+    for (size_t at = begin * ld; at < (begin + n) * ld; at += ld) {
+        float *grad = tr->normed + at;
+        if (job->weight != NULL) {
+            memset(grad, 0, ld * sizeof(float));
+            tr->kernels->norm_back(grad, tr->dx + at, job->out + at, job->weight, ld, d,
+                                   tr->model->rms_eps);
+        } else {
+            memcpy(grad, tr->dx + at, ld * sizeof(float));
+        }
+        if (tr->model->residual_scale != 1.0f) {
+            tr->kernels->scale(grad, tr->model->residual_scale, ld);
+        }
+    }
+    tr->kernels->pack(job->packed + begin * d, tr->normed + begin * ld, ld, n, d);
+}
+
+/* dx_packed is used where the branch is dx. */
+static struct branch branch_of(struct engine_trainer *tr, size_t layer, enum train_norm_kind kind,
+                               const float *out, const float *dx_packed)
+{
+    if (branch_is_dx(tr)) {
+        return (struct branch){tr->dx, dx_packed};
+    }
+    train_packed_clear(tr);
+    struct branch_job job = {.out = out,
+                             .weight = train_norm_weight(tr, layer, kind),
+                             .packed = train_packed_take(tr, tr->dims.d)};
+    train_each(tr, train_tiles(tr), branch_unit, &job);
+    return (struct branch){tr->normed, job.packed};
+}
+
+/* Returns dx packed where the next branch is dx. */
+static const float *norm_back(struct engine_trainer *tr, const float *x, size_t layer,
+                              enum train_norm_kind kind)
 {
     train_packed_clear(tr);
     struct norm_back_job job = {.x = x,
-                                .weight = tr->norms + norm * tr->dims.ld_d,
-                                .packed = train_packed_take(tr, tr->dims.d)};
+                                .weight = train_norm_weight(tr, layer, kind),
+                                .packed =
+                                    branch_is_dx(tr) ? train_packed_take(tr, tr->dims.d) : NULL};
     train_each(tr, train_tiles(tr), norm_back_unit, &job);
     return job.packed;
 }
@@ -74,6 +148,7 @@ static void down_back(struct engine_trainer *tr, size_t layer, struct train_save
                       const float *packed)
 {
     const struct train_dims *dims = &tr->dims;
+    const struct branch branch = branch_of(tr, layer, TRAIN_NORM_FFN_POST, save->ffn_out, packed);
     if (dims->targets & (1u << ENGINE_DOWN_PROJ)) {
         train_act(tr, save, NULL); /* the input of down's adapter */
     }
@@ -83,7 +158,10 @@ static void down_back(struct engine_trainer *tr, size_t layer, struct train_save
         .x = tr->act,
         .ldx = dims->ld_f,
         .n_in = dims->ffn,
-        .projs = {{.target = ENGINE_DOWN_PROJ, .y = tr->dx, .ldy = dims->ld_d, .y_packed = packed}},
+        .projs = {{.target = ENGINE_DOWN_PROJ,
+                   .y = branch.grad,
+                   .ldy = dims->ld_d,
+                   .y_packed = branch.packed}},
         .n_projs = 1,
     };
     train_group_backward(tr, &down, goes_on(tr, layer, BEFORE_ACT) ? tr->act_grad : NULL);
@@ -94,12 +172,12 @@ static void wide_back(struct engine_trainer *tr, size_t layer, struct train_save
 {
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
-    struct swiglu_job job = {.save = save,
-                             .gate_packed = train_packed_take(tr, dims->ffn),
-                             .up_packed = train_packed_take(tr, dims->ffn)};
-    train_each(tr, train_tiles(tr), swiglu_unit, &job);
+    struct act_back_job job = {.save = save,
+                               .gate_packed = train_packed_take(tr, dims->ffn),
+                               .up_packed = train_packed_take(tr, dims->ffn)};
+    train_each(tr, train_tiles(tr), act_back_unit, &job);
     if (dims->targets & (1u << ENGINE_GATE_PROJ | 1u << ENGINE_UP_PROJ)) {
-        train_norm(tr, save->mid, NULL, NULL, 2 * layer + 1, NULL);
+        train_norm(tr, save->mid, layer, TRAIN_NORM_FFN, NULL);
     }
     struct train_group wide = {
         .layer = layer,
@@ -125,13 +203,17 @@ static void o_back(struct engine_trainer *tr, size_t layer, struct train_save *s
                    const float *packed)
 {
     const struct train_dims *dims = &tr->dims;
+    const struct branch branch = branch_of(tr, layer, TRAIN_NORM_ATTN_POST, save->attn_out, packed);
     struct train_group o = {
         .layer = layer,
         .save = save,
         .x = save->attn,
         .ldx = dims->ld_q,
         .n_in = dims->q,
-        .projs = {{.target = ENGINE_O_PROJ, .y = tr->dx, .ldy = dims->ld_d, .y_packed = packed}},
+        .projs = {{.target = ENGINE_O_PROJ,
+                   .y = branch.grad,
+                   .ldy = dims->ld_d,
+                   .y_packed = branch.packed}},
         .n_projs = 1,
     };
     train_group_backward(tr, &o, goes_on(tr, layer, IN_ATTENTION) ? tr->attn_grad : NULL);
@@ -144,8 +226,8 @@ static void qkv_back(struct engine_trainer *tr, size_t layer, struct train_save 
     train_packed_clear(tr);
     float *const packed[3] = {train_packed_take(tr, dims->q), train_packed_take(tr, dims->kv),
                               train_packed_take(tr, dims->kv)};
-    train_attention_backward(tr, save, packed);
-    train_norm(tr, save->x, NULL, NULL, 2 * layer, NULL);
+    train_attention_backward(tr, layer, save, packed);
+    train_norm(tr, save->x, layer, TRAIN_NORM_ATTN, NULL);
     struct train_group qkv = {
         .layer = layer,
         .save = save,
@@ -175,14 +257,14 @@ void train_backward(struct engine_trainer *tr)
         if (!goes_on(tr, layer, BEFORE_MID)) {
             return;
         }
-        packed = norm_back(tr, save->mid, 2 * layer + 1);
+        packed = norm_back(tr, save->mid, layer, TRAIN_NORM_FFN);
         o_back(tr, layer, save, packed);
         if (!goes_on(tr, layer, IN_ATTENTION)) {
             return;
         }
         qkv_back(tr, layer, save);
         if (goes_on(tr, layer, 0)) {
-            packed = norm_back(tr, save->x, 2 * layer);
+            packed = norm_back(tr, save->x, layer, TRAIN_NORM_ATTN);
         }
     }
 }

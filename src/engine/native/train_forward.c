@@ -1,7 +1,7 @@
-/* The forward pass: llama's block, residual by residual.
+/* The forward pass: one block, residual by residual; norms stand on the way in, out or both.
  *
- *   x ─ norm ─ q,k,v ─ rope ─ attention ─ o ─ + x ─▶ mid ─ norm ─ gate,up ─ silu·up ─ down ─ + mid
- * ─▶
+ *   x ─ norm ─ q,k,v ─ norms of q,k ─ rope ─ attention ─ o ─ norm ─ + x ─▶ mid
+ *   mid ─ norm ─ gate,up ─ act·up ─ down ─ norm ─ + mid ─▶
  *
  * A layer reads save->x and writes the next layer's. Layers below the lowest adapter, and all of
  * them in an evaluation, share the first save: nothing of them is needed again.
@@ -12,42 +12,55 @@
 #include "formats/tensor_type.h"
 
 /* --- parts that pack while they are at it --- */
-struct norm_job {
+
+/* x = base + scale · add, add normed first where the family does that; then normed = norm of x. */
+struct join_job {
     float *x;
-    const float *base, *add, *weight;
+    const float *base, *add, *post; /* add NULL: x stays */
+    bool norm;                      /* whether normed is wanted */
+    const float *weight;            /* NULL: normed is x */
     float *packed;
 };
 
-static void norm_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+static void join_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
 {
     (void)lane;
-    const struct norm_job *job = ctx;
+    const struct join_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
     const size_t ld = dims->ld_d;
+    const float eps = tr->model->rms_eps;
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin);
     for (size_t t = begin; t < begin + n; t++) {
+        float *x = job->x + t * ld, *normed = tr->normed + t * ld;
         if (job->add != NULL) {
-            memcpy(job->x + t * ld, job->base + t * ld, ld * sizeof(float));
-            tr->kernels->join(job->x + t * ld, 1.0f, job->add + t * ld, ld);
+            const float *add = job->add + t * ld;
+            if (job->post != NULL) {
+                tr->kernels->norm(normed, add, job->post, ld, dims->d, eps);
+                add = normed;
+            }
+            memcpy(x, job->base + t * ld, ld * sizeof(float));
+            tr->kernels->join(x, tr->model->residual_scale, add, ld);
         }
-        tr->kernels->norm(tr->normed + t * ld, job->x + t * ld, job->weight, ld, dims->d,
-                          tr->model->rms_eps);
+        if (job->norm && job->weight != NULL) {
+            tr->kernels->norm(normed, x, job->weight, ld, dims->d, eps);
+        } else if (job->norm) {
+            memcpy(normed, x, ld * sizeof(float));
+        }
     }
     if (job->packed != NULL) {
         tr->kernels->pack(job->packed + begin * dims->d, tr->normed + begin * ld, ld, n, dims->d);
     }
 }
 
-void train_norm(struct engine_trainer *tr, float *x, const float *base, const float *add,
-                size_t norm, float *packed)
+void train_norm(struct engine_trainer *tr, const float *x, size_t layer, enum train_norm_kind kind,
+                float *packed)
 {
-    struct norm_job job = {.x = x,
-                           .base = base,
-                           .add = add,
-                           .weight = tr->norms + norm * tr->dims.ld_d,
+    struct join_job job = {.x = (float *)(uintptr_t)x, /* stays as it is: there is nothing to add */
+                           .norm = true,
+                           .weight = train_norm_weight(tr, layer, kind),
                            .packed = packed};
-    train_each(tr, train_tiles(tr), norm_unit, &job);
+    train_each(tr, train_tiles(tr), join_unit, &job);
 }
 
 struct act_job {
@@ -62,7 +75,9 @@ static void act_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct t
     const struct train_dims *dims = &tr->dims;
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
-    tr->kernels->swiglu(tr->act + at, job->save->gate + at, job->save->up + at, n * dims->ld_f);
+    const bool gelu = tr->model->activation == ACTIVATION_GELU_TANH;
+    (gelu ? tr->kernels->geglu : tr->kernels->swiglu)(tr->act + at, job->save->gate + at,
+                                                      job->save->up + at, n * dims->ld_f);
     if (job->packed != NULL) {
         tr->kernels->pack(job->packed + begin * dims->ffn, tr->act + at, dims->ld_f, n, dims->ffn);
     }
@@ -78,8 +93,11 @@ void train_act(struct engine_trainer *tr, const struct train_save *save, float *
 static void embed(struct engine_trainer *tr, void *ctx, size_t token, struct train_lane *lane)
 {
     (void)lane;
-    weight_dequant_row(&tr->model->embedding, (size_t)tr->batch.token[token],
-                       (float *)ctx + token * tr->dims.ld_d);
+    float *x = (float *)ctx + token * tr->dims.ld_d;
+    weight_dequant_row(&tr->model->embedding, (size_t)tr->batch.token[token], x);
+    if (tr->model->embedding_scale != 1.0f) {
+        tr->kernels->scale(x, tr->model->embedding_scale, tr->dims.ld_d);
+    }
 }
 
 static void attention_block(struct engine_trainer *tr, size_t layer, struct train_save *save)
@@ -87,7 +105,7 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
     float *packed = train_packed_take(tr, dims->d);
-    train_norm(tr, save->x, NULL, NULL, 2 * layer, packed);
+    train_norm(tr, save->x, layer, TRAIN_NORM_ATTN, packed);
     struct train_group qkv = {
         .layer = layer,
         .save = save,
@@ -95,13 +113,17 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
         .ldx = dims->ld_d,
         .n_in = dims->d,
         .x_packed = packed,
-        .projs = {{.target = ENGINE_Q_PROJ, .y = tr->q_flat, .ldy = dims->ld_q},
-                  {.target = ENGINE_K_PROJ, .y = tr->k_flat, .ldy = dims->ld_kv},
+        .projs = {{.target = ENGINE_Q_PROJ,
+                   .y = dims->qk_norm ? save->q_raw : tr->q_flat,
+                   .ldy = dims->ld_q},
+                  {.target = ENGINE_K_PROJ,
+                   .y = dims->qk_norm ? save->k_raw : tr->k_flat,
+                   .ldy = dims->ld_kv},
                   {.target = ENGINE_V_PROJ, .y = tr->v_flat, .ldy = dims->ld_kv}},
         .n_projs = 3,
     };
     train_group_forward(tr, &qkv);
-    train_attention_forward(tr, save);
+    train_attention_forward(tr, layer, save);
 
     train_packed_clear(tr);
     struct train_group o = {
@@ -111,7 +133,9 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
         .ldx = dims->ld_q,
         .n_in = dims->q,
         .x_packed = train_pack(tr, save->attn, dims->ld_q, dims->q),
-        .projs = {{.target = ENGINE_O_PROJ, .y = tr->y, .ldy = dims->ld_d}},
+        .projs = {{.target = ENGINE_O_PROJ,
+                   .y = dims->post_norm ? save->attn_out : tr->y,
+                   .ldy = dims->ld_d}},
         .n_projs = 1,
     };
     train_group_forward(tr, &o);
@@ -122,7 +146,14 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
     float *packed = train_packed_take(tr, dims->d);
-    train_norm(tr, save->mid, save->x, tr->y, 2 * layer + 1, packed);
+    struct join_job join = {.x = save->mid,
+                            .base = save->x,
+                            .add = dims->post_norm ? save->attn_out : tr->y,
+                            .post = train_norm_weight(tr, layer, TRAIN_NORM_ATTN_POST),
+                            .norm = true,
+                            .weight = train_norm_weight(tr, layer, TRAIN_NORM_FFN),
+                            .packed = packed};
+    train_each(tr, train_tiles(tr), join_unit, &join);
     struct train_group wide = {
         .layer = layer,
         .save = save,
@@ -146,25 +177,12 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
         .ldx = dims->ld_f,
         .n_in = dims->ffn,
         .x_packed = packed,
-        .projs = {{.target = ENGINE_DOWN_PROJ, .y = tr->y, .ldy = dims->ld_d}},
+        .projs = {{.target = ENGINE_DOWN_PROJ,
+                   .y = dims->post_norm ? save->ffn_out : tr->y,
+                   .ldy = dims->ld_d}},
         .n_projs = 1,
     };
     train_group_forward(tr, &down);
-}
-
-struct residual_job {
-    float *x;
-    const float *mid;
-};
-
-static void residual_unit(struct engine_trainer *tr, void *ctx, size_t token,
-                          struct train_lane *lane)
-{
-    (void)lane;
-    const struct residual_job *job = ctx;
-    const size_t at = token * tr->dims.ld_d;
-    memcpy(job->x + at, job->mid + at, tr->dims.ld_d * sizeof(float));
-    tr->kernels->join(job->x + at, 1.0f, tr->y + at, tr->dims.ld_d);
 }
 
 static struct train_save *save_of(const struct engine_trainer *tr, size_t layer, bool keep)
@@ -179,10 +197,12 @@ void train_forward(struct engine_trainer *tr, bool keep)
         struct train_save *save = save_of(tr, layer, keep);
         attention_block(tr, layer, save);
         ffn_block(tr, layer, save);
-        struct residual_job job = {
+        struct join_job join = {
             .x = layer + 1 < tr->dims.layers ? save_of(tr, layer + 1, keep)->x : tr->x_last,
-            .mid = save->mid,
+            .base = save->mid,
+            .add = tr->dims.post_norm ? save->ffn_out : tr->y,
+            .post = train_norm_weight(tr, layer, TRAIN_NORM_FFN_POST),
         };
-        train_each(tr, tr->batch.n_tokens, residual_unit, &job);
+        train_each(tr, train_tiles(tr), join_unit, &join);
     }
 }

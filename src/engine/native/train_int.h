@@ -28,6 +28,15 @@ enum {
     TRAIN_JOBS_MAX = 8
 };
 
+/* Norms of one layer, and the last one's place behind those of all layers. */
+enum train_norm_kind {
+    TRAIN_NORM_ATTN,
+    TRAIN_NORM_FFN,
+    TRAIN_NORM_ATTN_POST,
+    TRAIN_NORM_FFN_POST,
+    TRAIN_NORMS
+};
+
 struct train_dims {
     size_t tokens;               /* tokens_max of the plan */
     size_t slice;                /* positions whose logits exist at once */
@@ -41,14 +50,17 @@ struct train_dims {
     size_t masked;              /* floats of inputs under dropout, most of any stage */
     unsigned targets;
     bool dropout;
+    bool qk_norm, post_norm; /* whether their inputs are kept */
 };
 
 /* What the backward of one layer needs of the forward. */
 struct train_save {
     float *x;                            /* (tokens, ld_d) residual on the way in */
+    float *q_raw, *k_raw;                /* (tokens, ld_q), (tokens, ld_kv) before their norm */
     float *q, *k, *v;                    /* (heads, tokens, head_pad) after rope */
     float *attn;                         /* (tokens, ld_q) */
     float *max, *sum;                    /* (heads, tokens) of the softmax */
+    float *attn_out, *ffn_out;           /* (tokens, ld_d) before the norm on the way out */
     float *mid;                          /* (tokens, ld_d) residual after attention */
     float *gate, *up;                    /* (tokens, ld_f) */
     float *h[ENGINE_TARGET_COUNT];       /* (tokens, ld_rank) A·x; NULL without an adapter */
@@ -104,7 +116,8 @@ struct engine_trainer {
     float *gradient_data;
     size_t n_gradient;
 
-    float *norms;             /* (2·layers + 1, ld_d): attention, ffn, …, final */
+    float *norms;             /* (TRAIN_NORMS · layers + 1, ld_d), by layer, then kind */
+    float *ones;              /* (tokens): the input of biases */
     struct train_save *saves; /* layers first … */
     struct train_lane *lanes;
     struct train_batch batch;
@@ -223,10 +236,12 @@ void train_group_forward(struct engine_trainer *trainer, struct train_group *gro
 void train_group_backward(struct engine_trainer *trainer, struct train_group *group, float *dx);
 
 /* --- train_attention.c --- */
-void train_attention_forward(struct engine_trainer *trainer, struct train_save *save);
-/* attn_grad → q_flat, k_flat, v_flat as gradients before rope, and packed into packed[0 … 2]. */
-void train_attention_backward(struct engine_trainer *trainer, const struct train_save *save,
-                              float *const packed[3]);
+/* From what was projected: into q_raw and k_raw with norms of q and k, else q_flat and k_flat. */
+void train_attention_forward(struct engine_trainer *trainer, size_t layer, struct train_save *save);
+/* attn_grad → q_flat, k_flat, v_flat as gradients of the projections, and packed into
+ * packed[0 … 2]. attn_grad is lost. */
+void train_attention_backward(struct engine_trainer *trainer, size_t layer,
+                              const struct train_save *save, float *const packed[3]);
 
 /* --- train_forward.c, train_backward.c, train_loss.c --- */
 /* Residual of all tokens after the last layer into x_last. keep: every layer's save is its own. */
@@ -236,11 +251,25 @@ void train_backward(struct engine_trainer *trainer);
 /* Losses of all targets; with inverse_targets > 0 also dx. */
 void train_loss(struct engine_trainer *trainer, float inverse_targets);
 
-/* normed = norm of rows of x, packed too unless packed is NULL; 2·layer for attention's norm,
- * 2·layer + 1 for the ffn's. With add, x = base + add is made first. */
-void train_norm(struct engine_trainer *trainer, float *x, const float *base, const float *add,
-                size_t norm, float *packed);
-/* act = silu(gate)·up, packed too unless packed is NULL. */
+/* normed = norm of rows of x, or x where the family has no such norm; packed too unless packed is
+ * NULL. */
+void train_norm(struct engine_trainer *trainer, const float *x, size_t layer,
+                enum train_norm_kind kind, float *packed);
+/* The weights of a norm, padded to ld_d; NULL where the family has none. */
+static inline const float *train_norm_weight(const struct engine_trainer *trainer, size_t layer,
+                                             enum train_norm_kind kind)
+{
+    const struct layer *l = &trainer->model->layers[layer];
+    const float *const there[TRAIN_NORMS] = {l->attn_norm, l->ffn_norm, l->attn_post_norm,
+                                             l->ffn_post_norm};
+    return there[kind] == NULL ? NULL
+                               : trainer->norms + (layer * TRAIN_NORMS + kind) * trainer->dims.ld_d;
+}
+static inline const float *train_final_norm(const struct engine_trainer *trainer)
+{
+    return trainer->norms + trainer->dims.layers * TRAIN_NORMS * trainer->dims.ld_d;
+}
+/* act = activation(gate)·up, packed too unless packed is NULL. */
 void train_act(struct engine_trainer *trainer, const struct train_save *save, float *packed);
 /* x packed. */
 float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);

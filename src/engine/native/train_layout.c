@@ -83,6 +83,8 @@ int train_dims_init(struct train_dims *dims, const struct engine_model *model,
         .layers = (size_t)info->n_layers,
         .targets = lora->targets,
         .dropout = plan->dropout > 0.0f,
+        .qk_norm = info->qk_norm,
+        .post_norm = info->post_norm,
     };
     dims->ld_d = round_up(dims->d, TRAIN_LANES);
     dims->ld_q = round_up(dims->q, TRAIN_LANES);
@@ -137,12 +139,16 @@ static void place_save(struct place *place, const struct train_dims *dims, struc
 {
     const size_t n = dims->tokens;
     save->x = take_floats(place, n * dims->ld_d);
+    save->q_raw = dims->qk_norm ? take_floats(place, n * dims->ld_q) : NULL;
+    save->k_raw = dims->qk_norm ? take_floats(place, n * dims->ld_kv) : NULL;
     save->q = take_floats(place, dims->heads * n * dims->head_pad);
     save->k = take_floats(place, dims->kv_heads * n * dims->head_pad);
     save->v = take_floats(place, dims->kv_heads * n * dims->head_pad);
     save->attn = take_floats(place, n * dims->ld_q);
     save->max = take_floats(place, dims->heads * n);
     save->sum = take_floats(place, dims->heads * n);
+    save->attn_out = dims->post_norm ? take_floats(place, n * dims->ld_d) : NULL;
+    save->ffn_out = dims->post_norm ? take_floats(place, n * dims->ld_d) : NULL;
     save->mid = take_floats(place, n * dims->ld_d);
     save->gate = take_floats(place, n * dims->ld_f);
     save->up = take_floats(place, n * dims->ld_f);
@@ -238,7 +244,8 @@ size_t train_layout(struct engine_trainer *tr, int lanes, int n_tensors, uint8_t
     tr->gradients = take(&place, (size_t)n_tensors, sizeof *tr->gradients);
     tr->n_gradient = gradient_values(dims);
     tr->gradient_data = take_floats(&place, tr->n_gradient);
-    tr->norms = take_floats(&place, (2 * dims->layers + 1) * dims->ld_d);
+    tr->norms = take_floats(&place, (TRAIN_NORMS * dims->layers + 1) * dims->ld_d);
+    tr->ones = take_floats(&place, dims->tokens);
     tr->saves = take(&place, n_saves, sizeof *tr->saves);
     tr->lanes = take(&place, (size_t)lanes, sizeof *tr->lanes);
     place_batch(&place, dims, &tr->batch);

@@ -1,7 +1,10 @@
 /* Logits, loss and their gradient, at target positions only and a slice of them at a time, so that
  * the vocabulary never meets all tokens at once.
  *
- *   gather + norm ─▶ logits ─▶ −log p, p − onehot ─▶ gradient of the normed row ─▶ dx
+ *   gather + norm ─▶ logits ─▶ scale, cap ─▶ −log p, p − onehot ─▶ gradient of the normed row ─▶ dx
+ *
+ * A row is overwritten by its gradient, and the cap's slope needs the capped logits: they wait in
+ * the row's place of logits_packed, which is written only when its tile is done.
  */
 #include <math.h>
 #include <string.h>
@@ -25,18 +28,43 @@ static void gather(struct engine_trainer *tr, void *ctx, size_t unit, struct tra
     for (size_t i = begin; i < begin + n; i++) {
         memcpy(tr->slice_x + i * ld, tr->x_last + tr->batch.target_at[slice->begin + i] * ld,
                ld * sizeof(float));
-        tr->kernels->norm(tr->slice_normed + i * ld, tr->slice_x + i * ld,
-                          tr->norms + 2 * dims->layers * ld, ld, dims->d, tr->model->rms_eps);
+        tr->kernels->norm(tr->slice_normed + i * ld, tr->slice_x + i * ld, train_final_norm(tr), ld,
+                          dims->d, tr->model->rms_eps);
     }
     tr->kernels->pack(slice->packed + begin * dims->d, tr->slice_normed + begin * ld, ld, n,
                       dims->d);
 }
 
+/* Logits scaled and capped, a copy of capped ones into kept. */
+static void bend(const struct engine_trainer *tr, float *row, float *kept)
+{
+    const struct engine_model *m = tr->model;
+    if (m->logit_scale != 1.0f) {
+        tr->kernels->scale(row, m->logit_scale, tr->dims.ld_vocab);
+    }
+    if (m->logit_cap > 0.0f) {
+        tr->kernels->soft_cap(row, m->logit_cap, tr->dims.vocab);
+        memcpy(kept, row, tr->dims.vocab * sizeof *kept);
+    }
+}
+
+static void bend_back(const struct engine_trainer *tr, float *grad, const float *kept)
+{
+    const struct engine_model *m = tr->model;
+    if (m->logit_cap > 0.0f) {
+        tr->kernels->soft_cap_back(grad, kept, m->logit_cap, tr->dims.vocab);
+    }
+    if (m->logit_scale != 1.0f) {
+        tr->kernels->scale(grad, m->logit_scale, tr->dims.ld_vocab);
+    }
+}
+
 /* -log p = log Σ e^(x − max) − (x_target − max), rounded to fp32 once. */
-static void score(struct engine_trainer *tr, const struct slice *slice, size_t i)
+static void score(struct engine_trainer *tr, const struct slice *slice, size_t i, float *kept)
 {
     float *row = tr->logits + i * tr->dims.ld_vocab;
     const size_t target = (size_t)tr->batch.target[slice->begin + i];
+    bend(tr, row, kept);
     const float logit = row[target];
     float max = 0.0f, sum = 1.0f;
     if (!tr->kernels->exp_row(row, tr->dims.vocab, &max, &sum)) {
@@ -49,6 +77,7 @@ static void score(struct engine_trainer *tr, const struct slice *slice, size_t i
         const float p = row[target] / sum;
         tr->kernels->normalise(row, tr->dims.vocab, sum, slice->inverse);
         row[target] = (p - 1.0f) * slice->inverse;
+        bend_back(tr, row, kept);
     }
 }
 
@@ -60,7 +89,7 @@ static void score_tile(struct engine_trainer *tr, void *ctx, size_t unit, struct
     const size_t tile = tr->kernels->tile_tokens, begin = unit * tile;
     const size_t n = slice->n - begin < tile ? slice->n - begin : tile;
     for (size_t i = begin; i < begin + n; i++) {
-        score(tr, slice, i);
+        score(tr, slice, i, tr->logits_packed + i * dims->vocab);
     }
     if (slice->inverse > 0.0f) {
         tr->kernels->pack(tr->logits_packed + begin * dims->vocab,
@@ -75,8 +104,8 @@ static void scatter(struct engine_trainer *tr, void *ctx, size_t i, struct train
     const struct train_dims *dims = &tr->dims;
     const size_t ld = dims->ld_d;
     tr->kernels->norm_back(tr->dx + tr->batch.target_at[slice->begin + i] * ld,
-                           tr->slice_grad + i * ld, tr->slice_x + i * ld,
-                           tr->norms + 2 * dims->layers * ld, ld, dims->d, tr->model->rms_eps);
+                           tr->slice_grad + i * ld, tr->slice_x + i * ld, train_final_norm(tr), ld,
+                           dims->d, tr->model->rms_eps);
 }
 
 /* logits = normed · Wᵀ, or slice_grad = dlogits · W */

@@ -78,10 +78,19 @@ static void copy_norms(struct engine_trainer *tr)
     const struct train_dims *dims = &tr->dims;
     const size_t bytes = dims->d * sizeof(float);
     for (size_t l = 0; l < dims->layers; l++) {
-        memcpy(tr->norms + 2 * l * dims->ld_d, tr->model->layers[l].attn_norm, bytes);
-        memcpy(tr->norms + (2 * l + 1) * dims->ld_d, tr->model->layers[l].ffn_norm, bytes);
+        const struct layer *layer = &tr->model->layers[l];
+        const float *const from[TRAIN_NORMS] = {layer->attn_norm, layer->ffn_norm,
+                                                layer->attn_post_norm, layer->ffn_post_norm};
+        for (size_t kind = 0; kind < TRAIN_NORMS; kind++) {
+            if (from[kind] != NULL) {
+                memcpy(tr->norms + (l * TRAIN_NORMS + kind) * dims->ld_d, from[kind], bytes);
+            }
+        }
     }
-    memcpy(tr->norms + 2 * dims->layers * dims->ld_d, tr->model->final_norm, bytes);
+    memcpy(tr->norms + dims->layers * TRAIN_NORMS * dims->ld_d, tr->model->final_norm, bytes);
+    for (size_t i = 0; i < dims->tokens; i++) {
+        tr->ones[i] = 1.0f;
+    }
 }
 
 int engine_trainer_new(struct engine_trainer **out, struct engine_model *model,

@@ -3,13 +3,19 @@
  * A page holds sixteen positions, so the lanes of a score vector are positions and a position's
  * lane in the softmax sum is its index mod 16, as the reduction rule asks. Steps for a tile of
  * queries:
- *   1. s = q·K as an FMA chain over the head dimension, then scaled
+ *   1. s = q·K as an FMA chain over the head dimension, then scaled, then capped
  *   2. the exact maximum over visible positions
  *   3. p = exp(s − max), summed by lane; invisible positions get exactly 0
  *   4. o = P·V as an FMA chain over rising position, one division at the end
  * Pages that every query of the tile sees whole go through the tile; the ragged end goes query by
  * query, so a chain never holds a term that its query may not see.
+ *
+ * With a window, pages that no query of the tile sees are left out; in those that are taken, a
+ * position before the window gets the lowest score, so p is exactly 0 and its terms keep a chain
+ * that starts from zero at zero: same bits as leaving them out.
  */
+#include <float.h>
+
 #include "kernels/isa/serve.h"
 
 enum { PAGE = 16 };
@@ -57,9 +63,16 @@ static void scores_page(size_t n_queries, const uint16_t *keys, const float *con
     }
 }
 
-/* Scores of one query → probabilities before division; returns their sum. */
-static float probabilities(float *s, size_t n_visible)
+/* Scores of one query → probabilities before division; returns their sum. Whatever lies before the
+ * first visible position is hidden. */
+static float probabilities(float *s, size_t first_visible, size_t n_visible, float cap)
 {
+    for (size_t i = 0; cap > 0.0f && i < n_visible; i += PAGE) {
+        v16_store(s + i, v16_soft_cap(v16_load(s + i), v16_set1(cap)));
+    }
+    for (size_t i = 0; i < first_visible; i++) {
+        s[i] = -FLT_MAX;
+    }
     float max = s[0];
     v16 m = v16_set1(max);
     size_t i = 0;
@@ -141,12 +154,12 @@ static void values_row(const struct kv_view *kv, size_t head_dim, const float *p
     }
 }
 
-/* Positions [0, n_full) in whole pages for all queries, twelve, six, three or one at a time. */
-static void values_pages(const struct kv_view *kv, size_t n_full, size_t head_dim, size_t n_queries,
-                         const float *p, size_t stride, float *const *out)
+/* Positions [start, n_full) in whole pages for all queries, twelve, six, three or one at a time. */
+static void values_pages(const struct kv_view *kv, size_t start, size_t n_full, size_t head_dim,
+                         size_t n_queries, const float *p, size_t stride, float *const *out)
 {
     const size_t skip = kv->offset + head_dim * PAGE;
-    for (size_t page = 0; page < n_full / PAGE; page++) {
+    for (size_t page = start / PAGE; page < n_full / PAGE; page++) {
         const uint16_t *v = kv->pages[page] + skip;
         const float *pp = p + page * PAGE;
         size_t i = 0;
@@ -165,23 +178,33 @@ static void values_pages(const struct kv_view *kv, size_t n_full, size_t head_di
     }
 }
 
-void KERNEL(attention)(const struct kv_view *kv, size_t head_dim, float scale, size_t n_queries,
-                       const float *const *q, const size_t *n_visible, float *const *out,
-                       float *scores, size_t scores_stride)
+/* The first position that a query with n_visible positions sees. */
+static size_t first_seen(const struct attention_rule *rule, size_t n_visible)
 {
+    return rule->window > 0 && n_visible > rule->window ? n_visible - rule->window : 0;
+}
+
+void KERNEL(attention)(const struct kv_view *kv, const struct attention_rule *rule,
+                       size_t n_queries, const float *const *q, const size_t *n_visible,
+                       float *const *out, float *scores, size_t scores_stride)
+{
+    const size_t head_dim = rule->head_dim;
     const size_t longest = n_visible[n_queries - 1];
-    const size_t n_full = n_queries > 1 ? n_visible[0] / PAGE * PAGE : 0;
-    const v16 s = v16_set1(scale);
-    for (size_t page = 0; page * PAGE < longest; page++) {
+    const size_t start = first_seen(rule, n_visible[0]) / PAGE * PAGE;
+    const size_t n_full = n_queries > 1 ? n_visible[0] / PAGE * PAGE : start;
+    const v16 s = v16_set1(rule->scale);
+    for (size_t page = start / PAGE; page * PAGE < longest; page++) {
         scores_page(n_queries, kv->pages[page] + kv->offset, q, head_dim, s, scores + page * PAGE,
                     scores_stride);
     }
     float sums[KERNEL_QUERY_TILE];
     for (size_t i = 0; i < n_queries; i++) {
-        sums[i] = probabilities(scores + i * scores_stride, n_visible[i]);
+        sums[i] = probabilities(scores + i * scores_stride + start,
+                                first_seen(rule, n_visible[i]) - start, n_visible[i] - start,
+                                rule->soft_cap);
         memset(out[i], 0, head_dim * sizeof(float));
     }
-    values_pages(kv, n_full, head_dim, n_queries, scores, scores_stride, out);
+    values_pages(kv, start, n_full, head_dim, n_queries, scores, scores_stride, out);
     for (size_t i = 0; i < n_queries; i++) {
         values_row(kv, head_dim, scores + i * scores_stride, n_full, n_visible[i], out[i]);
         const v16 sum = v16_set1(sums[i]);

@@ -103,6 +103,50 @@ LANE_INLINE v16 v16_exp(v16 x)
     return v16_zero_below(v16_scale_pow2(p, n), x, lowest);
 }
 
+/* tanh x. Up to |x| = 0.35 the Taylor polynomial of degree 11, beyond it 1 − 2 / (e^2x + 1):
+ * relative error below 4 units in the last place. NaN and infinities become NaN. */
+LANE_INLINE v16 v16_tanh(v16 x)
+{
+    const v16 one = v16_set1(1.0f);
+    const v16 z = v16_mul(x, x);
+    v16 p = v16_set1(-8.8632356e-3f);
+    p = v16_fma(p, z, v16_set1(2.1869488e-2f));
+    p = v16_fma(p, z, v16_set1(-5.3968254e-2f));
+    p = v16_fma(p, z, v16_set1(1.3333334e-1f));
+    p = v16_fma(p, z, v16_set1(-3.3333334e-1f));
+    const v16 near = v16_fma(v16_mul(p, z), x, x);
+    const v16 below = v16_add(v16_exp(v16_add(x, x)), one);
+    const v16 far = v16_sub(one, v16_div(v16_set1(2.0f), below));
+    const v16 edge = v16_set1(0.35f);
+    const v16 beyond = v16_set1(0.35000002f); /* the next number: each lane takes one branch */
+    const v16 size = v16_abs(x);
+    const v16 minus = v16_sub(v16_zero(), size);
+    const v16 t = v16_add(v16_zero_below(near, minus, v16_sub(v16_zero(), edge)),
+                          v16_zero_below(far, size, beyond));
+    return v16_add(t, v16_sub(x, x));
+}
+
+/* cap · tanh(x / cap) */
+LANE_INLINE v16 v16_soft_cap(v16 x, v16 cap)
+{
+    return v16_mul(v16_tanh(v16_div(x, cap)), cap);
+}
+
+/* tanh(√(2/π) · (x + 0.044715·x³)) */
+LANE_INLINE v16 v16_gelu_tanh(v16 x)
+{
+    const v16 z = v16_mul(x, x);
+    const v16 inner = v16_mul(x, v16_fma(v16_set1(0.044715f), z, v16_set1(1.0f)));
+    return v16_tanh(v16_mul(inner, v16_set1(0.7978845608f)));
+}
+
+/* x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³))) */
+LANE_INLINE v16 v16_gelu(v16 x)
+{
+    const v16 half = v16_mul(v16_set1(0.5f), x);
+    return v16_mul(half, v16_add(v16_set1(1.0f), v16_gelu_tanh(x)));
+}
+
 /* x / (1 + e^-x) */
 LANE_INLINE v16 v16_silu(v16 x)
 {

@@ -7,9 +7,14 @@
  * slot therefore adds ±0 to a chain; the finished chain gets + 0, which settles the sign of a zero,
  * so the result does not depend on where tiles end.
  *
+ * A window takes its keys from the first multiple of sixteen that the tile's first query sees,
+ * which keeps every key in its lane of the sum; the keys before a query's own window are masked as
+ * the future is, after the soft cap too, which would lift the lowest number to −cap.
+ *
  * Backward, with p = e^(s − max) / sum, D = Σ_d out_grad·out:
- *   dP = out_grad·V,  dS = (p · (dP − D)) · scale,  dQ = dS·K,  dK = dSᵀ·Q,  dV = pᵀ·out_grad
- * p and dS of a tile are kept for the call that makes dK and dV, whose outputs are keys.
+ *   dP = out_grad·V,  dS = (p · (dP − D)) · scale (times the cap's slope),  dQ = dS·K,  dK = dSᵀ·Q,
+ * dV = pᵀ·out_grad p and dS of a tile are kept for the call that makes dK and dV, whose outputs are
+ * keys.
  */
 #include <float.h>
 
@@ -61,9 +66,10 @@ static void mix_of(float *c, const float *weights, const float *rows, size_t n_k
 }
 
 /* Writes `value` where a query of the tile may not see a key of [key_begin, key_end). */
-LANE_INLINE void mask_future(float *scores, size_t first, size_t key_begin, size_t key_end,
-                             float value)
+LANE_INLINE void mask_hidden(float *scores, const struct train_attention *tile, size_t key_begin,
+                             size_t key_end, float value)
 {
+    const size_t first = tile->first;
     for (size_t j = first + 1 > key_begin ? first + 1 : key_begin; j < key_end; j++) {
         float *row = scores + (j - key_begin) * TRAIN_QUERY_TILE;
         const size_t hidden = j - first < TRAIN_QUERY_TILE ? j - first : TRAIN_QUERY_TILE;
@@ -71,6 +77,50 @@ LANE_INLINE void mask_future(float *scores, size_t first, size_t key_begin, size
             row[i] = value;
         }
     }
+    /* key j is out of the window of queries from position j + window on */
+    for (size_t j = key_begin;
+         tile->window > 0 && j < key_end && j + tile->window < first + TRAIN_QUERY_TILE; j++) {
+        float *row = scores + (j - key_begin) * TRAIN_QUERY_TILE;
+        for (size_t i = j + tile->window > first ? j + tile->window - first : 0;
+             i < TRAIN_QUERY_TILE; i++) {
+            row[i] = value;
+        }
+    }
+}
+
+/* The first key that any query of the tile sees, down to a multiple of sixteen. */
+LANE_INLINE size_t first_key(const struct train_attention *tile)
+{
+    return tile->window > 0 && tile->first + 1 > tile->window
+               ? (tile->first + 1 - tile->window) / LANES * LANES
+               : 0;
+}
+
+/* Scores of n keys from key_begin on: scaled, capped, hidden ones lowest; the maximum of each query
+ * into *top. False when one is not finite. */
+static bool settle_scores(float *scores, const struct train_attention *tile, size_t key_begin,
+                          size_t n, v16 *top)
+{
+    const v16 scale = v16_set1(tile->scale), cap = v16_set1(tile->soft_cap);
+    const bool capped = tile->soft_cap > 0.0f;
+    v16 most = v16_set1(-FLT_MAX), bad = v16_zero();
+    mask_hidden(scores, tile, key_begin, key_begin + n, -FLT_MAX);
+    for (size_t j = 0; j < n; j++) {
+        const v16 raw = v16_load(scores + j * LANES);
+        const v16 s = v16_mul(raw, scale);
+        bad = v16_fma(s, v16_zero(), bad);
+        most = v16_max(most, s);
+        v16_store(scores + j * LANES, capped ? v16_soft_cap(s, cap) : s);
+    }
+    if (capped) {
+        most = v16_set1(-FLT_MAX);
+        mask_hidden(scores, tile, key_begin, key_begin + n, -FLT_MAX);
+        for (size_t j = 0; j < n; j++) {
+            most = v16_max(most, v16_load(scores + j * LANES));
+        }
+    }
+    *top = most;
+    return v16_sum(bad) == 0.0f;
 }
 
 /* The sixteen sums by key position mod 16 to one: the reduction rule, a query in each lane. */
@@ -86,26 +136,19 @@ LANE_INLINE v16 tree(v16 *parts)
 
 bool KERNEL(train_attention)(const struct train_attention *tile, float *out, float *max, float *sum)
 {
-    const size_t n_keys = tile->first + tile->n_queries, pad = tile->head_pad;
+    const size_t begin = first_key(tile), pad = tile->head_pad;
+    const size_t end = tile->first + tile->n_queries, n_keys = end - begin;
     float *turned = tile->scratch, *scores = turned + TRAIN_QUERY_TILE * pad;
     turn_queries(turned, tile->q, pad, tile->n_queries, tile->head_dim);
-    scores_of(scores, turned, tile->k, n_keys, pad, tile->head_dim);
-    mask_future(scores, tile->first, 0, n_keys, -FLT_MAX);
+    scores_of(scores, turned, tile->k + begin * pad, n_keys, pad, tile->head_dim);
 
-    const v16 scale = v16_set1(tile->scale);
-    v16 top = v16_set1(-FLT_MAX), bad = v16_zero();
-    for (size_t j = 0; j < n_keys; j++) {
-        const v16 raw = v16_load(scores + j * LANES);
-        const v16 s = v16_mul(raw, scale);
-        bad = v16_fma(s, v16_zero(), bad);
-        top = v16_max(top, s);
-        v16_store(scores + j * LANES, s);
-    }
+    v16 top;
+    const bool finite = settle_scores(scores, tile, begin, n_keys, &top);
     for (size_t j = 0; j < n_keys; j++) {
         float *row = scores + j * LANES;
         v16_store(row, v16_exp(v16_sub(v16_load(row), top)));
     }
-    mask_future(scores, tile->first, 0, n_keys, 0.0f);
+    mask_hidden(scores, tile, begin, end, 0.0f);
     v16 parts[LANES];
     for (int i = 0; i < LANES; i++) {
         parts[i] = v16_zero();
@@ -118,7 +161,7 @@ bool KERNEL(train_attention)(const struct train_attention *tile, float *out, flo
     v16_store_n(max, top, tile->n_queries);
     memcpy(sum, sums, tile->n_queries * sizeof *sum);
 
-    mix_of(out, scores, tile->v, n_keys, tile->n_queries, pad, TRAIN_STORE);
+    mix_of(out, scores, tile->v + begin * pad, n_keys, tile->n_queries, pad, TRAIN_STORE);
     for (size_t i = 0; i < tile->n_queries; i++) {
         const v16 below = v16_set1(sums[i]);
         for (size_t d = 0; d < pad; d += LANES) {
@@ -126,7 +169,7 @@ bool KERNEL(train_attention)(const struct train_attention *tile, float *out, flo
             v16_store(at, v16_div(v16_add(v16_load(at), v16_zero()), below));
         }
     }
-    return v16_sum(bad) == 0.0f;
+    return finite;
 }
 
 /* n values, then `fill` for the lanes of queries that do not exist. */
@@ -154,15 +197,22 @@ void KERNEL(train_attention_back)(const struct train_attention_back *back)
     const v16 top = load_filled(back->max, tile->n_queries, 0.0f);
     const v16 below = load_filled(back->sum, tile->n_queries, 1.0f);
     const v16 dots = load_filled(back->dots, tile->n_queries, 0.0f);
+    const v16 one = v16_set1(1.0f), cap = v16_set1(tile->soft_cap);
     for (size_t j = 0; j < n; j++) {
         float *p = back->p + j * LANES, *ds = back->ds + j * LANES;
-        const v16 e = v16_exp(v16_sub(v16_mul(v16_load(p), scale), top));
+        v16 s = v16_mul(v16_load(p), scale), slope = scale;
+        if (tile->soft_cap > 0.0f) {
+            const v16 t = v16_tanh(v16_div(s, cap));
+            s = v16_mul(t, cap);
+            slope = v16_mul(scale, v16_sub(one, v16_mul(t, t)));
+        }
+        const v16 e = v16_exp(v16_sub(s, top));
         const v16 share = v16_div(e, below);
         v16_store(p, share);
-        v16_store(ds, v16_mul(v16_mul(share, v16_sub(v16_load(ds), dots)), scale));
+        v16_store(ds, v16_mul(v16_mul(share, v16_sub(v16_load(ds), dots)), slope));
     }
-    mask_future(back->p, tile->first, back->key_begin, back->key_end, 0.0f);
-    mask_future(back->ds, tile->first, back->key_begin, back->key_end, 0.0f);
+    mask_hidden(back->p, tile, back->key_begin, back->key_end, 0.0f);
+    mask_hidden(back->ds, tile, back->key_begin, back->key_end, 0.0f);
     mix_of(back->q_grad, back->ds, keys, n, tile->n_queries, pad, TRAIN_CARRY);
 }
 

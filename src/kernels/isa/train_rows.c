@@ -91,6 +91,45 @@ void KERNEL(train_swiglu_back)(float *gate, float *up, const float *act_grad, si
     }
 }
 
+void KERNEL(train_geglu)(float *act, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        v16_store(act + i, v16_mul(v16_gelu(v16_load(gate + i)), v16_load(up + i)));
+    }
+}
+
+void KERNEL(train_geglu_back)(float *gate, float *up, const float *act_grad, size_t n)
+{
+    const v16 one = v16_set1(1.0f), half = v16_set1(0.5f), c = v16_set1(0.7978845608f);
+    for (size_t i = 0; i < n; i += LANES) {
+        const v16 g = v16_load(gate + i), u = v16_load(up + i), d = v16_load(act_grad + i);
+        const v16 t = v16_gelu_tanh(g);
+        const v16 open = v16_mul(half, v16_add(one, t));
+        const v16 bend = v16_mul(v16_mul(half, g), v16_sub(one, v16_mul(t, t)));
+        const v16 inner = v16_mul(c, v16_fma(v16_set1(3.0f * 0.044715f), v16_mul(g, g), one));
+        const v16 slope = v16_fma(bend, inner, open);
+        v16_store(up + i, v16_mul(d, v16_gelu(g)));
+        v16_store(gate + i, v16_mul(v16_mul(d, u), slope));
+    }
+}
+
+void KERNEL(train_soft_cap)(float *x, float cap, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        v16_store_n(x + i, v16_soft_cap(v16_load_n(x + i, n - i), v16_set1(cap)), n - i);
+    }
+}
+
+void KERNEL(train_soft_cap_back)(float *grad, const float *capped, float cap, size_t n)
+{
+    const v16 one = v16_set1(1.0f), by = v16_set1(cap);
+    for (size_t i = 0; i < n; i += LANES) {
+        const v16 t = v16_div(v16_load_n(capped + i, n - i), by);
+        const v16 slope = v16_sub(one, v16_mul(t, t));
+        v16_store_n(grad + i, v16_mul(v16_load_n(grad + i, n - i), slope), n - i);
+    }
+}
+
 void KERNEL(train_join)(float *y, float scale, const float *x, size_t n)
 {
     const v16 by = v16_set1(scale);

@@ -91,6 +91,23 @@ void KERNEL(silu_mul)(float *g, const float *u, size_t n)
     }
 }
 
+void KERNEL(gelu_mul)(float *g, const float *u, size_t n)
+{
+    for (size_t i = 0; i < n; i += LANES) {
+        const v16 a = v16_gelu(v16_load_n(g + i, n - i));
+        v16_store_n(g + i, v16_mul(a, v16_load_n(u + i, n - i)), n - i);
+    }
+}
+
+void KERNEL(scale_cap)(float *x, float scale, float cap, size_t n)
+{
+    const v16 by = v16_set1(scale);
+    for (size_t i = 0; i < n; i += LANES) {
+        const v16 a = v16_mul(v16_load_n(x + i, n - i), by);
+        v16_store_n(x + i, cap > 0.0f ? v16_soft_cap(a, v16_set1(cap)) : a, n - i);
+    }
+}
+
 void KERNEL(axpy)(float *y, float scale, const float *z, size_t n)
 {
     const v16 s = v16_set1(scale);
@@ -168,6 +185,8 @@ const struct kernels KERNEL(kernels_table) = {
     .rmsnorm = KERNEL(rmsnorm),
     .rope = KERNEL(rope),
     .silu_mul = KERNEL(silu_mul),
+    .gelu_mul = KERNEL(gelu_mul),
+    .scale_cap = KERNEL(scale_cap),
     .axpy = KERNEL(axpy),
     .kv_store = KERNEL(kv_store),
     .attention = KERNEL(attention),

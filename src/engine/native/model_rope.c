@@ -1,0 +1,106 @@
+/* Inverse frequencies and their scaling; cosines and sines of positions as they are first needed.
+ */
+#include "base/mem.h"
+#include "engine/native/model.h"
+#include "formats/dequant.h"
+#include "kernels/det_math.h"
+
+/* Llama 3's scaling of one inverse frequency: long waves divided by factor, short ones kept, a
+ * linear blend between (transformers, modeling_rope_utils, _compute_llama3_parameters). */
+static double scale_llama3(const struct rope_scaling *s, double inv_freq)
+{
+    const double wave = 6.283185307179586 / inv_freq;
+    const double original = (double)s->original_context;
+    if (wave < original / s->high_freq_factor) {
+        return inv_freq;
+    }
+    if (wave > original / s->low_freq_factor) {
+        return inv_freq / s->factor;
+    }
+    const double smooth =
+        (original / wave - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    return (1.0 - smooth) * inv_freq / s->factor + smooth * inv_freq;
+}
+
+static double scaled(const struct rope_scaling *scaling, double inv_freq, float factor)
+{
+    switch (scaling->type) {
+    case ROPE_SCALING_LLAMA3:
+        return scale_llama3(scaling, inv_freq);
+    case ROPE_SCALING_LINEAR:
+        return inv_freq / scaling->factor;
+    case ROPE_SCALING_FACTORS:
+        return inv_freq / (double)factor;
+    default:
+        return inv_freq;
+    }
+}
+
+static int make_rope(struct engine_model *m, struct rope *rope, double theta,
+                     const struct rope_scaling *scaling, struct err *err)
+{
+    const size_t half = rope->dims / 2;
+    const size_t n = (size_t)m->info.context_length * half;
+    float factors[KERNEL_HEAD_DIM_MAX] = {0};
+    rope->inv_freq = mem_calloc(half, sizeof *rope->inv_freq);
+    rope->cosines = mem_alloc_simd(n, sizeof(float));
+    rope->sines = mem_alloc_simd(n, sizeof(float));
+    if (rope->inv_freq == NULL || rope->cosines == NULL || rope->sines == NULL) {
+        return mem_err(err, 2 * n * sizeof(float));
+    }
+    if (scaling->type == ROPE_SCALING_FACTORS) {
+        tensor_dequant_row(model_files_tensor(m->files, "rope_freqs.weight"), 0, factors);
+    }
+    for (size_t i = 0; i < half; i++) {
+        const double plain = 1.0 / det_pow(theta, 2.0 * (double)i / (double)rope->dims);
+        rope->inv_freq[i] = (float)scaled(scaling, plain, factors[i]);
+    }
+    return 0;
+}
+
+int model_make_ropes(struct engine_model *m, struct err *err)
+{
+    const struct model_config *c = model_files_config(m->files);
+    const struct rope_scaling none = {0};
+    const bool local = c->rope_theta_local != 0 && c->sliding_window > 0;
+    m->ropes[0].dims = m->ropes[1].dims = c->rope_dim;
+    int rc = make_rope(m, &m->ropes[0], c->rope_theta, &c->rope_scaling, err);
+    if (rc == 0 && local) {
+        rc = make_rope(m, &m->ropes[1], c->rope_theta_local, &none, err);
+    }
+    for (int i = 0; i < m->info.n_layers; i++) {
+        const bool sliding = (c->layers[i] & MODEL_LAYER_SLIDING) != 0;
+        m->layers[i].rope =
+            c->layers[i] & MODEL_LAYER_NO_ROPE ? NULL : &m->ropes[local && sliding ? 1 : 0];
+    }
+    return rc;
+}
+
+void model_free_ropes(struct engine_model *m)
+{
+    for (int i = 0; i < MODEL_ROPES; i++) {
+        mem_free(m->ropes[i].inv_freq);
+        mem_free(m->ropes[i].cosines);
+        mem_free(m->ropes[i].sines);
+    }
+}
+
+static void fill_rope(struct rope *rope, int n)
+{
+    const size_t half = rope->dims / 2;
+    for (int p = rope->ready; p < n; p++) {
+        for (size_t i = 0; i < half; i++) {
+            const float angle = (float)p * rope->inv_freq[i];
+            rope->cosines[(size_t)p * half + i] = (float)det_cos((double)angle);
+            rope->sines[(size_t)p * half + i] = (float)det_sin((double)angle);
+        }
+    }
+    rope->ready = n > rope->ready ? n : rope->ready;
+}
+
+void model_rope_prepare(struct engine_model *m, int n)
+{
+    for (int i = 0; i < MODEL_ROPES && m->ropes[i].cosines != NULL; i++) {
+        fill_rope(&m->ropes[i], n);
+    }
+}

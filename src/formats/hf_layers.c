@@ -1,0 +1,198 @@
+/* Two generations of files are met: rope_theta and rope_scaling as top-level keys, and one
+ * "rope_parameters" object that holds both (transformers 5); where layers differ it holds one
+ * object for each layer type. The newer wins where both are there. In the same way "layer_types"
+ * wins over the rule by which a family's layers slide. */
+#include "formats/hf_layers.h"
+
+#include <string.h>
+
+#include "formats/hf_fields.h"
+
+static const char full_type[] = "full_attention", sliding_type[] = "sliding_attention";
+
+static int read_scaling(const json_t *object, struct rope_scaling *scaling, struct err *err)
+{
+    const char *type = NULL;
+    int rc;
+    if ((rc = hf_text(object, "type", &type, err)) != 0 ||
+        (rc = hf_text(object, "rope_type", &type, err)) != 0)
+        return rc;
+    if (!type || strcmp(type, "default") == 0)
+        return 0;
+    if (strcmp(type, "linear") == 0)
+        scaling->type = ROPE_SCALING_LINEAR;
+    else if (strcmp(type, "llama3") == 0)
+        scaling->type = ROPE_SCALING_LLAMA3;
+    else
+        return err_set(err, ERR_UNSUPPORTED,
+                       "rope scaling '%.64s' is not supported (default, linear and llama3 are)",
+                       type);
+    if ((rc = hf_real(object, "factor", &scaling->factor, err)) != 0 ||
+        (rc = hf_real(object, "low_freq_factor", &scaling->low_freq_factor, err)) != 0 ||
+        (rc = hf_real(object, "high_freq_factor", &scaling->high_freq_factor, err)) != 0)
+        return rc;
+    return hf_u32(object, "original_max_position_embeddings", &scaling->original_context, err);
+}
+
+/* rope_scaling or rope_parameters of all layers alike. */
+static int read_one(const json_t *object, struct model_config *config, double *part,
+                    struct err *err)
+{
+    config->rope_scaling = (struct rope_scaling){0};
+    int rc = read_scaling(object, &config->rope_scaling, err);
+    if (rc == 0)
+        rc = hf_real(object, "rope_theta", &config->rope_theta, err);
+    return rc == 0 ? hf_real(object, "partial_rotary_factor", part, err) : rc;
+}
+
+/* {"full_attention": {…}, "sliding_attention": {…}} */
+static int read_by_type(const json_t *object, struct model_config *config, double *part,
+                        struct err *err)
+{
+    const json_t *full = hf_member(object, full_type), *local = hf_member(object, sliding_type);
+    struct rope_scaling scaling = {0};
+    int rc = full ? read_one(full, config, part, err) : 0;
+    if (rc != 0 || !local)
+        return rc;
+    if ((rc = read_scaling(local, &scaling, err)) != 0)
+        return rc;
+    if (scaling.type != ROPE_SCALING_NONE)
+        return err_set(err, ERR_UNSUPPORTED,
+                       "rope scaling of sliding layers is not supported (default is)");
+    config->rope_theta_local = config->rope_theta;
+    return hf_real(local, "rope_theta", &config->rope_theta_local, err);
+}
+
+int hf_read_rope(const json_t *root, struct model_config *config, struct err *err)
+{
+    static const char *const places[] = {"rope_scaling", "rope_parameters"};
+    double part = 1.0;
+    int rc = hf_real(root, "rope_theta", &config->rope_theta, err);
+    if (rc == 0 && config->rope_theta_local != 0)
+        rc = hf_real(root, "rope_local_base_freq", &config->rope_theta_local, err);
+    if (rc == 0)
+        rc = hf_real(root, "partial_rotary_factor", &part, err);
+    for (size_t i = 0; rc == 0 && i < sizeof places / sizeof *places; i++) {
+        const json_t *object = hf_member(root, places[i]);
+        if (!object)
+            continue;
+        if (!json_is_object(object))
+            return hf_wrong_type(places[i], "an object", err);
+        rc = json_is_object(json_object_get(object, full_type)) ||
+                     json_is_object(json_object_get(object, sliding_type))
+                 ? read_by_type(object, config, &part, err)
+                 : read_one(object, config, &part, err);
+    }
+    if (rc == 0 && !(part > 0 && part <= 1))
+        return err_set(err, ERR_CORRUPT, "\"partial_rotary_factor\" is %g, it must be at most 1",
+                       part);
+    config->rope_dim = (uint32_t)((double)config->head_dim * part);
+    return rc;
+}
+
+/* A list with one item for each layer, or NULL when it is missing or null. */
+static int layer_list(const json_t *root, const char *key, const struct model_config *config,
+                      const json_t **list, struct err *err)
+{
+    *list = hf_member(root, key);
+    if (*list && !json_is_array(*list))
+        return hf_wrong_type(key, "an array", err);
+    if (*list && json_array_size(*list) != config->n_layers)
+        return err_set(err, ERR_CORRUPT, "\"%s\" lists %zu layers, the model has %u", key,
+                       json_array_size(*list), config->n_layers);
+    if (*list && config->n_layers > MODEL_LAYERS_MAX)
+        *list = NULL; /* refused by model_config_check */
+    return 0;
+}
+
+static int read_layer_types(const json_t *list, struct model_config *config, struct err *err)
+{
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        const char *type = json_string_value(json_array_get(list, i));
+        if (type && strcmp(type, sliding_type) == 0)
+            config->layers[i] |= MODEL_LAYER_SLIDING;
+        else if (!type || strcmp(type, full_type) != 0)
+            return err_set(err, ERR_UNSUPPORTED,
+                           "layer type '%.64s' is not supported (%s and %s "
+                           "are)",
+                           type ? type : "?", full_type, sliding_type);
+    }
+    return 0;
+}
+
+/* Layers from max_window_layers on. */
+static int read_switched(const json_t *root, struct model_config *config, struct err *err)
+{
+    uint32_t first = 28;
+    int rc = hf_u32(root, "max_window_layers", &first, err);
+    if (rc == 0 && config->family->no_rope_period > 0)
+        rc = err_set(err, ERR_UNSUPPORTED,
+                     "\"use_sliding_window\" without \"layer_types\" is not supported");
+    for (uint32_t i = first; rc == 0 && i < config->n_layers && i < MODEL_LAYERS_MAX; i++)
+        config->layers[i] |= MODEL_LAYER_SLIDING;
+    return rc;
+}
+
+static int read_windows(const json_t *root, struct model_config *config, struct err *err)
+{
+    const struct architecture *family = config->family;
+    const json_t *types = NULL;
+    bool used = family->window != WINDOW_SWITCHED;
+    uint32_t period = family->window_period;
+    if (family->window == WINDOW_NEVER)
+        return 0;
+    config->sliding_window =
+        json_object_get(root, "sliding_window") ? 0 : family->sliding_window; /* null: none */
+    int rc = hf_u32(root, "sliding_window", &config->sliding_window, err);
+    if (rc == 0)
+        rc = hf_bool(root, "use_sliding_window", &used, err);
+    if (rc == 0)
+        rc = hf_u32(root, "sliding_window_pattern", &period, err);
+    if (rc == 0)
+        rc = layer_list(root, "layer_types", config, &types, err);
+    if (rc != 0)
+        return rc;
+    if (!used || config->sliding_window == 0) {
+        config->sliding_window = 0;
+        return 0;
+    }
+    if (types && family->window != WINDOW_ALWAYS)
+        return read_layer_types(types, config, err);
+    if (family->window == WINDOW_SWITCHED)
+        return read_switched(root, config, err);
+    if (family->window == WINDOW_ALWAYS)
+        model_config_mark(config, 1, false, MODEL_LAYER_SLIDING);
+    else
+        model_config_mark(config, period, true, MODEL_LAYER_SLIDING);
+    return 0;
+}
+
+/* "no_rope_layers" has a 1 where there is rope. */
+static int read_no_rope(const json_t *root, struct model_config *config, struct err *err)
+{
+    const json_t *list = NULL;
+    uint32_t period = config->family->no_rope_period;
+    int rc = hf_u32(root, "no_rope_layer_interval", &period, err);
+    if (rc == 0)
+        rc = layer_list(root, "no_rope_layers", config, &list, err);
+    if (rc != 0)
+        return rc;
+    if (!list) {
+        model_config_mark(config, period, false, MODEL_LAYER_NO_ROPE);
+        return 0;
+    }
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_is_integer(item) && !json_is_boolean(item))
+            return hf_wrong_type("no_rope_layers", "an array of 0 and 1", err);
+        if (!json_is_true(item) && json_integer_value(item) == 0)
+            config->layers[i] |= MODEL_LAYER_NO_ROPE;
+    }
+    return 0;
+}
+
+int hf_read_layers(const json_t *root, struct model_config *config, struct err *err)
+{
+    int rc = read_windows(root, config, err);
+    return rc == 0 && config->family->no_rope_period > 0 ? read_no_rope(root, config, err) : rc;
+}

@@ -1,0 +1,184 @@
+/* What config.json says of each family: defaults of its row, layers that slide or have no rope,
+ * scales and caps; and everything that is refused, by name. */
+#include <jansson.h>
+
+#include "formats/hf_config.h"
+#include "test.h"
+
+static const char base[] = "{\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":8,"
+                           "\"num_attention_heads\":4,\"num_key_value_heads\":2,\"vocab_size\":50}";
+
+/* The base with what `patch` says over it. */
+static int read_config(const char *patch, struct model_config *config, struct err *err)
+{
+    json_t *root = json_loads(base, 0, NULL), *more = json_loads(patch, 0, NULL);
+    assert_non_null(root);
+    assert_non_null(more);
+    assert_int_equal(json_object_update(root, more), 0);
+    const int rc = hf_config_read(root, NULL, config, err);
+    json_decref(root);
+    json_decref(more);
+    return rc;
+}
+
+/* "s" slides, "n" has no rope, "." is plain. */
+static void layers_text(const struct model_config *config, char text[16])
+{
+    for (uint32_t i = 0; i < config->n_layers; i++) {
+        text[i] = config->layers[i] & MODEL_LAYER_SLIDING   ? 's'
+                  : config->layers[i] & MODEL_LAYER_NO_ROPE ? 'n'
+                                                            : '.';
+    }
+    text[config->n_layers] = '\0';
+}
+
+static void test_layers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *patch, *layers;
+        uint32_t window;
+    } ROWS[] = {
+        {"{\"model_type\":\"llama\",\"sliding_window\":4}", "........", 0},
+        {"{\"model_type\":\"mistral\"}", "ssssssss", 4096},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":null}", "........", 0},
+        {"{\"model_type\":\"mistral\",\"sliding_window\":7}", "ssssssss", 7},
+        {"{\"model_type\":\"phi3\"}", "........", 0},
+        {"{\"model_type\":\"phi3\",\"sliding_window\":7}", "ssssssss", 7},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":7}", "........", 0},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":7,\"use_sliding_window\":false}", "........",
+         0},
+        {"{\"model_type\":\"qwen2\",\"sliding_window\":7,\"use_sliding_window\":true,"
+         "\"max_window_layers\":6}",
+         "......ss", 7},
+        {"{\"model_type\":\"qwen3\",\"sliding_window\":7,\"use_sliding_window\":true,"
+         "\"layer_types\":[\"full_attention\",\"sliding_attention\",\"full_attention\","
+         "\"full_attention\",\"full_attention\",\"full_attention\",\"full_attention\","
+         "\"full_attention\"]}",
+         ".s......", 7},
+        {"{\"model_type\":\"gemma2\"}", "s.s.s.s.", 4096},
+        {"{\"model_type\":\"gemma3_text\",\"sliding_window\":512}", "sssss.ss", 512},
+        {"{\"model_type\":\"gemma3_text\",\"sliding_window_pattern\":4}", "sss.sss.", 4096},
+        {"{\"model_type\":\"smollm3\"}", "...n...n", 0},
+        {"{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":3}", "..n..n..", 0},
+        {"{\"model_type\":\"smollm3\",\"no_rope_layers\":[1,0,1,1,1,1,1,0]}", ".n.....n", 0},
+        {"{\"model_type\":\"olmo2\"}", "........", 0},
+        {"{\"model_type\":\"granite\"}", "........", 0},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        struct model_config config;
+        struct err err = {0};
+        char text[16];
+        assert_ok(read_config(ROWS[i].patch, &config, &err), &err);
+        layers_text(&config, text);
+        if (strcmp(text, ROWS[i].layers) != 0 || config.sliding_window != ROWS[i].window)
+            fail_msg("%s: layers %s, window %u", ROWS[i].patch, text, config.sliding_window);
+    }
+}
+
+static void test_families_fill_in_what_is_unsaid(void **state)
+{
+    (void)state;
+    struct model_config c;
+    struct err err = {0};
+    assert_ok(read_config("{\"model_type\":\"gemma2\"}", &c, &err), &err);
+    assert_string_equal(c.arch, "gemma2");
+    assert_true(c.tied_embeddings && c.head_dim == 256 && c.activation == ACTIVATION_GELU_TANH);
+    assert_true(c.attention_cap == 50 && c.logit_cap == 30 && c.embedding_scale == 8);
+    assert_true(c.attention_scale == 1.0 / 16 && c.rope_theta_local == 0);
+    assert_ok(read_config("{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":null,"
+                          "\"final_logit_softcapping\":20.5}",
+                          &c, &err),
+              &err);
+    assert_true(c.attention_cap == 0 && c.logit_cap == 20.5);
+    assert_ok(read_config("{\"model_type\":\"gemma3_text\",\"rope_scaling\":{\"factor\":8,"
+                          "\"rope_type\":\"linear\"},\"rope_local_base_freq\":5000}",
+                          &c, &err),
+              &err);
+    assert_string_equal(c.arch, "gemma3");
+    assert_true(c.rope_theta == 1e6 && c.rope_theta_local == 5000 && c.logit_cap == 0);
+    assert_true(c.rope_scaling.type == ROPE_SCALING_LINEAR && c.rope_scaling.factor == 8);
+    assert_ok(read_config("{\"model_type\":\"qwen2\",\"attention_bias\":false}", &c, &err), &err);
+    assert_true(c.attention_bias && !c.output_bias && !c.mlp_bias && c.attention_scale == 0);
+    assert_ok(read_config("{\"model_type\":\"qwen3\"}", &c, &err), &err);
+    assert_true(c.head_dim == 128 && !c.attention_bias);
+    assert_ok(read_config("{\"model_type\":\"granite\",\"logits_scaling\":4,"
+                          "\"attention_multiplier\":0.25,\"attention_bias\":true}",
+                          &c, &err),
+              &err);
+    assert_true(c.logit_scale == 0.25 && c.attention_scale == 0.25 && c.residual_scale == 1);
+    assert_true(c.attention_bias && c.output_bias);
+    assert_ok(read_config("{\"model_type\":\"phi3\",\"partial_rotary_factor\":0.5}", &c, &err),
+              &err);
+    assert_true(c.head_dim == 16 && c.rope_dim == 8);
+}
+
+static void test_what_is_not_served_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *patch;
+        enum err_code code;
+        const char *says;
+    } ROWS[] = {
+        {"{\"model_type\":\"gemma3\"}", ERR_UNSUPPORTED, "architecture 'gemma3'"},
+        {"{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[1],"
+         "\"short_factor\":[1]}}",
+         ERR_UNSUPPORTED, "rope scaling 'longrope'"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
+         ERR_UNSUPPORTED, "rope scaling 'yarn'"},
+        {"{\"model_type\":\"qwen2\",\"hidden_act\":\"relu2\"}", ERR_UNSUPPORTED,
+         "activation 'relu2'"},
+        {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", ERR_UNSUPPORTED,
+         "activation 'gelu'"},
+        {"{\"model_type\":\"gemma3_text\",\"use_bidirectional_attention\":true}", ERR_UNSUPPORTED,
+         "\"use_bidirectional_attention\""},
+        {"{\"model_type\":\"qwen3\",\"use_sliding_window\":true,\"layer_types\":["
+         "\"chunked_attention\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]}",
+         ERR_UNSUPPORTED, "layer type 'chunked_attention'"},
+        {"{\"model_type\":\"gemma2\",\"layer_types\":[\"full_attention\"]}", ERR_CORRUPT,
+         "\"layer_types\" lists 1 layers, the model has 8"},
+        {"{\"model_type\":\"gemma2\",\"layer_types\":5}", ERR_CORRUPT, "\"layer_types\""},
+        {"{\"model_type\":\"smollm3\",\"use_sliding_window\":true,\"sliding_window\":8}",
+         ERR_UNSUPPORTED, "\"use_sliding_window\" without \"layer_types\""},
+        {"{\"model_type\":\"smollm3\",\"no_rope_layers\":[1,1,\"x\",1,1,1,1,1]}", ERR_CORRUPT,
+         "\"no_rope_layers\""},
+        {"{\"model_type\":\"gemma3_text\",\"rope_parameters\":{\"full_attention\":{},"
+         "\"sliding_attention\":{\"rope_type\":\"linear\",\"factor\":2}}}",
+         ERR_UNSUPPORTED, "rope scaling of sliding layers"},
+        {"{\"model_type\":\"gemma2\",\"query_pre_attn_scalar\":0}", ERR_CORRUPT,
+         "\"query_pre_attn_scalar\" is 0"},
+        {"{\"model_type\":\"gemma2\",\"attn_logit_softcapping\":-1}", ERR_CORRUPT,
+         "\"attn_logit_softcapping\" is -1"},
+        {"{\"model_type\":\"granite\",\"attention_multiplier\":2}", ERR_CORRUPT,
+         "the attention scale is 2"},
+        {"{\"model_type\":\"granite\",\"logits_scaling\":0}", ERR_CORRUPT, "the logit scale"},
+        {"{\"model_type\":\"granite\",\"residual_multiplier\":-1}", ERR_CORRUPT,
+         "the residual scale is -1"},
+        {"{\"model_type\":\"phi3\",\"partial_rotary_factor\":1.5}", ERR_CORRUPT,
+         "\"partial_rotary_factor\" is 1.5"},
+        {"{\"model_type\":\"phi3\",\"partial_rotary_factor\":0.01}", ERR_CORRUPT,
+         "rope turns 0 dimensions"},
+        {"{\"model_type\":\"llama\",\"num_hidden_layers\":5000}", ERR_CORRUPT,
+         "the number of layers is 5000"},
+        {"{\"model_type\":\"mistral\",\"num_hidden_layers\":5000}", ERR_CORRUPT,
+         "the number of layers is 5000"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        struct model_config config;
+        struct err err = {0};
+        const int rc = read_config(ROWS[i].patch, &config, &err);
+        if (rc != -(int)ROWS[i].code || !strstr(err.message, ROWS[i].says))
+            fail_msg("%s: got %d \"%s\"", ROWS[i].patch, rc, err.message);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_families_fill_in_what_is_unsaid),
+        cmocka_unit_test(test_what_is_not_served_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
