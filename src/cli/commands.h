@@ -17,6 +17,7 @@ extern const struct command command_import;
 extern const struct command command_inspect;
 extern const struct command command_job;
 extern const struct command command_list;
+extern const struct command command_merge;
 extern const struct command command_model;
 extern const struct command command_reproduce;
 extern const struct command command_runner;

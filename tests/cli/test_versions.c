@@ -46,6 +46,13 @@ static const json_t *at(const json_t *tree, const char *key, size_t i)
     return json_array_get(json_object_get(tree, key), i);
 }
 
+static int count_merges(void *ctx, const char *name, bool is_dir)
+{
+    (void)is_dir;
+    *(int *)ctx += strncmp(name, "merge-", 6) == 0;
+    return 0;
+}
+
 static void evaluations_join_the_version(void **state)
 {
     struct run *r = *state;
@@ -106,11 +113,48 @@ static void versions_are_reproduced(void **state)
     expect(1, r, "reproduce", "nobody");
 }
 
+/* A merged version is a base of its own, and a folder that another tool loads. */
+static void versions_are_merged(void **state)
+{
+    struct run *r = *state;
+    struct err err = {0};
+    char dest[FS_PATH_BYTES_MAX], weights[FS_PATH_BYTES_MAX], cache[FS_PATH_BYTES_MAX];
+    int left = 0;
+    assert_ok(fs_join(dest, r->dir, "full", &err), &err);
+    assert_ok(fs_join(weights, dest, "model.safetensors", &err), &err);
+    expect(2, r, "merge", "talker@1.0.0");
+    expect(2, r, "merge", "talker@1.0.0", "--as", "x", "--dtype", "f16");
+    expect(1, r, "merge", "tiny", "--as", "x");
+    assert_says(run_err(r), "is no version");
+    expect(0, r, "merge", "talker@1.1.0", "--as", "tiny-merged", "--dtype", "f32");
+    assert_says(run_out(r), "20 matrices, 8 with factors folded in");
+    assert_says(run_out(r), "merged talker@1.1.0 into tiny-merged");
+    expect(0, r, "generate", "tiny-merged", "x", "--max-tokens", "2", "--seed", "1");
+    assert_ok(fs_join(cache, r->dir, "storage/cache", &err), &err);
+    if (fs_exists(cache)) {
+        assert_ok(fs_list_dir(cache, count_merges, &left, &err), &err);
+    }
+    assert_int_equal(left, 0);
+
+    expect(2, r, "export", "talker", dest, "--format", "peft", "--merge", "talker");
+    expect(1, r, "export", "other", dest, "--format", "safetensors", "--merge", "talker@1.0.0");
+    assert_says(run_err(r), "was trained on 'tiny', not on 'other'");
+    expect(0, r, "export", "tiny", dest, "--format", "safetensors", "--merge", "talker@1.0.0",
+           "--json");
+    json_t *result = run_json(r);
+    assert_int_equal(json_integer_value(json_object_get(result, "merged")), 8);
+    json_decref(result);
+    assert_true(fs_exists(weights));
+    expect(1, r, "export", "tiny", dest, "--format", "safetensors");
+    assert_says(run_err(r), "exists already");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(evaluations_join_the_version, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_are_reproduced, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_are_merged, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,29 @@
+/* What the files of a merge share. Private to train. */
+#ifndef TRAIN_MERGE_INT_H
+#define TRAIN_MERGE_INT_H
+
+#include "base/fs.h"
+#include "formats/manifest.h"
+#include "formats/model_files.h"
+#include "formats/safetensors.h"
+#include "train/merge.h"
+
+struct merge {
+    const struct merge_spec *spec;
+    const struct train_hooks *hooks;
+    struct merge_result *result;
+    struct model_files *base;
+    struct manifest manifest;    /* of the version; zeroed without one */
+    struct safetensors *factors; /* NULL without one */
+    char factors_path[FS_PATH_BYTES_MAX];
+};
+
+/* config.json, the tokenizer and the chat template beside the weights. */
+int merge_write_companions(const struct merge *merge, const char *dir, struct err *err) MUST_CHECK;
+/* tokenizer.json and tokenizer_config.json from GGUF metadata. */
+int merge_write_tokenizer(const struct gguf *gguf, const struct model_config *config,
+                          const char *dir, struct err *err) MUST_CHECK;
+/* Compares what dir gives with base and adapter, into the result. */
+int merge_check(const struct merge *merge, const char *dir, struct err *err) MUST_CHECK;
+
+#endif
