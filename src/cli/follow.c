@@ -115,7 +115,7 @@ int follow_job(struct hub *hub, const char *id, bool quiet, json_t **job, struct
     while (rc == 0 && silent < AGAIN_MAX) {
         struct err broken = {0};
         f.told = false;
-        if (remote_stream(&hub->remote, events, on_event, &f, &broken) == -ERR_CANCELLED) {
+        if (remote_stream(&hub->remote, events, NULL, on_event, &f, &broken) == -ERR_CANCELLED) {
             rc = err_set(err, ERR_CANCELLED, "interrupted");
             break;
         }

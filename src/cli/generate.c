@@ -1,134 +1,17 @@
-/* mlx-hub generate and mlx-hub chat: answers from a model, straight from its files.
- *
- * MODEL is a path to weights, or a name that the hub knows. A path needs no storage and no server:
- * the model runs in a child of this command, as it would under serve, so the answer is the same. */
-#include <pthread.h>
+/* mlx-hub generate and mlx-hub chat: answers from a model, a path to weights or a name that the hub
+ * knows. Where it runs is answer.h's business. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "cli/answer.h"
 #include "cli/commands.h"
-#include "cli/find_model.h"
 #include "cli/interrupt.h"
 #include "cli/print.h"
-#include "infer/infer.h"
 
-enum { LINE_BYTES_MAX = 1 << 16, DRAIN_MS = 2000 };
-
-/* One answer under way; the events come on infer's threads. */
-struct answer {
-    pthread_mutex_t lock;
-    pthread_cond_t over_changed;
-    bool over;
-    bool stream; /* print as it comes */
-    struct buf text;
-    struct infer_accepted accepted;
-    struct infer_done done;
-    char finish_reason[16];
-    struct err err;
-};
-
-static void take_text(struct answer *a, const char *text, size_t n)
-{
-    buf_append(&a->text, text, n);
-    if (a->stream) {
-        fwrite(text, 1, n, stdout);
-        fflush(stdout);
-    }
-}
-
-static void on_accepted(void *ctx, const struct infer_accepted *accepted)
-{
-    struct answer *a = ctx;
-    a->accepted = *accepted;
-}
-
-static void on_token(void *ctx, const struct infer_token *token)
-{
-    take_text(ctx, token->text, token->bytes);
-}
-
-static void end(struct answer *a)
-{
-    pthread_mutex_lock(&a->lock);
-    a->over = true;
-    pthread_cond_signal(&a->over_changed);
-    pthread_mutex_unlock(&a->lock);
-}
-
-static void on_done(void *ctx, const struct infer_done *done)
-{
-    struct answer *a = ctx;
-    take_text(a, done->text, done->text_bytes);
-    a->done = *done;
-    snprintf(a->finish_reason, sizeof a->finish_reason, "%s", done->finish_reason);
-    end(a);
-}
-
-static void on_failed(void *ctx, const struct err *err)
-{
-    struct answer *a = ctx;
-    a->err = *err;
-    end(a);
-}
-
-/* Waits for the answer; Ctrl-C cancels it. */
-static void wait_for_end(struct answer *a, struct infer_request *request)
-{
-    bool cancelled = false;
-    pthread_mutex_lock(&a->lock);
-    while (!a->over) {
-        struct timespec soon;
-        clock_gettime(CLOCK_REALTIME, &soon);
-        soon.tv_nsec += 100000000;
-        soon.tv_sec += soon.tv_nsec / 1000000000;
-        soon.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&a->over_changed, &a->lock, &soon);
-        if (!a->over && !cancelled && interrupted()) {
-            cancelled = true;
-            pthread_mutex_unlock(&a->lock);
-            infer_cancel(request);
-            pthread_mutex_lock(&a->lock);
-        }
-    }
-    pthread_mutex_unlock(&a->lock);
-}
-
-static int ask(struct infer *infer, const struct infer_spec *spec, struct answer *a,
-               struct err *err)
-{
-    static const struct infer_events events = {
-        .accepted = on_accepted, .token = on_token, .done = on_done, .failed = on_failed};
-    struct infer_request *request;
-    int rc = infer_submit(infer, spec, &events, a, &request, err);
-    if (rc != 0) {
-        return rc;
-    }
-    wait_for_end(a, request);
-    if (a->err.code != ERR_NONE) {
-        return err_set(err, a->err.code, "%s", a->err.message);
-    }
-    return buf_check(&a->text, "the answer", err);
-}
-
-static void answer_init(struct answer *a, bool stream)
-{
-    memset(a, 0, sizeof *a);
-    a->stream = stream;
-    buf_init(&a->text, PRINT_BYTES_MAX);
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->over_changed, NULL);
-}
-
-static void answer_release(struct answer *a)
-{
-    pthread_cond_destroy(&a->over_changed);
-    pthread_mutex_destroy(&a->lock);
-    buf_release(&a->text);
-}
+enum { LINE_BYTES_MAX = 1 << 16 };
 
 /* --- options ------------------------------------------------------------------------------------
  */
@@ -140,7 +23,7 @@ static const struct option_info options[] = {
     {"top-p", "P", "keep the likeliest tokens that make up P (0.9)"},
     {"top-k", "K", "keep the K likeliest tokens, 0 = all (50)"},
     {"min-p", "P", "drop tokens below P times the likeliest (0)"},
-    {"repetition-penalty", "R", "1 = none (1.1)"},
+    {"repetition-penalty", "R", "above 1 to repeat less (1: off)"},
     {"seed", "N", "repeat an answer byte for byte"},
     {"stop", "TEXT", "end the answer before this text"},
     {"raw", NULL, "give the prompt to the model as it is, without a chat template"},
@@ -171,6 +54,7 @@ static int read_sampling(const struct args *args, struct infer_sampling *s, stru
 {
     long seed = 0;
     infer_sampling_defaults(s);
+    s->repetition_penalty = 1.0f; /* it falls on the words of the question, too */
     int rc = read_int(args, "max-tokens", &s->max_tokens, err);
     rc = rc == 0 ? read_real(args, "temperature", &s->temperature, err) : rc;
     rc = rc == 0 ? read_real(args, "top-p", &s->top_p, err) : rc;
@@ -189,35 +73,6 @@ static int read_sampling(const struct args *args, struct infer_sampling *s, stru
         snprintf(s->stops[s->n_stops++], INFER_STOP_BYTES_MAX, "%s", stop);
     }
     return rc == 0 ? infer_sampling_check(s, err) : rc;
-}
-
-/* --- a model and where it comes from ------------------------------------------------------------
- */
-
-struct source {
-    struct infer *infer;
-    struct infer_spec spec;
-    struct found_model model;
-};
-
-static int source_open(struct source *s, const struct args *args, struct err *err)
-{
-    memset(s, 0, sizeof *s);
-    int rc = find_model(&s->model, &args->settings, args->positional[0], err);
-    if (rc == 0) {
-        rc = infer_new(&s->infer, &args->settings, NULL, err);
-    }
-    if (rc == 0) {
-        s->spec = s->model.spec;
-        rc = read_sampling(args, &s->spec.sampling, err);
-    }
-    return rc;
-}
-
-static void source_close(struct source *s)
-{
-    infer_free(s->infer, DRAIN_MS);
-    found_model_release(&s->model);
 }
 
 static int add_message(json_t *messages, const char *role, const char *content, struct err *err)
@@ -280,31 +135,26 @@ static int read_prompt(const struct args *args, struct buf *prompt, struct err *
 
 static int run_generate(const struct args *args, struct err *err)
 {
-    struct source source;
+    struct source source = {0};
+    struct infer_sampling sampling;
     struct answer a;
     struct buf prompt;
+    const bool raw = args_get(args, "raw") != NULL;
     json_t *messages = json_array();
     answer_init(&a, !args->json);
     buf_init(&prompt, INFER_PROMPT_BYTES_MAX);
     interrupt_catch();
-    int rc = source_open(&source, args, err);
-    if (rc == 0) {
-        rc = read_prompt(args, &prompt, err);
+    int rc = read_sampling(args, &sampling, err);
+    rc = rc == 0 ? source_open(&source, args, &sampling, err) : rc;
+    rc = rc == 0 ? read_prompt(args, &prompt, err) : rc;
+    if (rc == 0 && !raw && args_get(args, "system") != NULL) {
+        rc = add_message(messages, "system", args_get(args, "system"), err);
     }
-    if (rc == 0 && args_get(args, "raw") != NULL) {
-        source.spec.prompt = prompt.data != NULL ? prompt.data : "";
-        source.spec.prompt_bytes = prompt.len;
-    } else if (rc == 0) {
-        source.spec.messages = messages;
-        if (args_get(args, "system") != NULL) {
-            rc = add_message(messages, "system", args_get(args, "system"), err);
-        }
-        if (rc == 0) {
-            rc = add_message(messages, "user", prompt.data != NULL ? prompt.data : "", err);
-        }
+    if (rc == 0 && !raw) {
+        rc = add_message(messages, "user", prompt.data != NULL ? prompt.data : "", err);
     }
     if (rc == 0) {
-        rc = ask(source.infer, &source.spec, &a, err);
+        rc = source_ask(&source, raw ? NULL : messages, &prompt, &a, err);
     }
     int status = rc == 0 ? EXIT_DONE : EXIT_FAILED;
     if (rc == 0 && args->json) {
@@ -354,10 +204,7 @@ static int take_turn(struct source *source, json_t *messages, const char *line, 
     struct answer a;
     answer_init(&a, true);
     int rc = add_message(messages, "user", line, err);
-    if (rc == 0) {
-        source->spec.messages = messages;
-        rc = ask(source->infer, &source->spec, &a, err);
-    }
+    rc = rc == 0 ? source_ask(source, messages, NULL, &a, err) : rc;
     if (rc == 0) {
         putchar('\n');
         print_speed(&a);
@@ -374,11 +221,13 @@ static int take_turn(struct source *source, json_t *messages, const char *line, 
 
 static int run_chat(const struct args *args, struct err *err)
 {
-    struct source source;
+    struct source source = {0};
+    struct infer_sampling sampling;
     json_t *messages = json_array();
     char *line = mem_alloc(LINE_BYTES_MAX);
     interrupt_catch();
-    int rc = source_open(&source, args, err);
+    int rc = read_sampling(args, &sampling, err);
+    rc = rc == 0 ? source_open(&source, args, &sampling, err) : rc;
     if (rc == 0 && args_get(args, "system") != NULL) {
         rc = add_message(messages, "system", args_get(args, "system"), err);
     }

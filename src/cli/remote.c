@@ -99,6 +99,13 @@ static int exchange(struct remote *r, const struct http_request *request, json_t
     return rc;
 }
 
+/* The body as JSON, the caller's; NULL for none. */
+static int make_text(const json_t *body, char **text, struct err *err)
+{
+    *text = body != NULL ? json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
+    return body == NULL || *text != NULL ? 0 : mem_err(err, REMOTE_PATH_BYTES);
+}
+
 int remote_call(struct remote *r, const char *method, const char *path, const json_t *body,
                 json_t **answer, struct err *err)
 {
@@ -106,10 +113,7 @@ int remote_call(struct remote *r, const char *method, const char *path, const js
     char url[REMOTE_PATH_BYTES];
     char *text = NULL;
     int rc = make_url(r, path, url, err);
-    if (rc == 0 && body != NULL) {
-        text = json_dumps(body, JSON_COMPACT | JSON_ENCODE_ANY);
-        rc = text != NULL ? 0 : mem_err(err, REMOTE_PATH_BYTES);
-    }
+    rc = rc == 0 ? make_text(body, &text, err) : rc;
     if (rc == 0) {
         fill_request(r, &request, method, url);
         request.json = text;
@@ -175,7 +179,7 @@ struct sse {
 static int end_event(struct sse *s, struct err *err)
 {
     int rc = buf_check(&s->data, "an event", err);
-    if (rc == 0 && s->data.len > 0) {
+    if (rc == 0 && s->data.len > 0 && strcmp(s->data.data, "[DONE]") != 0) {
         json_t *tree = json_parse(s->data.data, s->data.len, err);
         rc = tree != NULL ? s->on_event(s->ctx, s->event, tree, err) : -(int)err->code;
         json_decref(tree);
@@ -202,22 +206,25 @@ static int on_line(void *ctx, const char *line, size_t n, struct err *err)
     return 0;
 }
 
-int remote_stream(struct remote *r, const char *path, remote_event_fn on_event, void *ctx,
-                  struct err *err)
+int remote_stream(struct remote *r, const char *path, const json_t *body, remote_event_fn on_event,
+                  void *ctx, struct err *err)
 {
     static const char *const headers[] = {"Accept: text/event-stream", NULL};
     struct sse sse = {.on_event = on_event, .ctx = ctx, .event = "message"};
     struct http_request request;
     struct http_response response;
     char url[REMOTE_PATH_BYTES];
+    char *text = NULL;
     int rc = make_url(r, path, url, err);
+    rc = rc == 0 ? make_text(body, &text, err) : rc;
     if (rc != 0) {
         return rc;
     }
     buf_init(&sse.data, HTTP_LINE_BYTES_MAX);
     http_response_init(&response);
-    fill_request(r, &request, "GET", url);
+    fill_request(r, &request, body != NULL ? "POST" : "GET", url);
     request.headers = headers;
+    request.json = text;
     request.idle_timeout_s = REMOTE_IDLE_SECONDS;
     request.on_line = on_line;
     request.ctx = &sse;
@@ -225,6 +232,7 @@ int remote_stream(struct remote *r, const char *path, remote_event_fn on_event, 
     rc = rc == 0 ? http_response_check(&response, url, err) : rc;
     http_response_release(&response);
     buf_release(&sse.data);
+    mem_free(text);
     return rc;
 }
 

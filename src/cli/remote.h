@@ -45,11 +45,12 @@ int remote_text(struct remote *remote, const char *path, struct buf *out,
 int remote_upload(struct remote *remote, const char *path, const char *file, json_t **answer,
                   struct err *err) MUST_CHECK;
 
-/* Each event of an SSE answer; data is borrowed for the call. A negative code ends the stream with
- * that code. */
+/* Each event of an SSE answer but OpenAI's closing "[DONE]"; data is borrowed for the call. A
+ * negative code ends the stream with that code. */
 typedef int (*remote_event_fn)(void *ctx, const char *event, const json_t *data, struct err *err);
-int remote_stream(struct remote *remote, const char *path, remote_event_fn on_event, void *ctx,
-                  struct err *err) MUST_CHECK;
+/* GET, or POST when there is a body. */
+int remote_stream(struct remote *remote, const char *path, const json_t *body,
+                  remote_event_fn on_event, void *ctx, struct err *err) MUST_CHECK;
 
 /* All rows of a list that comes in pages ({items, total} or a bare array); path without a query or
  * with one. The caller's array. */

@@ -1,0 +1,47 @@
+"""Commands beside a running hub ask it, and print what they print without one."""
+import json
+import os
+import subprocess
+
+import pytest
+
+from conftest import BINARY
+
+
+@pytest.fixture(scope="module")
+def ask(hub, model_file, tmp_path_factory):
+    """Runs a command that knows of the hub only where it listens."""
+    hub.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "smollm2"})
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MLX_HUB_")}
+    env.update(MLX_HUB_PORT=str(hub.port),
+               MLX_HUB_STORAGE_BASE_PATH=str(tmp_path_factory.mktemp("elsewhere") / "storage"))
+
+    def run(*words, status=0, stdin=""):
+        done = subprocess.run([BINARY, *words], env=env, input=stdin, capture_output=True,
+                              text=True, timeout=300, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    return run
+
+
+@pytest.mark.parametrize("how", [(), ("--raw",), ("--system", "You are brief.", "--stop", "e")])
+def test_generate_says_what_the_file_alone_says(ask, model_file, how):
+    words = ("Name a colour.", "--seed", "7", "--max-tokens", "24", "--json", *how)
+    served = json.loads(ask("generate", "smollm2", *words).stdout)
+    alone = json.loads(ask("generate", model_file, *words).stdout)
+    assert served["text"] == alone["text"] and served["text"]
+    for key in ("finish_reason", "prompt_tokens", "tokens_generated", "seed", "engine",
+                "numerics_version"):
+        assert served[key] == alone[key], key
+
+
+def test_chat_remembers(ask, hub):
+    talk = ask("chat", "smollm2", "--temperature", "0", "--max-tokens", "16",
+               stdin="Hello\nWhat did I say?\n").stdout
+    assert len(talk.strip().splitlines()) >= 2
+    assert [m["key"] for m in hub.runners()], "the hub's runner answered"
+
+
+def test_an_unknown_name_is_the_hubs_word(ask):
+    assert "nobody" in ask("generate", "nobody", "hi", status=1).stderr
