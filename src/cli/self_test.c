@@ -11,7 +11,7 @@
 #include "kernels/kernels.h"
 
 enum {
-    COLS = 96,
+    COLS = 256, /* one block of a K type */
     ROWS = 32,
     TOKENS = 3,
     BLOCKS = COLS / KERNEL_BLOCK,
@@ -30,7 +30,7 @@ struct work {
     float y[TOKENS * ROWS];
     int8_t q[TOKENS * COLS];
     float d[TOKENS * BLOCKS], dsum[TOKENS * BLOCKS];
-    int32_t zero8[TOKENS * BLOCKS], zero128[TOKENS * BLOCKS];
+    int32_t zero8[TOKENS * BLOCKS], zero128[TOKENS * BLOCKS], zero32[TOKENS * BLOCKS * 2];
     uint16_t page[PAGES][PAGE_HALVES];
     float scores[PAGES * PAGE_TOKENS];
 };
@@ -54,17 +54,17 @@ static void put_half(uint8_t *at, float value)
 }
 
 /* A panel in place: random quants, then scales; or random elements. */
-static void fill_panel(enum pack_kind kind, uint8_t *panel)
+static void fill_panel(const struct pack *pack, uint8_t *panel)
 {
-    const size_t quants = BLOCKS * (kind == PACK_Q8 ? 512u : 256u);
-    const size_t scales = BLOCKS * KERNEL_LANES * (kind == PACK_Q4_1 ? 2u : 1u);
-    if (pack_is_quantised(kind)) {
+    if (pack_is_quantised(pack->kind)) {
+        const size_t quants = BLOCKS * pack_quant_bytes(pack->kind);
         for (size_t i = 0; i < quants; i++) {
             uint32_t four[4];
-            rng_draw4(SEED, RNG_INIT, (uint64_t)kind, i, four);
+            rng_draw4(SEED, RNG_INIT, (uint64_t)pack->kind, i, four);
             panel[i] = (uint8_t)four[0];
         }
-        for (size_t i = 0; i < scales; i++) {
+        /* a K type's integer scales are whatever these halves' bytes are */
+        for (size_t i = 0; i < (pack->panel_bytes - quants) / 2; i++) {
             put_half(panel + quants + i * 2, 0.01f * draw(7, i));
         }
         return;
@@ -74,9 +74,9 @@ static void fill_panel(enum pack_kind kind, uint8_t *panel)
         uint32_t bits;
         memcpy(&bits, &value, sizeof bits);
         const uint16_t upper = (uint16_t)(bits >> 16);
-        if (kind == PACK_F32) {
+        if (pack->kind == PACK_F32) {
             memcpy(panel + i * 4, &value, sizeof value);
-        } else if (kind == PACK_F16) {
+        } else if (pack->kind == PACK_F16) {
             put_half(panel + i * 2, value);
         } else {
             memcpy(panel + i * 2, &upper, sizeof upper);
@@ -93,14 +93,18 @@ static int product(struct work *w, enum pack_kind kind, const struct qact *x, st
 {
     struct pack pack = {.kind = kind, .n_rows = ROWS, .n_cols = COLS};
     const size_t panels = pack_panels(ROWS);
-    pack.panel_bytes = pack_panel_bytes(kind, COLS);
+    pack.group_shift = 1;
+    pack.scale_kind = PACK_F16;
+    pack.panel_bytes = pack_is_affine(kind)
+                           ? pack_affine_panel_bytes(kind, COLS, pack.group_shift, PACK_F16)
+                           : pack_panel_bytes(kind, COLS);
     uint8_t *data = mem_alloc_simd(panels, pack.panel_bytes);
     if (data == NULL) {
         return mem_err(err, panels * pack.panel_bytes);
     }
     memset(data, 0, panels * pack.panel_bytes);
     for (size_t p = 0; p < panels; p++) {
-        fill_panel(kind, data + p * pack.panel_bytes);
+        fill_panel(&pack, data + p * pack.panel_bytes);
     }
     pack.data = data;
     memset(w->y, 0, sizeof w->y);
@@ -120,7 +124,8 @@ static int products(struct work *w, struct err *err)
                        .d = w->d,
                        .dsum = w->dsum,
                        .zero8 = w->zero8,
-                       .zero128 = w->zero128};
+                       .zero128 = w->zero128,
+                       .zero32 = w->zero32};
     fill(w->x, TOKENS * COLS, 1);
     for (size_t t = 0; t < TOKENS; t++) {
         if (!w->k->quantise(w->x + t * COLS, &act, t, 0, COLS)) {

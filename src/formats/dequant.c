@@ -219,8 +219,33 @@ void tensor_dequant_blocks(enum tensor_type type, const uint8_t *blocks, uint64_
         fns->block(blocks + i * bytes, out + i * size);
 }
 
+static float plain_at(enum tensor_type type, const uint8_t *values, uint64_t i)
+{
+    float value;
+    dequantisers[type].plain(values + i * tensor_type_block_bytes(type), 1, &value);
+    return value;
+}
+
+static void dequant_affine(const struct tensor_view *view, uint64_t row, float *out)
+{
+    uint64_t cols = tensor_view_cols(view), n_groups = cols / view->group;
+    const uint8_t *bytes = view->data + row * tensor_type_row_bytes(view->type, cols);
+    for (uint64_t g = 0; g < n_groups; g++) {
+        float scale = plain_at(view->scale_type, view->scales, row * n_groups + g);
+        float bias = plain_at(view->scale_type, view->biases, row * n_groups + g);
+        for (uint64_t i = g * view->group; i < (g + 1) * view->group; i++) {
+            unsigned q = view->type == TENSOR_MLX8 ? bytes[i] : bytes[i / 2] >> (i % 2 * 4) & 15u;
+            out[i] = scale * (float)q + bias;
+        }
+    }
+}
+
 void tensor_dequant_row(const struct tensor_view *view, uint64_t row, float *out)
 {
+    if (view->type == TENSOR_MLX4 || view->type == TENSOR_MLX8) {
+        dequant_affine(view, row, out);
+        return;
+    }
     uint64_t cols = tensor_view_cols(view);
     uint64_t row_bytes = tensor_type_row_bytes(view->type, cols);
     tensor_dequant_blocks(view->type, view->data + row * row_bytes,

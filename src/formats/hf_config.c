@@ -3,6 +3,7 @@
  * generation_config.json's, config first. */
 #include "formats/hf_config.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
@@ -24,18 +25,48 @@ static int read_family(const json_t *root, struct model_config *config, struct e
     return 0;
 }
 
+/* What MLX writes, under both names: {"group_size", "bits", "mode"?: "affine", exceptions by
+ * tensor}. Bits and groups are read from the tensors' shapes; here only other methods are turned
+ * away. */
+static int check_quantisation(const json_t *root, const char *key, struct err *err)
+{
+    const json_t *object = hf_member(root, key);
+    const char *mode = "affine";
+    uint32_t group = 0, bits = 0;
+    int rc;
+    if (!object)
+        return 0;
+    if (!json_is_object(object))
+        return hf_wrong_type(key, "an object", err);
+    if (hf_member(object, "quant_method") || !hf_member(object, "bits") ||
+        !hf_member(object, "group_size"))
+        return err_set(err, ERR_UNSUPPORTED,
+                       "safetensors with quantised weights (\"%s\") are not supported, but for "
+                       "MLX's affine 4 and 8 bits",
+                       key);
+    if ((rc = hf_text(object, "mode", &mode, err)) != 0 ||
+        (rc = hf_u32(object, "bits", &bits, err)) != 0 ||
+        (rc = hf_u32(object, "group_size", &group, err)) != 0)
+        return rc;
+    if (strcmp(mode, "affine") != 0 || (bits != 4 && bits != 8) ||
+        (group != 32 && group != 64 && group != 128))
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "\"%s\" is %.32s, %" PRIu32 " bits in groups of %" PRIu32
+            ", which is not supported (affine, 4 or 8 bits, groups of 32, 64 or 128 are)",
+            key, mode, bits, group);
+    return 0;
+}
+
 /* What would change every result and is not done here. */
 static int refuse_unread(const json_t *root, struct err *err)
 {
-    static const char *const quantised[] = {"quantization_config", "quantization"};
     bool both_ways = false;
-    for (size_t i = 0; i < sizeof quantised / sizeof *quantised; i++) {
-        if (hf_member(root, quantised[i]))
-            return err_set(err, ERR_UNSUPPORTED,
-                           "safetensors with quantised weights (\"%s\") are not supported",
-                           quantised[i]);
-    }
-    int rc = hf_bool(root, "use_bidirectional_attention", &both_ways, err);
+    int rc;
+    if ((rc = check_quantisation(root, "quantization_config", err)) != 0 ||
+        (rc = check_quantisation(root, "quantization", err)) != 0)
+        return rc;
+    rc = hf_bool(root, "use_bidirectional_attention", &both_ways, err);
     if (rc == 0 && both_ways)
         rc = err_set(err, ERR_UNSUPPORTED, "\"use_bidirectional_attention\" is not supported");
     return rc;

@@ -367,9 +367,17 @@ static void check_need(struct check *check, const struct need *need, const char 
     unsigned n_dims = need->dims[1] == NO_DIM ? 1 : 2;
     uint64_t dims[2] = {extent_of(&files->config, need->dims[0]),
                         extent_of(&files->config, need->dims[1])};
-    const struct tensor_view *view = model_files_tensor(files, name);
+    int32_t id = name_index_find(&files->index, name);
+    struct tensor_view *view = id == NAME_INDEX_NONE ? NULL : &files->tensors[id];
     if (!view) {
         findings_add(&check->missing, "%s", name);
+        return;
+    }
+    if (n_dims == 2 && model_affine_resolve(files, view, dims) == MODEL_AFFINE_WRONG) {
+        findings_add(&check->unusable,
+                     "%s is U32 with scales, but not 4 or 8 bits in groups of "
+                     "32, 64 or 128 of %" PRIu64 " columns",
+                     name, dims[1]);
         return;
     }
     if (view->n_dims != n_dims || memcmp(view->dims, dims, n_dims * sizeof *dims) != 0) {
@@ -385,7 +393,7 @@ static void check_need(struct check *check, const struct need *need, const char 
         findings_add(&check->unusable, "%s is %s", name, tensor_type_name(view->type));
     if (need->when == WHEN_ROPE_FACTORS)
         return;
-    files->weight_bytes += view->bytes;
+    files->weight_bytes += view->bytes + model_affine_scale_bytes(view);
     files->parameters += tensor_view_elements(view);
 }
 

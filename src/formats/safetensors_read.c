@@ -149,6 +149,8 @@ static int read_tensor(struct safetensors *file, const char *key, const json_t *
 
 static int read_metadata(struct safetensors *file, json_t *map, struct err *err)
 {
+    if (json_is_null(map)) /* MLX writes null where it has none */
+        return 0;
     if (!json_is_object(map))
         return err_set(err, ERR_CORRUPT, "\"__metadata__\" is not an object");
     size_t n = json_object_size(map);

@@ -19,14 +19,16 @@ static const struct type_row types[TENSOR_TYPE_COUNT] = {
     [TENSOR_BF16] = {"BF16", 1, 2, true},
     [TENSOR_Q4_0] = {"Q4_0", 32, 2 + 16, true},
     [TENSOR_Q4_1] = {"Q4_1", 32, 2 + 2 + 16, true},
-    [TENSOR_Q5_0] = {"Q5_0", 32, 2 + 4 + 16, false},
-    [TENSOR_Q5_1] = {"Q5_1", 32, 2 + 2 + 4 + 16, false},
+    [TENSOR_Q5_0] = {"Q5_0", 32, 2 + 4 + 16, true},
+    [TENSOR_Q5_1] = {"Q5_1", 32, 2 + 2 + 4 + 16, true},
     [TENSOR_Q8_0] = {"Q8_0", 32, 2 + 32, true},
     [TENSOR_Q2_K] = {"Q2_K", K_BLOCK, 16 + 64 + 2 + 2, false},
     [TENSOR_Q3_K] = {"Q3_K", K_BLOCK, 32 + 64 + 12 + 2, false},
-    [TENSOR_Q4_K] = {"Q4_K", K_BLOCK, 2 + 2 + 12 + 128, false},
-    [TENSOR_Q5_K] = {"Q5_K", K_BLOCK, 2 + 2 + 12 + 32 + 128, false},
-    [TENSOR_Q6_K] = {"Q6_K", K_BLOCK, 128 + 64 + 16 + 2, false},
+    [TENSOR_Q4_K] = {"Q4_K", K_BLOCK, 2 + 2 + 12 + 128, true},
+    [TENSOR_Q5_K] = {"Q5_K", K_BLOCK, 2 + 2 + 12 + 32 + 128, true},
+    [TENSOR_Q6_K] = {"Q6_K", K_BLOCK, 128 + 64 + 16 + 2, true},
+    [TENSOR_MLX4] = {"MLX4", 32, 16, true},
+    [TENSOR_MLX8] = {"MLX8", 32, 32, true},
     [TENSOR_I8] = {"I8", 1, 1, false},
     [TENSOR_I16] = {"I16", 1, 2, false},
     [TENSOR_I32] = {"I32", 1, 4, false},
@@ -97,5 +99,5 @@ bool tensor_type_quantised(enum tensor_type type)
 
 const char *tensor_type_usable_list(void)
 {
-    return "F32, F16, BF16, Q4_0, Q4_1, Q8_0";
+    return "F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, MLX4, MLX8";
 }

@@ -26,6 +26,11 @@ enum tensor_type {
     TENSOR_Q4_K, /* 256: fp16 d, fp16 dmin, 12 bytes of 6-bit scales and mins, nibbles */
     TENSOR_Q5_K, /* 256: as Q4_K with 32 bytes of fifth bits before the nibbles */
     TENSOR_Q6_K, /* 256: 128 low nibbles, 64 high pairs, 16 signed scales, fp16 d */
+    /* MLX's affine quantisation: unsigned values from the low bits of bytes up; scales and biases
+     * lie in tensors of their own (struct tensor_view), so these sizes are of the values alone.
+     * No file names these types: model_files finds them out. */
+    TENSOR_MLX4, /* 32: 16 bytes, column 2j low and 2j + 1 high in byte j */
+    TENSOR_MLX8, /* 32: 32 bytes */
     TENSOR_I8,
     TENSOR_I16,
     TENSOR_I32,
@@ -57,7 +62,7 @@ uint64_t tensor_type_row_bytes(enum tensor_type type, uint64_t n_cols);
 
 /* True when the engine computes with weights of this type. */
 bool tensor_type_usable(enum tensor_type type);
-/* True for the block types of GGUF. */
+/* True for block types: GGUF's and MLX's. */
 bool tensor_type_quantised(enum tensor_type type);
 /* The usable types as text for messages: "F32, F16, …". Static. */
 const char *tensor_type_usable_list(void);

@@ -25,6 +25,10 @@ struct tensor_view {
     uint64_t dims[TENSOR_DIMS_MAX];
     const uint8_t *data;
     uint64_t bytes;
+    /* TENSOR_MLX4 and TENSOR_MLX8 only: (rows, cols / group) each, of one plain float type. */
+    const uint8_t *scales, *biases;
+    enum tensor_type scale_type;
+    uint32_t group; /* columns that share a scale: 32, 64 or 128 */
 };
 
 /* Number of elements: the product of the dims, 1 for a scalar. */

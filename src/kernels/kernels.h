@@ -22,20 +22,49 @@ enum {
 
 /* --- packed weights ------------------------------------------------------------------------- */
 /* A matrix (n_rows, n_cols) cut into panels of sixteen rows; the last panel is padded with zeros.
- *   quantised panel: all blocks' quants, then all blocks' scales, padded to 64 bytes.
- *     PACK_Q8: block = 8 groups × 16 rows × 4 columns of (q ^ 0x80)              512 bytes
- *     PACK_Q4*: block = 4 groups × 16 rows × 4 bytes; low nibbles are columns 4g…4g+3, high nibbles
- *               columns 16+4g…16+4g+3                                            256 bytes
- *     scales: fp16 d[16] per block; PACK_Q4_1 also fp16 m[16] after it
- *   float panel: n_cols × 16 rows of the element type.
- * A value is d·(q − zero) with zero = 8 for PACK_Q4_0, or d·q + m for PACK_Q4_1. */
-enum pack_kind { PACK_Q4_0, PACK_Q4_1, PACK_Q8, PACK_F16, PACK_BF16, PACK_F32, PACK_KIND_COUNT };
+ * A quantised panel is all blocks' quants, then all scales, padded to 64 bytes.
+ *
+ * Quants of a block of 32 columns, by bits of a value:
+ *     8   8 groups × 16 rows × 4 columns of bytes: group g has columns 4g…4g+3      512 bytes
+ *     4   4 groups × 16 rows × 4 bytes; low nibbles are columns 4g…4g+3, high nibbles columns
+ *         16+4g…16+4g+3: groups g and 4+g of the form above                         256 bytes
+ *     5   as 4, then 16 rows × 4 bytes: bit g is the fifth bit of group g           320 bytes
+ *     6   as 4, then twice 16 rows × 4 bytes: bits 2g, 2g+1 of the first are the upper bits of
+ *         group g, of the second those of group 4+g                                 384 bytes
+ * Scales, and what a value is, for unsigned quants q (PACK_Q8 keeps its signed bytes as q = 128 +
+ * b): Q4_0, Q5_0, Q8   per block fp16 d[16]                        d·(q − 8, 16, 128) Q4_1, Q5_1
+ * per block fp16 d[16], m[16]                 d·q + m Q4_K, Q5_K       per 8 blocks fp16 d[16],
+ * n[16], then per block bytes sc[16], mn[16] (d·sc)·q + n·mn Q6_K             per 8 blocks fp16
+ * d[16], then per block signed bytes sc[16] of its first half and of its second (d·sc)·(q − 32) A4,
+ * A8           per group of 1, 2 or 4 blocks s[16], b[16] in one of three float types s·q + b A
+ * float panel is n_cols × 16 rows of the element type. */
+enum pack_kind {
+    PACK_Q4_0,
+    PACK_Q4_1,
+    PACK_Q5_0,
+    PACK_Q5_1,
+    PACK_Q8,
+    PACK_Q4_K,
+    PACK_Q5_K,
+    PACK_Q6_K,
+    PACK_A4,
+    PACK_A8,
+    PACK_F16, /* from here on floats */
+    PACK_BF16,
+    PACK_F32,
+    PACK_KIND_COUNT
+};
+
+enum { KERNEL_SUPER = 8 }; /* blocks that share an fp16 scale in K types */
 
 struct pack {
     enum pack_kind kind;
-    size_t n_rows, n_cols; /* n_cols is a multiple of 32 for quantised kinds */
+    size_t n_rows, n_cols; /* n_cols is a multiple of 32 for quantised kinds, of 256 for K types */
     size_t panel_bytes;
     const uint8_t *data; /* 64-byte aligned */
+    /* PACK_A4 and PACK_A8 only: */
+    unsigned group_shift;      /* log2 of a group's blocks: 0, 1 or 2 */
+    enum pack_kind scale_kind; /* PACK_F16, PACK_BF16 or PACK_F32 */
 };
 
 static inline size_t pack_panels(size_t n_rows)
@@ -44,10 +73,34 @@ static inline size_t pack_panels(size_t n_rows)
 }
 static inline bool pack_is_quantised(enum pack_kind kind)
 {
-    return kind <= PACK_Q8;
+    return kind < PACK_F16;
 }
-/* Bytes of one panel of a matrix with n_cols columns. */
+static inline bool pack_is_affine(enum pack_kind kind)
+{
+    return kind == PACK_A4 || kind == PACK_A8;
+}
+/* Bytes of a block's quants, sixteen rows. */
+static inline size_t pack_quant_bytes(enum pack_kind kind)
+{
+    switch (kind) {
+    case PACK_Q5_0:
+    case PACK_Q5_1:
+    case PACK_Q5_K:
+        return 320;
+    case PACK_Q6_K:
+        return 384;
+    case PACK_Q8:
+    case PACK_A8:
+        return 512;
+    default:
+        return 256;
+    }
+}
+/* Bytes of one panel of a matrix with n_cols columns; not of an affine kind. */
 size_t pack_panel_bytes(enum pack_kind kind, size_t n_cols);
+/* The same for PACK_A4 and PACK_A8. */
+size_t pack_affine_panel_bytes(enum pack_kind kind, size_t n_cols, unsigned group_shift,
+                               enum pack_kind scale_kind);
 
 /* --- quantised activations ------------------------------------------------------------------ */
 /* (tokens, cols) in blocks of 32: x ≈ d·q. The caller owns all arrays. */
@@ -58,6 +111,7 @@ struct qact {
     float *dsum;      /* (tokens, n_cols/32): d × Σq, for types with an offset */
     int32_t *zero8;   /* (tokens, n_cols/32): −8 Σq: where the integer sum of PACK_Q4_0 starts */
     int32_t *zero128; /* −128 Σq, for PACK_Q8 */
+    int32_t *zero32;  /* (tokens, n_cols/16): −32 Σq of each half block, for PACK_Q6_K */
 };
 
 /* --- attention ------------------------------------------------------------------------------ */
@@ -140,9 +194,19 @@ const struct kernels *kernels_get(const char *isa);
 const char *const *kernels_available(void);
 
 /* --- packing -------------------------------------------------------------------------------- */
-/* Writes panel `panel` from rows given as file blocks. rows[i] points to the start of row
- * 16·panel + i in its own format (18-, 20- or 34-byte blocks, or floats), NULL for padding. */
+/* Writes one panel from rows given as file blocks. rows[i] points to the start of the panel's row i
+ * in its own format (GGUF's blocks, or floats), NULL for padding. Not for affine kinds. */
 void pack_panel(enum pack_kind kind, size_t n_cols, const uint8_t *const rows[KERNEL_LANES],
                 uint8_t *out);
+
+/* Rows of MLX's affine quantisation, each as three arrays: quants from the low bits of
+ * little-endian words up, and one scale and one bias for each group. NULL for padding. */
+struct pack_affine_rows {
+    const uint8_t *quants[KERNEL_LANES];
+    const uint8_t *scales[KERNEL_LANES];
+    const uint8_t *biases[KERNEL_LANES];
+};
+/* Writes one panel; kind, n_cols, group_shift and scale_kind are read from `pack`. */
+void pack_affine_panel(const struct pack *pack, const struct pack_affine_rows *rows, uint8_t *out);
 
 #endif

@@ -33,8 +33,22 @@ enum train_weight {
     TRAIN_BF16,
     TRAIN_Q4_0,
     TRAIN_Q4_1,
+    TRAIN_Q5_0,
+    TRAIN_Q5_1,
     TRAIN_Q8_0,
+    TRAIN_Q4_K,
+    TRAIN_Q5_K,
+    TRAIN_Q6_K,
     TRAIN_WEIGHT_COUNT
+};
+
+/* A matrix of MLX's affine quantisation: quants of 4 or 8 bits from the low end of little-endian
+ * words, a scale and a bias (value = scale·q + bias, two roundings) for each `group` columns. */
+struct train_affine {
+    const uint8_t *quants, *scales, *biases;
+    size_t row_bytes, scale_row_bytes;
+    unsigned bits, group;
+    enum train_weight scale_type; /* TRAIN_F32, TRAIN_F16 or TRAIN_BF16 */
 };
 
 enum train_mode {
@@ -117,10 +131,13 @@ struct train_kernels {
     void (*pack)(float *packed, const float *x, size_t ldx, size_t n_tokens, size_t n_k);
     /* panel[k][i] = rows[i][k] for i < n_rows (rows TRAIN_CHUNK apart), zero for the other lanes */
     void (*transpose)(float *panel, const float *rows, size_t n_rows, size_t n_k);
-    /* out[i·ld + j] = value j < n (whole blocks) of the weight row whose bytes start `offset` past
-     * rows[i], i < n_rows: d·(q − offset) or d·q + m. */
+    /* out[i·ld + j] = value col + j, j < n, of the weight row that begins at rows[i], i < n_rows:
+     * d·(q − offset) or d·q + m. col is a multiple of 32, and n too but for plain floats. */
     void (*unpack[TRAIN_WEIGHT_COUNT])(float *out, size_t ld, const uint8_t *const *rows,
-                                       size_t offset, size_t n_rows, size_t n);
+                                       size_t col, size_t n_rows, size_t n);
+    /* The same for rows row + i. */
+    void (*unpack_affine)(float *out, size_t ld, const struct train_affine *w, size_t row,
+                          size_t col, size_t n_rows, size_t n);
     void (*product)(const struct train_product *product);
     void (*outer)(const struct train_outer *outer);
 

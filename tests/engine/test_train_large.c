@@ -256,9 +256,12 @@ static void test_unpack(void **state)
         enum train_weight kind;
         enum tensor_type type;
     } kinds[] = {{TRAIN_F32, TENSOR_F32},   {TRAIN_F16, TENSOR_F16},   {TRAIN_BF16, TENSOR_BF16},
-                 {TRAIN_Q4_0, TENSOR_Q4_0}, {TRAIN_Q4_1, TENSOR_Q4_1}, {TRAIN_Q8_0, TENSOR_Q8_0}};
-    enum { COLS = 96, ROWS = 40 };
-    uint8_t bytes[ROWS][COLS * 4];
+                 {TRAIN_Q4_0, TENSOR_Q4_0}, {TRAIN_Q4_1, TENSOR_Q4_1}, {TRAIN_Q5_0, TENSOR_Q5_0},
+                 {TRAIN_Q5_1, TENSOR_Q5_1}, {TRAIN_Q8_0, TENSOR_Q8_0}, {TRAIN_Q4_K, TENSOR_Q4_K},
+                 {TRAIN_Q5_K, TENSOR_Q5_K}, {TRAIN_Q6_K, TENSOR_Q6_K}};
+    enum { COLS = 512, ROWS = 20, FROM = 224, N = 96 };
+    static uint8_t bytes[ROWS][COLS * 4];
+    static float got[ROWS][N], want[COLS];
     random_state = 5;
     for (size_t i = 0; i < sizeof bytes; i++) {
         bytes[i / sizeof bytes[0]][i % sizeof bytes[0]] =
@@ -268,17 +271,60 @@ static void test_unpack(void **state)
         const struct train_kernels *kernels = train_kernels_get(*isa);
         assert_non_null(kernels);
         for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
-            const uint32_t block = tensor_type_block_size(kinds[k].type);
-            const size_t offset = 32 / block * tensor_type_block_bytes(kinds[k].type);
             const uint8_t *rows[ROWS];
-            float got[ROWS][COLS], want[COLS];
             for (size_t i = 0; i < ROWS; i++) {
                 rows[i] = bytes[i];
             }
-            kernels->unpack[kinds[k].kind](got[0], COLS, rows, offset, ROWS, 64);
+            kernels->unpack[kinds[k].kind](got[0], N, rows, FROM, ROWS, N);
             for (size_t i = 0; i < ROWS; i++) {
-                tensor_dequant_blocks(kinds[k].type, bytes[i] + offset, 64 / block, want);
-                assert_memory_equal(got[i], want, 64 * sizeof(float));
+                tensor_dequant_blocks(kinds[k].type, bytes[i],
+                                      COLS / tensor_type_block_size(kinds[k].type), want);
+                assert_memory_equal(got[i], want + FROM, sizeof got[i]);
+            }
+        }
+    }
+}
+
+/* The same for affine weights, whose scales lie apart. */
+static void test_unpack_affine(void **state)
+{
+    (void)state;
+    enum { COLS = 256, ROWS = 20, FROM = 96, N = 64 };
+    static const enum tensor_type scale_types[] = {TENSOR_F16, TENSOR_BF16, TENSOR_F32};
+    static const enum train_weight train_types[] = {TRAIN_F16, TRAIN_BF16, TRAIN_F32};
+    static uint8_t quants[ROWS * COLS], scales[2][ROWS * COLS / 32 * 4];
+    static float got[ROWS][N], want[COLS];
+    random_state = 6;
+    for (size_t i = 0; i < sizeof quants; i++) {
+        quants[i] = (uint8_t)(128.0f * (random_value() + 1.0f));
+    }
+    for (size_t i = 0; i < sizeof scales; i++) {
+        scales[i / sizeof scales[0]][i % sizeof scales[0]] =
+            (uint8_t)(128.0f * (random_value() + 1.0f)) & 0x7b;
+    }
+    for (const char *const *isa = kernels_available(); *isa != NULL; isa++) {
+        for (unsigned i = 0; i < 6; i++) {
+            const struct tensor_view view = {.type = i % 2 ? TENSOR_MLX8 : TENSOR_MLX4,
+                                             .n_dims = 2,
+                                             .dims = {ROWS, COLS},
+                                             .data = quants,
+                                             .scales = scales[0],
+                                             .biases = scales[1],
+                                             .scale_type = scale_types[i / 2],
+                                             .group = 32u << i / 2};
+            const struct train_affine affine = {
+                .quants = quants,
+                .scales = scales[0],
+                .biases = scales[1],
+                .row_bytes = tensor_type_row_bytes(view.type, COLS),
+                .scale_row_bytes = COLS / view.group * tensor_type_block_bytes(view.scale_type),
+                .bits = i % 2 ? 8 : 4,
+                .group = view.group,
+                .scale_type = train_types[i / 2]};
+            train_kernels_get(*isa)->unpack_affine(got[0], N, &affine, 1, FROM, ROWS - 1, N);
+            for (size_t r = 1; r < ROWS; r++) {
+                tensor_dequant_row(&view, r, want);
+                assert_memory_equal(got[r - 1], want + FROM, sizeof got[0]);
             }
         }
     }
@@ -301,10 +347,9 @@ static int remove_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),
-        cmocka_unit_test(test_single_targets),
-        cmocka_unit_test(test_all_targets),
-        cmocka_unit_test(test_unpack),
+        cmocka_unit_test(test_bits),          cmocka_unit_test(test_single_targets),
+        cmocka_unit_test(test_all_targets),   cmocka_unit_test(test_unpack),
+        cmocka_unit_test(test_unpack_affine),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

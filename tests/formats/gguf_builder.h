@@ -12,7 +12,15 @@
 enum { GGUF_BUILDER_BYTES_MAX = 16 << 20 };
 
 /* The file's numbers of tensor types that the tests use. */
-enum { FILE_F32 = 0, FILE_F16 = 1, FILE_Q4_0 = 2, FILE_Q4_1 = 3, FILE_Q8_0 = 8, FILE_IQ2_XS = 17 };
+enum {
+    FILE_F32 = 0,
+    FILE_F16 = 1,
+    FILE_Q4_0 = 2,
+    FILE_Q4_1 = 3,
+    FILE_Q8_0 = 8,
+    FILE_Q2_K = 10,
+    FILE_IQ2_XS = 17
+};
 
 static inline void put_u32(struct buf *out, uint32_t value)
 {

@@ -233,6 +233,18 @@ static void test_wrong_configs_are_named(void **state)
          ERR_CORRUPT, "high_freq_factor is 1"},
         {"activation", "{\"hidden_act\":\"gelu\"}", ERR_UNSUPPORTED, "activation 'gelu'"},
         {"quantised", "{\"quantization\":{\"bits\":4}}", ERR_UNSUPPORTED, "\"quantization\""},
+        {"quantised by another method",
+         "{\"quantization_config\":{\"quant_method\":\"gptq\",\"bits\":4,\"group_size\":128}}",
+         ERR_UNSUPPORTED, "\"quantization_config\""},
+        {"quantised, its type", "{\"quantization\":4}", ERR_CORRUPT, "expected an object"},
+        {"quantised, its bits", "{\"quantization\":{\"bits\":\"4\",\"group_size\":64}}",
+         ERR_CORRUPT, "\"bits\" is of the wrong type"},
+        {"three bits", "{\"quantization\":{\"bits\":3,\"group_size\":64}}", ERR_UNSUPPORTED,
+         "3 bits in groups of 64"},
+        {"groups of 16", "{\"quantization\":{\"bits\":4,\"group_size\":16}}", ERR_UNSUPPORTED,
+         "4 bits in groups of 16"},
+        {"another mode", "{\"quantization\":{\"bits\":4,\"group_size\":32,\"mode\":\"mxfp4\"}}",
+         ERR_UNSUPPORTED, "is mxfp4"},
         {"end token outside", "{\"eos_token_id\":48}", ERR_CORRUPT, "end token 48 is outside"},
         {"end token's type", "{\"eos_token_id\":[\"x\"]}", ERR_CORRUPT, "\"eos_token_id\""},
         {"too many end tokens", "{\"eos_token_id\":[1,3,4,6,7,8,9,10,11,12,13,14,15,16,17,18,19]}",
@@ -475,7 +487,9 @@ static void add_tensor(struct plan *plan, const char *name, uint64_t rows, uint6
                        uint32_t type)
 {
     uint64_t dims[2] = {cols, rows};
-    uint64_t bytes = rows * (type == FILE_Q8_0 ? cols / 32 * 34 : type == 14 ? 210 : cols * 4);
+    uint64_t bytes = rows * (type == FILE_Q8_0   ? cols / 32 * 34
+                             : type == FILE_Q2_K ? 84
+                                                 : cols * 4);
     put_tensor(&plan->records, name, rows == 1 ? 1 : 2, dims, type, plan->offset);
     plan->offset += (bytes + 31) / 32 * 32;
     plan->n_tensors++;
@@ -483,7 +497,7 @@ static void add_tensor(struct plan *plan, const char *name, uint64_t rows, uint6
 
 static void add_layer(struct plan *plan, enum gguf_change change)
 {
-    uint32_t q_type = change == TYPE_K ? 14 : FILE_F32;
+    uint32_t q_type = change == TYPE_K ? FILE_Q2_K : FILE_F32;
     add_tensor(plan, "blk.0.attn_norm.weight", 1, 256, FILE_F32);
     add_tensor(plan, "blk.0.attn_q.weight", change == Q_SHAPE ? 128 : 256, 256, q_type);
     add_tensor(plan, "blk.0.attn_k.weight", 128, 256, FILE_F32);
@@ -592,7 +606,7 @@ static void test_wrong_gguf_models_are_named(void **state)
         {PARTIAL_ROPE, ERR_UNSUPPORTED, "heads of 64 with rope over 32"},
         {TEMPLATE_NUL, ERR_CORRUPT, "the chat template holds a NUL"},
         {EOS_OUTSIDE, ERR_CORRUPT, "end token 40 is outside the vocabulary (40)"},
-        {TYPE_K, ERR_UNSUPPORTED, "model.layers.0.self_attn.q_proj.weight is Q6_K"},
+        {TYPE_K, ERR_UNSUPPORTED, "model.layers.0.self_attn.q_proj.weight is Q2_K"},
         {NORM_QUANTISED, ERR_UNSUPPORTED, "post_attention_layernorm.weight is Q8_0"},
         {Q_SHAPE, ERR_CORRUPT,
          "tensors of the wrong shape: model.layers.0.self_attn.q_proj.weight is [128, 256], "

@@ -132,42 +132,55 @@ static void test_write_refuses(void **state)
         const char *says;
     } ROWS[] = {
         {"name twice",
-         {{"a", TENSOR_U8, 1, {4}, DATA, 4}, {"a", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4},
+          {.name = "a", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_INVALID,
          "duplicate name: tensor 'a'"},
         {"key twice",
-         {{"a", TENSOR_U8, 1, {4}, DATA, 4}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"k", "v"}},
          ERR_INVALID,
          "duplicate name: metadata 'k'"},
         {"quantised",
-         {{"a", TENSOR_Q4_0, 1, {32}, DATA, 18}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_Q4_0, .n_dims = 1, .dims = {32}, .data = DATA, .bytes = 18},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_UNSUPPORTED,
          "cannot hold tensor 'a' of type Q4_0"},
         {"bytes",
-         {{"a", TENSOR_F32, 1, {4}, DATA, 15}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_F32, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 15},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_INVALID,
          "has 15 bytes, its type and shape need 16"},
         {"zero dimension",
-         {{"a", TENSOR_F32, 1, {0}, DATA, 0}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_F32, .n_dims = 1, .dims = {0}, .data = DATA, .bytes = 0},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_CORRUPT,
          "zero dimension"},
         {"reserved name",
-         {{"__metadata__", TENSOR_U8, 1, {4}, DATA, 4}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "__metadata__",
+           .type = TENSOR_U8,
+           .n_dims = 1,
+           .dims = {4},
+           .data = DATA,
+           .bytes = 4},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_INVALID,
          "cannot be a tensor's name"},
         {"name not UTF-8",
-         {{"a\xff", TENSOR_U8, 1, {4}, DATA, 4}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a\xff", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "v"}, {"l", "v"}},
          ERR_INVALID,
          "not valid UTF-8"},
         {"value not UTF-8",
-         {{"a", TENSOR_U8, 1, {4}, DATA, 4}, {"b", TENSOR_U8, 1, {4}, DATA, 4}},
+         {{.name = "a", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4},
+          {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4}},
          {{"k", "\xff"}, {"l", "v"}},
          ERR_INVALID,
          "not valid UTF-8"},
@@ -198,8 +211,10 @@ static int count_entry(void *ctx, const char *name, bool is_dir)
 static void walk_faults(enum fault_kind kind, const char *dir, const char *out)
 {
     static const uint8_t OLD[4] = {1, 2, 3, 4}, NEW[4] = {5, 6, 7, 8};
-    const struct tensor_view old = {"t", TENSOR_U8, 1, {4}, OLD, 4};
-    const struct tensor_view new = {"t", TENSOR_U8, 1, {4}, NEW, 4};
+    const struct tensor_view old = {
+        .name = "t", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = OLD, .bytes = 4};
+    const struct tensor_view new = {
+        .name = "t", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = NEW, .bytes = 4};
     const struct safetensors_kv kv = {"k", "v"};
     size_t used = mem_used();
     for (uint64_t nth = 1;; nth++) {
@@ -394,10 +409,17 @@ static void put_file(const char *dir, const char *name, const char *text)
 static void put_shards(const char *dir)
 {
     static const uint8_t DATA[8] = {1, 2, 3, 4, 5, 6, 7, 8};
-    const struct tensor_view one[2] = {{"a", TENSOR_U8, 1, {4}, DATA, 4},
-                                       {"unlisted", TENSOR_U8, 1, {1}, DATA, 1}};
-    const struct tensor_view two[2] = {{"c", TENSOR_U8, 1, {2}, DATA, 2},
-                                       {"b", TENSOR_U8, 1, {3}, DATA + 5, 3}};
+    const struct tensor_view one[2] = {
+        {.name = "a", .type = TENSOR_U8, .n_dims = 1, .dims = {4}, .data = DATA, .bytes = 4},
+        {.name = "unlisted",
+         .type = TENSOR_U8,
+         .n_dims = 1,
+         .dims = {1},
+         .data = DATA,
+         .bytes = 1}};
+    const struct tensor_view two[2] = {
+        {.name = "c", .type = TENSOR_U8, .n_dims = 1, .dims = {2}, .data = DATA, .bytes = 2},
+        {.name = "b", .type = TENSOR_U8, .n_dims = 1, .dims = {3}, .data = DATA + 5, .bytes = 3}};
     struct err err = {0};
     char path[FS_PATH_BYTES_MAX];
     assert_ok(fs_join(path, dir, "one.safetensors", &err), &err);

@@ -15,7 +15,7 @@
 #include "kernels/half.h"
 #include "kernels/kernels.h"
 
-enum { COLS = 96, ROWS = 40, TOKENS = 21, BLOCKS = COLS / KERNEL_BLOCK };
+enum { COLS = 512, ROWS = 40, TOKENS = 21, BLOCKS = COLS / KERNEL_BLOCK };
 
 static float uniform(uint64_t stream, uint64_t i)
 {
@@ -29,106 +29,255 @@ static void fill(float *x, size_t n, uint64_t stream, float scale)
     }
 }
 
-/* Rows in a file's own format, random quants and small scales. */
-static uint8_t *make_rows(enum pack_kind kind, size_t *row_bytes)
+/* How a file keeps a kind: bytes of a block, its columns, and where its fp16 scales are. */
+static const struct {
+    size_t bytes, cols, d, m; /* m 0: none */
+} layouts[PACK_KIND_COUNT] = {
+    [PACK_Q4_0] = {18, 32, 0, 0},   [PACK_Q4_1] = {20, 32, 0, 2},
+    [PACK_Q5_0] = {22, 32, 0, 0},   [PACK_Q5_1] = {24, 32, 0, 2},
+    [PACK_Q8] = {34, 32, 0, 0},     [PACK_Q4_K] = {144, 256, 0, 2},
+    [PACK_Q5_K] = {176, 256, 0, 2}, [PACK_Q6_K] = {210, 256, 208, 0},
+    [PACK_A4] = {16, 32, 0, 0},     [PACK_A8] = {32, 32, 0, 0},
+    [PACK_F16] = {2, 1, 0, 0},      [PACK_BF16] = {2, 1, 0, 0},
+    [PACK_F32] = {4, 1, 0, 0},
+};
+
+/* A matrix as a file has it. Affine kinds keep scales and biases apart, ROWS × COLS / group. */
+struct matrix {
+    enum pack_kind kind, scale_kind;
+    unsigned group_shift;
+    size_t row_bytes;
+    uint8_t *rows;
+    uint8_t scales[ROWS * BLOCKS * 4], biases[ROWS * BLOCKS * 4];
+};
+
+static void put_float(enum pack_kind kind, uint8_t *at, float value)
 {
-    static const size_t block_bytes[] = {18, 20, 34};
-    const size_t element = kind == PACK_F32 ? 4 : 2;
-    *row_bytes = kind <= PACK_Q8 ? BLOCKS * block_bytes[kind] : COLS * element;
-    uint8_t *rows = mem_alloc(ROWS * *row_bytes);
-    assert_non_null(rows);
-    for (size_t i = 0; i < ROWS * *row_bytes; i++) {
-        uint32_t draw[4];
-        rng_draw4(7, RNG_INIT, kind, i, draw);
-        rows[i] = (uint8_t)draw[0];
+    const uint16_t half = half_from_float(value);
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    const uint16_t bfloat = (uint16_t)(bits >> 16);
+    if (kind == PACK_F32) {
+        memcpy(at, &value, 4);
+    } else {
+        memcpy(at, kind == PACK_F16 ? &half : &bfloat, 2);
     }
-    for (size_t r = 0; r < ROWS; r++) {
-        uint8_t *row = rows + r * *row_bytes;
-        for (size_t b = 0; kind <= PACK_Q8 && b < BLOCKS; b++) {
-            const uint16_t d = half_from_float(0.01f * uniform(3, r * BLOCKS + b));
-            const uint16_t m = half_from_float(0.1f * uniform(4, r * BLOCKS + b));
-            memcpy(row + b * block_bytes[kind], &d, 2);
-            if (kind == PACK_Q4_1) {
-                memcpy(row + b * block_bytes[kind] + 2, &m, 2);
-            }
-        }
-        for (size_t k = 0; kind > PACK_Q8 && k < COLS; k++) {
-            const float w = uniform(5, r * COLS + k);
-            const uint16_t half = half_from_float(w);
-            uint32_t bits;
-            memcpy(&bits, &w, 4);
-            const uint16_t bfloat = (uint16_t)(bits >> 16);
-            if (kind == PACK_F32) {
-                memcpy(row + k * 4, &w, 4);
-            } else {
-                memcpy(row + k * 2, kind == PACK_F16 ? &half : &bfloat, 2);
-            }
-        }
-    }
-    return rows;
 }
 
-static uint8_t *make_pack(enum pack_kind kind, const uint8_t *rows, size_t row_bytes,
-                          struct pack *pack)
+static float get_float(enum pack_kind kind, const uint8_t *at)
 {
-    const size_t panel_bytes = pack_panel_bytes(kind, COLS);
-    uint8_t *data = mem_alloc_simd(pack_panels(ROWS), panel_bytes);
-    assert_non_null(data);
-    for (size_t p = 0; p < pack_panels(ROWS); p++) {
-        const uint8_t *in[KERNEL_LANES];
-        for (size_t i = 0; i < KERNEL_LANES; i++) {
-            const size_t r = p * KERNEL_LANES + i;
-            in[i] = r < ROWS ? rows + r * row_bytes : NULL;
-        }
-        pack_panel(kind, COLS, in, data + p * panel_bytes);
+    uint16_t half;
+    float value;
+    memcpy(&half, at, 2);
+    if (kind != PACK_F32) {
+        return kind == PACK_F16 ? half_to_float(half) : bfloat_to_float(half);
     }
-    const struct pack made = {kind, ROWS, COLS, panel_bytes, data};
-    *pack = made;
+    memcpy(&value, at, 4);
+    return value;
+}
+
+static size_t float_size(enum pack_kind kind)
+{
+    return kind == PACK_F32 ? 4 : 2;
+}
+
+/* Random bytes, or all bits set where `full`, and small scales. */
+static void make_rows(struct matrix *w, bool full)
+{
+    w->row_bytes = COLS / layouts[w->kind].cols * layouts[w->kind].bytes;
+    w->rows = mem_alloc(ROWS * w->row_bytes);
+    assert_non_null(w->rows);
+    for (size_t i = 0; i < ROWS * w->row_bytes; i++) {
+        uint32_t draw[4];
+        rng_draw4(7, RNG_INIT, w->kind, i, draw);
+        w->rows[i] = full ? 0xff : (uint8_t)draw[0];
+    }
+    for (size_t b = 0; b < ROWS * w->row_bytes / layouts[w->kind].bytes; b++) {
+        uint8_t *block = w->rows + b * layouts[w->kind].bytes;
+        if (!pack_is_quantised(w->kind)) {
+            put_float(w->kind, block, uniform(5, b));
+        } else if (!pack_is_affine(w->kind)) {
+            put_float(PACK_F16, block + layouts[w->kind].d, 0.01f * uniform(3, b));
+            if (layouts[w->kind].m > 0) {
+                put_float(PACK_F16, block + layouts[w->kind].m, 0.1f * uniform(4, b));
+            }
+        }
+    }
+    for (size_t i = 0; pack_is_affine(w->kind) && i < ROWS * BLOCKS; i++) {
+        const size_t at = i * float_size(w->scale_kind);
+        put_float(w->scale_kind, w->scales + at, 0.01f * uniform(3, i));
+        put_float(w->scale_kind, w->biases + at, 0.1f * uniform(4, i));
+    }
+}
+
+static uint8_t *make_pack(const struct matrix *w, struct pack *pack)
+{
+    *pack = (struct pack){.kind = w->kind,
+                          .n_rows = ROWS,
+                          .n_cols = COLS,
+                          .group_shift = w->group_shift,
+                          .scale_kind = w->scale_kind};
+    pack->panel_bytes = pack_is_affine(w->kind)
+                            ? pack_affine_panel_bytes(w->kind, COLS, w->group_shift, w->scale_kind)
+                            : pack_panel_bytes(w->kind, COLS);
+    uint8_t *data = mem_alloc_simd(pack_panels(ROWS), pack->panel_bytes);
+    assert_non_null(data);
+    memset(data, 0xa5, pack_panels(ROWS) * pack->panel_bytes); /* what is not written shows */
+    const size_t scale_bytes = (BLOCKS >> w->group_shift) * float_size(w->scale_kind);
+    for (size_t p = 0; p < pack_panels(ROWS); p++) {
+        struct pack_affine_rows in = {0};
+        for (size_t i = 0; i < KERNEL_LANES && p * KERNEL_LANES + i < ROWS; i++) {
+            const size_t r = p * KERNEL_LANES + i;
+            in.quants[i] = w->rows + r * w->row_bytes;
+            in.scales[i] = w->scales + r * scale_bytes;
+            in.biases[i] = w->biases + r * scale_bytes;
+        }
+        if (pack_is_affine(w->kind)) {
+            pack_affine_panel(pack, &in, data + p * pack->panel_bytes);
+        } else {
+            pack_panel(w->kind, COLS, in.quants, data + p * pack->panel_bytes);
+        }
+    }
+    pack->data = data;
     return data;
 }
 
 struct act_store {
     int8_t q[TOKENS * COLS];
     float d[TOKENS * BLOCKS], dsum[TOKENS * BLOCKS];
-    int32_t zero8[TOKENS * BLOCKS], zero128[TOKENS * BLOCKS];
+    int32_t zero8[TOKENS * BLOCKS], zero128[TOKENS * BLOCKS], zero32[TOKENS * BLOCKS * 2];
 };
 
 static struct qact act_view(struct act_store *s)
 {
-    const struct qact a = {COLS, s->q, s->d, s->dsum, s->zero8, s->zero128};
+    const struct qact a = {COLS, s->q, s->d, s->dsum, s->zero8, s->zero128, s->zero32};
     return a;
 }
 
-/* The definition of a quantised product for one output. */
-static float define_q(enum pack_kind kind, const uint8_t *row, const struct qact *x, size_t t)
+/* One block of 32 of row r: value = (d·sc of its half)·q + m, sc 1 but for PACK_Q6_K. */
+struct block {
+    int q[KERNEL_BLOCK];
+    int sc[2];
+    float d, m;
+    bool offset;
+};
+
+static void read_nibbles(const uint8_t *nibbles, uint32_t fifth, int zero, struct block *out)
 {
-    static const size_t block_bytes[] = {18, 20, 34};
+    for (int j = 0; j < KERNEL_BLOCK; j++) {
+        const int low = j < 16 ? nibbles[j] & 15 : nibbles[j - 16] >> 4;
+        out->q[j] = low + 16 * (int)(fifth >> j & 1) - zero;
+    }
+}
+
+static void read_k45(const uint8_t *from, bool five, size_t s, struct block *out)
+{
+    const uint8_t *p = from + 4;
+    const uint8_t *nibbles = from + (five ? 48 : 16) + s / 2 * 32;
+    const int sc = s < 4 ? p[s] & 63 : (p[s + 4] & 15) | p[s - 4] >> 6 << 4;
+    const int mn = s < 4 ? p[s + 4] & 63 : p[s + 4] >> 4 | p[s] >> 6 << 4;
+    out->d = get_float(PACK_F16, from) * (float)sc;
+    out->m = -(get_float(PACK_F16, from + 2) * (float)mn);
+    for (int j = 0; j < KERNEL_BLOCK; j++) {
+        out->q[j] = s % 2 ? nibbles[j] >> 4 : nibbles[j] & 15;
+        out->q[j] += five ? 16 * (from[16 + j] >> s & 1) : 0;
+    }
+}
+
+static void read_q6(const uint8_t *from, size_t s, struct block *out)
+{
+    out->d = get_float(PACK_F16, from + 208);
+    out->sc[0] = (int8_t)from[192 + 2 * s];
+    out->sc[1] = (int8_t)from[192 + 2 * s + 1];
+    for (size_t l = 0; l < KERNEL_BLOCK; l++) {
+        const int low = from[s / 4 * 64 + s % 2 * 32 + l] >> (s % 4 / 2 * 4) & 15;
+        const int high = from[128 + s / 4 * 32 + l] >> (s % 4 * 2) & 3;
+        out->q[l] = low + 16 * high - 32;
+    }
+}
+
+static void read_affine(const struct matrix *w, size_t r, size_t b, struct block *out)
+{
+    const size_t group = r * (BLOCKS >> w->group_shift) + (b >> w->group_shift);
+    const size_t at = group * float_size(w->scale_kind);
+    const uint8_t *from = w->rows + r * w->row_bytes;
+    out->d = get_float(w->scale_kind, w->scales + at);
+    out->m = get_float(w->scale_kind, w->biases + at);
+    for (size_t j = 0; j < KERNEL_BLOCK; j++) {
+        const size_t k = b * KERNEL_BLOCK + j;
+        out->q[j] = w->kind == PACK_A8 ? from[k] : from[k / 2] >> (k % 2 * 4) & 15;
+    }
+}
+
+static struct block read_block(const struct matrix *w, size_t r, size_t b)
+{
+    struct block out = {.sc = {1, 1}};
+    const size_t k = b * KERNEL_BLOCK;
+    const uint8_t *from =
+        w->rows + r * w->row_bytes + k / layouts[w->kind].cols * layouts[w->kind].bytes;
+    uint32_t fifth = 0;
+    out.offset = layouts[w->kind].m > 0 || pack_is_affine(w->kind);
+    if (layouts[w->kind].cols == 32 && !pack_is_affine(w->kind)) {
+        out.d = get_float(PACK_F16, from);
+        out.m = get_float(PACK_F16, from + 2);
+    }
+    switch (w->kind) {
+    case PACK_Q4_0:
+    case PACK_Q4_1:
+        read_nibbles(from + (out.offset ? 4 : 2), 0, out.offset ? 0 : 8, &out);
+        break;
+    case PACK_Q5_0:
+    case PACK_Q5_1:
+        memcpy(&fifth, from + (out.offset ? 4 : 2), 4);
+        read_nibbles(from + (out.offset ? 8 : 6), fifth, out.offset ? 0 : 16, &out);
+        break;
+    case PACK_Q8:
+        for (int j = 0; j < KERNEL_BLOCK; j++) {
+            out.q[j] = (int8_t)from[2 + j];
+        }
+        break;
+    case PACK_Q6_K:
+        read_q6(from, b % 8, &out);
+        break;
+    case PACK_A4:
+    case PACK_A8:
+        read_affine(w, r, b, &out);
+        break;
+    default:
+        read_k45(from, w->kind == PACK_Q5_K, b % 8, &out);
+        break;
+    }
+    return out;
+}
+
+/* The definition of a quantised product for one output. */
+static float define_q(const struct block *row, const struct qact *x, size_t t)
+{
     float acc = 0.0f;
     for (size_t b = 0; b < BLOCKS; b++) {
-        const uint8_t *block = row + b * block_bytes[kind];
         const int8_t *q = x->q + t * COLS + b * KERNEL_BLOCK;
-        uint16_t d16, m16;
-        memcpy(&d16, block, 2);
-        memcpy(&m16, block + 2, 2);
-        const uint8_t *quants = block + (kind == PACK_Q4_1 ? 4 : 2);
-        int32_t sum = 0;
+        int32_t sum[2] = {0, 0};
         int32_t q_sum = 0;
         for (int j = 0; j < KERNEL_BLOCK; j++) {
-            int w;
-            if (kind == PACK_Q8) {
-                w = (int8_t)quants[j];
-            } else {
-                w = j < 16 ? quants[j] & 15 : quants[j - 16] >> 4;
-                w -= kind == PACK_Q4_0 ? 8 : 0;
-            }
-            sum += w * q[j];
+            sum[j / 16] += row[b].q[j] * q[j];
             q_sum += q[j];
         }
         const float dx = x->d[t * BLOCKS + b];
-        acc = fmaf((float)sum, half_to_float(d16) * dx, acc);
-        if (kind == PACK_Q4_1) {
-            acc = fmaf(half_to_float(m16), dx * (float)q_sum, acc);
+        const int32_t all = sum[0] * row[b].sc[0] + sum[1] * row[b].sc[1];
+        acc = fmaf((float)all, row[b].d * dx, acc);
+        if (row[b].offset) {
+            acc = fmaf(row[b].m, dx * (float)q_sum, acc);
         }
+    }
+    return acc;
+}
+
+static float define_f(const struct matrix *w, size_t r, const float *x)
+{
+    float acc = 0.0f;
+    for (size_t k = 0; k < COLS; k++) {
+        const uint8_t *at = w->rows + r * w->row_bytes + k * float_size(w->kind);
+        acc = fmaf(get_float(w->kind, at), x[k], acc);
     }
     return acc;
 }
@@ -150,54 +299,72 @@ static void quantise_all(const struct kernels *kn, const float *x, struct act_st
     }
 }
 
-static void check_products(const struct kernels *kn)
+/* Products for every number of tokens: exactly the rows and tokens asked for, to the bit. */
+static void check_product(const struct kernels *kn, const struct matrix *w, const struct pack *pack,
+                          const struct qact *a, const float *x)
 {
-    static float x[TOKENS * COLS], y[TOKENS * ROWS];
-    static struct act_store store;
-    fill(x, TOKENS * COLS, 1, 3.0f);
-    quantise_all(kn, x, &store);
-    const struct qact a = act_view(&store);
-    for (int kind = 0; kind < PACK_KIND_COUNT; kind++) {
-        size_t row_bytes;
-        struct pack pack;
-        uint8_t *rows = make_rows((enum pack_kind)kind, &row_bytes);
-        uint8_t *data = make_pack((enum pack_kind)kind, rows, row_bytes, &pack);
-        for (size_t n = 1; n <= TOKENS; n++) {
-            for (int add = 0; add < 2; add++) {
-                fill(y, TOKENS * ROWS, 9, 1.0f);
-                if (kind <= PACK_Q8) {
-                    kn->matmul_q(&pack, 0, pack_panels(ROWS), &a, n, y, ROWS, add);
-                } else {
-                    kn->matmul_f(&pack, 0, pack_panels(ROWS), x, COLS, n, y, ROWS, add);
+    static float want[TOKENS * ROWS], y[TOKENS * ROWS];
+    static struct block row[BLOCKS];
+    for (size_t r = 0; r < ROWS; r++) {
+        for (size_t b = 0; pack_is_quantised(w->kind) && b < BLOCKS; b++) {
+            row[b] = read_block(w, r, b);
+        }
+        for (size_t t = 0; t < TOKENS; t++) {
+            want[t * ROWS + r] =
+                pack_is_quantised(w->kind) ? define_q(row, a, t) : define_f(w, r, x + t * COLS);
+        }
+    }
+    for (size_t n = 1; n <= TOKENS; n++) {
+        for (int add = 0; add < 2; add++) {
+            fill(y, TOKENS * ROWS, 9, 1.0f);
+            if (pack_is_quantised(w->kind)) {
+                kn->matmul_q(pack, 0, pack_panels(ROWS), a, n, y, ROWS, add);
+            } else {
+                kn->matmul_f(pack, 0, pack_panels(ROWS), x, COLS, n, y, ROWS, add);
+            }
+            for (size_t i = 0; i < TOKENS * ROWS; i++) {
+                float expected = uniform(9, i);
+                if (i < n * ROWS) {
+                    expected = add ? expected + want[i] : want[i];
                 }
-                for (size_t i = 0; i < TOKENS * ROWS; i++) {
-                    const size_t t = i / ROWS;
-                    const size_t r = i % ROWS;
-                    float want = uniform(9, i);
-                    if (t < n) {
-                        float product = 0.0f;
-                        if (kind <= PACK_Q8) {
-                            product = define_q((enum pack_kind)kind, rows + r * row_bytes, &a, t);
-                        }
-                        for (size_t k = 0; kind > PACK_Q8 && k < COLS; k++) {
-                            float w;
-                            uint16_t h;
-                            memcpy(&h, rows + r * row_bytes + k * 2, 2);
-                            memcpy(&w, rows + r * row_bytes + k * (kind == PACK_F32 ? 4 : 0), 4);
-                            w = kind == PACK_F16    ? half_to_float(h)
-                                : kind == PACK_BF16 ? bfloat_to_float(h)
-                                                    : w;
-                            product = fmaf(w, x[t * COLS + k], product);
-                        }
-                        want = add ? want + product : product;
-                    }
-                    /* exactly the written part, to the bit */
-                    assert_memory_equal(&y[i], &want, sizeof want);
+                if (memcmp(&y[i], &expected, sizeof expected) != 0) {
+                    fail_msg("%s kind %d, %zu tokens: %g instead of %g at %zu", kn->isa, w->kind, n,
+                             (double)y[i], (double)expected, i);
                 }
             }
         }
-        mem_free(rows);
-        mem_free(data);
+    }
+}
+
+/* Random quants and activations; then all quants at their largest and activations at ±127, where
+ * 16-bit sums would overflow. */
+static void check_products(const struct kernels *kn)
+{
+    static float x[TOKENS * COLS];
+    static struct act_store store;
+    static struct matrix w;
+    static const enum pack_kind scale_kinds[] = {PACK_F16, PACK_BF16, PACK_F32};
+    const struct qact a = act_view(&store);
+    for (int full = 0; full < 2; full++) {
+        fill(x, TOKENS * COLS, 1, 3.0f);
+        for (size_t i = 0; full && i < TOKENS * COLS; i++) {
+            x[i] = i / COLS % 2 ? -1.5f : 1.5f;
+        }
+        quantise_all(kn, x, &store);
+        for (int kind = 0; kind < PACK_KIND_COUNT; kind++) {
+            const unsigned variants = pack_is_affine((enum pack_kind)kind) ? 3 : 1;
+            for (unsigned v = 0; v < variants; v++) {
+                struct pack pack;
+                w.kind = (enum pack_kind)kind;
+                w.group_shift = v;
+                w.scale_kind = scale_kinds[v];
+                make_rows(&w, full);
+                uint8_t *data = make_pack(&w, &pack);
+                check_product(kn, &w, &pack, &a, x);
+                mem_free(data);
+                mem_free(w.rows);
+            }
+        }
     }
 }
 
@@ -227,11 +394,15 @@ static void check_quantise(const struct kernels *kn)
         const bool tiny = amax < 1e-30f;
         assert_true(a.d[b] == (tiny ? 0.0f : amax / 127.0f));
         int32_t sum = 0;
+        int32_t half[2] = {0, 0};
         for (size_t j = 0; j < 32; j++) {
             const int want = tiny ? 0 : (int)nearbyintf(x[b * 32 + j] * (127.0f / amax));
             assert_int_equal(a.q[b * 32 + j], want);
             sum += want;
+            half[j / 16] += want;
         }
+        assert_int_equal(a.zero32[2 * b], -32 * half[0]);
+        assert_int_equal(a.zero32[2 * b + 1], -32 * half[1]);
         assert_int_equal(a.zero8[b], -8 * sum);
         assert_int_equal(a.zero128[b], -128 * sum);
         assert_true(a.dsum[b] == a.d[b] * (float)sum);

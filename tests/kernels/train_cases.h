@@ -120,9 +120,25 @@ static inline void cases_panels(struct cases *s)
     }
     for (int kind = 0; kind < TRAIN_WEIGHT_COUNT; kind++) {
         cases_reset(s);
-        s->ref->unpack[kind](s->want, 100, weights, 0, 9, 64);
-        s->isa->unpack[kind](s->got, 100, weights, 0, 9, 64);
+        s->ref->unpack[kind](s->want, 100, weights, 32, 9, 64);
+        s->isa->unpack[kind](s->got, 100, weights, 32, 9, 64);
         cases_check(s, "unpack", (size_t)kind, 0, 0);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        const struct train_affine affine = {
+            .quants = bytes,
+            .scales = bytes + 2048,
+            .biases = bytes + 3072,
+            .row_bytes = i % 2 ? 128 : 64,
+            .scale_row_bytes = i / 2 == TRAIN_F32 ? 16 : 8,
+            .bits = i % 2 ? 8 : 4,
+            .group = 32,
+            .scale_type = (enum train_weight)(i / 2),
+        };
+        cases_reset(s);
+        s->ref->unpack_affine(s->want, 100, &affine, 2, 32, 9, 64);
+        s->isa->unpack_affine(s->got, 100, &affine, 2, 32, 9, 64);
+        cases_check(s, "unpack_affine", i, 0, 0);
     }
 }
 

@@ -54,7 +54,8 @@ void pass_output_lane(void *ctx, int lane, int lanes)
                                    in.q.d + at * n_blocks,
                                    in.q.dsum + at * n_blocks,
                                    in.q.zero8 + at * n_blocks,
-                                   in.q.zero128 + at * n_blocks};
+                                   in.q.zero128 + at * n_blocks,
+                                   in.q.zero32 + at * n_blocks * 2};
             m->kernels->matmul_q(w, begin, end, &q, (size_t)n, rows[t], w->n_rows, false);
         } else {
             m->kernels->matmul_f(w, begin, end, in.x + (size_t)t * in.x_stride, in.x_stride,

@@ -34,7 +34,11 @@ static size_t place(const struct engine_tensor *tensor, uint8_t *out)
 
 static struct pack float_pack(size_t rows, size_t cols, const uint8_t *data)
 {
-    const struct pack pack = {PACK_F32, rows, cols, pack_panel_bytes(PACK_F32, cols), data};
+    const struct pack pack = {.kind = PACK_F32,
+                              .n_rows = rows,
+                              .n_cols = cols,
+                              .panel_bytes = pack_panel_bytes(PACK_F32, cols),
+                              .data = data};
     return pack;
 }
 

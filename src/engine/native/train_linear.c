@@ -68,12 +68,9 @@ float *train_packed_take(struct engine_trainer *tr, size_t n_k)
 }
 
 /* --- panels --- */
-static enum train_weight weight_kind(const struct train_matrix *matrix)
+static enum train_weight weight_kind(enum tensor_type type)
 {
-    if (matrix->data != NULL) {
-        return TRAIN_F32;
-    }
-    switch (matrix->frozen->view.type) {
+    switch (type) {
     case TENSOR_F16:
         return TRAIN_F16;
     case TENSOR_BF16:
@@ -82,12 +79,37 @@ static enum train_weight weight_kind(const struct train_matrix *matrix)
         return TRAIN_Q4_0;
     case TENSOR_Q4_1:
         return TRAIN_Q4_1;
+    case TENSOR_Q5_0:
+        return TRAIN_Q5_0;
+    case TENSOR_Q5_1:
+        return TRAIN_Q5_1;
     case TENSOR_Q8_0:
         return TRAIN_Q8_0;
+    case TENSOR_Q4_K:
+        return TRAIN_Q4_K;
+    case TENSOR_Q5_K:
+        return TRAIN_Q5_K;
+    case TENSOR_Q6_K:
+        return TRAIN_Q6_K;
     default:
-        assert(matrix->frozen->view.type == TENSOR_F32); /* weight_init lets no other pass */
+        assert(type == TENSOR_F32); /* weight_init lets no other pass */
         return TRAIN_F32;
     }
+}
+
+static void unpack_affine(const struct engine_trainer *tr, const struct weight *weight, size_t row,
+                          size_t n_rows, size_t col, size_t n_cols, float *out, size_t ld)
+{
+    const struct tensor_view *view = &weight->view;
+    const struct train_affine affine = {.quants = view->data,
+                                        .scales = view->scales,
+                                        .biases = view->biases,
+                                        .row_bytes = weight->row_bytes,
+                                        .scale_row_bytes = weight_scale_row_bytes(weight),
+                                        .bits = view->type == TENSOR_MLX8 ? 8 : 4,
+                                        .group = view->group,
+                                        .scale_type = weight_kind(view->scale_type)};
+    tr->kernels->unpack_affine(out, ld, &affine, row, col, n_rows, n_cols);
 }
 
 /* Unpacks rows [row, row + n_rows) × columns [col, col + n_cols). */
@@ -95,19 +117,22 @@ static void unpack(const struct engine_trainer *tr, struct train_lane *lane,
                    const struct train_matrix *matrix, size_t row, size_t n_rows, size_t col,
                    size_t n_cols, float *out, size_t ld)
 {
-    size_t offset = col * sizeof(float);
+    enum train_weight kind = TRAIN_F32;
     if (matrix->data != NULL) {
         for (size_t i = 0; i < n_rows; i++) {
             lane->rows_at[i] = (const uint8_t *)(matrix->data + (row + i) * matrix->n_cols);
         }
+    } else if (pack_is_affine(matrix->frozen->pack.kind)) {
+        assert(matrix->frozen->permuted_head == 0); /* only safetensors have such weights */
+        unpack_affine(tr, matrix->frozen, row, n_rows, col, n_cols, out, ld);
+        return;
     } else {
-        const enum tensor_type type = matrix->frozen->view.type;
-        offset = col / tensor_type_block_size(type) * tensor_type_block_bytes(type);
+        kind = weight_kind(matrix->frozen->view.type);
         for (size_t i = 0; i < n_rows; i++) {
             lane->rows_at[i] = weight_row(matrix->frozen, row + i);
         }
     }
-    tr->kernels->unpack[weight_kind(matrix)](out, ld, lane->rows_at, offset, n_rows, n_cols);
+    tr->kernels->unpack[kind](out, ld, lane->rows_at, col, n_rows, n_cols);
 }
 
 /* lane->panel[k][i]: chain steps [k, k + n_k) of outputs [out, out + n_out). */

@@ -9,30 +9,56 @@ static const struct {
     enum tensor_type type;
     enum pack_kind kind;
 } served[] = {
-    {TENSOR_Q4_0, PACK_Q4_0}, {TENSOR_Q4_1, PACK_Q4_1}, {TENSOR_Q8_0, PACK_Q8},
-    {TENSOR_F16, PACK_F16},   {TENSOR_BF16, PACK_BF16}, {TENSOR_F32, PACK_F32},
+    {TENSOR_Q4_0, PACK_Q4_0}, {TENSOR_Q4_1, PACK_Q4_1}, {TENSOR_Q5_0, PACK_Q5_0},
+    {TENSOR_Q5_1, PACK_Q5_1}, {TENSOR_Q8_0, PACK_Q8},   {TENSOR_Q4_K, PACK_Q4_K},
+    {TENSOR_Q5_K, PACK_Q5_K}, {TENSOR_Q6_K, PACK_Q6_K}, {TENSOR_MLX4, PACK_A4},
+    {TENSOR_MLX8, PACK_A8},   {TENSOR_F16, PACK_F16},   {TENSOR_BF16, PACK_BF16},
+    {TENSOR_F32, PACK_F32},
 };
+
+/* PACK_KIND_COUNT for a type without a kernel. */
+static enum pack_kind kind_of(enum tensor_type type)
+{
+    for (size_t i = 0; i < sizeof served / sizeof served[0]; i++) {
+        if (served[i].type == type) {
+            return served[i].kind;
+        }
+    }
+    return PACK_KIND_COUNT;
+}
+
+static struct pack unfilled_pack(const struct weight *weight, enum pack_kind kind)
+{
+    struct pack pack = {.kind = kind, .n_rows = weight->n_rows, .n_cols = weight->n_cols};
+    if (pack_is_affine(kind)) {
+        while ((size_t)KERNEL_BLOCK << pack.group_shift < weight->view.group) {
+            pack.group_shift++;
+        }
+        pack.scale_kind = kind_of(weight->view.scale_type);
+        pack.panel_bytes =
+            pack_affine_panel_bytes(kind, pack.n_cols, pack.group_shift, pack.scale_kind);
+    } else {
+        pack.panel_bytes = pack_panel_bytes(kind, pack.n_cols);
+    }
+    return pack;
+}
 
 int weight_init(struct weight *weight, const struct tensor_view *view, size_t permuted_head,
                 struct err *err)
 {
     memset(weight, 0, sizeof *weight);
+    const enum pack_kind kind = kind_of(view->type);
+    if (kind == PACK_KIND_COUNT) {
+        return err_set(err, ERR_UNSUPPORTED, "tensor '%s' is %s, which is not served", view->name,
+                       tensor_type_name(view->type));
+    }
     weight->view = *view;
     weight->n_rows = tensor_view_rows(view);
     weight->n_cols = tensor_view_cols(view);
     weight->row_bytes = tensor_type_row_bytes(view->type, weight->n_cols);
     weight->permuted_head = permuted_head;
-    for (size_t i = 0; i < sizeof served / sizeof served[0]; i++) {
-        if (served[i].type == view->type) {
-            weight->pack.kind = served[i].kind;
-            weight->pack.n_rows = weight->n_rows;
-            weight->pack.n_cols = weight->n_cols;
-            weight->pack.panel_bytes = pack_panel_bytes(served[i].kind, weight->n_cols);
-            return 0;
-        }
-    }
-    return err_set(err, ERR_UNSUPPORTED, "tensor '%s' is %s, which is not served", view->name,
-                   tensor_type_name(view->type));
+    weight->pack = unfilled_pack(weight, kind);
+    return 0;
 }
 
 static size_t file_row(const struct weight *weight, size_t row)
@@ -56,6 +82,11 @@ void weight_dequant_row(const struct weight *weight, size_t row, float *out)
     tensor_dequant_row(&weight->view, file_row(weight, row), out);
 }
 
+size_t weight_scale_row_bytes(const struct weight *weight)
+{
+    return weight->n_cols / weight->view.group * tensor_type_block_bytes(weight->view.scale_type);
+}
+
 size_t weight_packed_bytes(const struct weight *weight)
 {
     return pack_panels(weight->n_rows) * weight->pack.panel_bytes;
@@ -66,6 +97,30 @@ struct pack_task {
     uint8_t *out;
 };
 
+static void pack_one(const struct weight *w, size_t panel, uint8_t *out)
+{
+    struct pack_affine_rows rows = {0};
+    const struct tensor_view *view = &w->view;
+    const bool affine = pack_is_affine(w->pack.kind);
+    for (size_t i = 0; i < KERNEL_LANES; i++) {
+        const size_t row = panel * KERNEL_LANES + i;
+        if (row >= w->n_rows) {
+            break;
+        }
+        rows.quants[i] = weight_row(w, row);
+        if (affine) {
+            const size_t at = file_row(w, row) * weight_scale_row_bytes(w);
+            rows.scales[i] = view->scales + at;
+            rows.biases[i] = view->biases + at;
+        }
+    }
+    if (affine) {
+        pack_affine_panel(&w->pack, &rows, out);
+    } else {
+        pack_panel(w->pack.kind, w->n_cols, rows.quants, out);
+    }
+}
+
 static void pack_lane(void *ctx, int lane, int lanes)
 {
     const struct pack_task *task = ctx;
@@ -73,12 +128,7 @@ static void pack_lane(void *ctx, int lane, int lanes)
     size_t begin, end;
     pool_split(pack_panels(w->n_rows), 1, lane, lanes, &begin, &end);
     for (size_t p = begin; p < end; p++) {
-        const uint8_t *rows[KERNEL_LANES];
-        for (size_t i = 0; i < KERNEL_LANES; i++) {
-            const size_t row = p * KERNEL_LANES + i;
-            rows[i] = row < w->n_rows ? weight_row(w, row) : NULL;
-        }
-        pack_panel(w->pack.kind, w->n_cols, rows, task->out + p * w->pack.panel_bytes);
+        pack_one(w, p, task->out + p * w->pack.panel_bytes);
     }
 }
 

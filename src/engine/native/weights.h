@@ -31,6 +31,8 @@ int weight_init(struct weight *weight, const struct tensor_view *view, size_t pe
                 struct err *err) MUST_CHECK;
 /* The bytes of row `row` (Hugging Face order) in the file's own format. */
 const uint8_t *weight_row(const struct weight *weight, size_t row);
+/* Bytes of one row's scales, and of its biases, in the file. Affine types only. */
+size_t weight_scale_row_bytes(const struct weight *weight);
 /* Row `row` de-quantised, n_cols floats: rule "Quantised products", last sentence. */
 void weight_dequant_row(const struct weight *weight, size_t row, float *out);
 

@@ -20,7 +20,7 @@ static size_t scores_stride(const struct engine_model *m)
 static size_t act_bytes(size_t cols, size_t tokens)
 {
     const size_t blocks = cols / KERNEL_BLOCK + 1;
-    return tokens * (cols * 5 + blocks * 16 + LORA_H_MAX * sizeof(float)) + 1024;
+    return tokens * (cols * 5 + blocks * 24 + LORA_H_MAX * sizeof(float)) + 1024;
 }
 
 size_t workspace_bytes(const struct engine_model *m)
@@ -50,8 +50,9 @@ static bool act_alloc(struct arena *arena, size_t cols, size_t tokens, struct ac
     act->q.dsum = floats(arena, tokens * blocks);
     act->q.zero8 = arena_alloc(arena, tokens * blocks, sizeof(int32_t));
     act->q.zero128 = arena_alloc(arena, tokens * blocks, sizeof(int32_t));
+    act->q.zero32 = arena_alloc(arena, tokens * blocks * 2, sizeof(int32_t));
     return act->x && act->h && act->q.q && act->q.d && act->q.dsum && act->q.zero8 &&
-           act->q.zero128;
+           act->q.zero128 && act->q.zero32;
 }
 
 int workspace_new(struct workspace **out, const struct engine_model *m, struct err *err)

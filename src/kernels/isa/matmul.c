@@ -26,41 +26,134 @@ LANE_INLINE void put(enum put how, float scale, float *y, v16 acc, size_t n)
     v16_store_n(y, acc, n);
 }
 
+/* A block's scales of sixteen rows. Which parts are set, and used, is a constant of the kind. */
+struct block_scales {
+    v16 d;        /* of the whole block */
+    v16 m;        /* offset */
+    v16 sc0, sc1; /* PACK_Q6_K: of the two halves, integers */
+};
+
+LANE_INLINE bool has_offset(enum pack_kind kind)
+{
+    return kind == PACK_Q4_1 || kind == PACK_Q5_1 || kind == PACK_Q4_K || kind == PACK_Q5_K ||
+           pack_is_affine(kind);
+}
+
+LANE_INLINE v16 load_float(enum pack_kind kind, const uint8_t *p)
+{
+    if (kind == PACK_F32) {
+        return v16_load((const float *)(const void *)p);
+    }
+    const uint16_t *halves = (const uint16_t *)(const void *)p;
+    return kind == PACK_F16 ? v16_load_f16(halves) : v16_load_bf16(halves);
+}
+
+/* Scales of an affine group. The branch goes the same way for a whole matrix. */
+LANE_INLINE struct block_scales load_affine(const struct pack *w, const uint8_t *scales, size_t b)
+{
+    const size_t size = w->scale_kind == PACK_F32 ? 4 : 2;
+    const uint8_t *at = scales + (b >> w->group_shift) * (2 * LANES * size);
+    struct block_scales s = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
+    if (w->scale_kind == PACK_F16) {
+        s.d = load_float(PACK_F16, at);
+        s.m = load_float(PACK_F16, at + 32);
+    } else if (w->scale_kind == PACK_BF16) {
+        s.d = load_float(PACK_BF16, at);
+        s.m = load_float(PACK_BF16, at + 32);
+    } else {
+        s.d = load_float(PACK_F32, at);
+        s.m = load_float(PACK_F32, at + 64);
+    }
+    return s;
+}
+
+LANE_INLINE struct block_scales load_scales(enum pack_kind kind, const struct pack *w,
+                                            const uint8_t *scales, size_t b)
+{
+    struct block_scales s = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
+    if (pack_is_affine(kind)) {
+        return load_affine(w, scales, b);
+    }
+    if (kind == PACK_Q4_K || kind == PACK_Q5_K) {
+        const uint8_t *super = scales + b / KERNEL_SUPER * (64 + 32 * KERNEL_SUPER);
+        const int8_t *small = (const int8_t *)super + 64 + b % KERNEL_SUPER * 32;
+        s.d = v16_mul(load_float(PACK_F16, super), v16_load_i8(small));
+        s.m = v16_mul(load_float(PACK_F16, super + 32), v16_load_i8(small + 16));
+    } else if (kind == PACK_Q6_K) {
+        const uint8_t *super = scales + b / KERNEL_SUPER * (32 + 32 * KERNEL_SUPER);
+        const int8_t *small = (const int8_t *)super + 32 + b % KERNEL_SUPER * 32;
+        s.d = load_float(PACK_F16, super);
+        s.sc0 = v16_load_i8(small);
+        s.sc1 = v16_load_i8(small + 16);
+    } else {
+        const size_t bytes = has_offset(kind) ? 64 : 32;
+        s.d = load_float(PACK_F16, scales + b * bytes);
+        if (has_offset(kind)) {
+            s.m = load_float(PACK_F16, scales + b * bytes + 32);
+        }
+    }
+    return s;
+}
+
+LANE_INLINE w8 load_block(enum pack_kind kind, const uint8_t *quants)
+{
+    switch (pack_quant_bytes(kind)) {
+    case 256:
+        return w8_load4(quants);
+    case 320:
+        return w8_load5(quants);
+    case 384:
+        return w8_load6(quants);
+    default:
+        return w8_load8(quants);
+    }
+}
+
+/* The block's exact sum for activations q of block `at` of x, as fp32. */
+LANE_INLINE v16 block_sum(enum pack_kind kind, const w8 *block, const struct block_scales *s,
+                          const struct qact *x, const int8_t *q, size_t at)
+{
+    switch (kind) {
+    case PACK_Q4_0:
+        return w8_dot(block, q, x->zero8[at], 4);
+    case PACK_Q5_0:
+        return w8_dot(block, q, 2 * x->zero8[at], 5);
+    case PACK_Q5_1:
+    case PACK_Q5_K:
+        return w8_dot(block, q, 0, 5);
+    case PACK_Q8:
+        return w8_dot(block, q, W8_SIGNED_START(x->zero128[at]), 8);
+    case PACK_A8:
+        return w8_dot(block, q, W8_UNSIGNED_START(x->zero128[at]), 8);
+    case PACK_Q6_K:
+        return w8_dot6(block, q, x->zero32 + 2 * at, s->sc0, s->sc1);
+    default:
+        return w8_dot(block, q, 0, 4);
+    }
+}
+
 /* Tokens [t0, t0+n) × one panel. kind and n are constants where this is inlined. */
 LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const uint8_t *panel,
                         const struct qact *x, size_t t0, float *y, size_t y_stride, size_t rows,
                         bool add)
 {
     const size_t n_blocks = w->n_cols / KERNEL_BLOCK;
-    const size_t quant_bytes = kind == PACK_Q8 ? 512 : 256;
-    const size_t scale_halves = kind == PACK_Q4_1 ? 32 : 16;
-    const uint16_t *scales = (const uint16_t *)(const void *)(panel + n_blocks * quant_bytes);
+    const uint8_t *scales = panel + n_blocks * pack_quant_bytes(kind);
     v16 acc[TILE];
     for (int t = 0; t < n; t++) {
         acc[t] = v16_zero();
     }
     for (size_t b = 0; b < n_blocks; b++) {
-        const uint8_t *quants = panel + b * quant_bytes;
-        const w8 block = kind == PACK_Q8 ? w8_load8(quants) : w8_load4(quants);
-        const v16 dw = v16_load_f16(scales + b * scale_halves);
-        v16 mw = v16_zero();
-        if (kind == PACK_Q4_1) {
-            mw = v16_load_f16(scales + b * scale_halves + 16);
-        }
+        const w8 block = load_block(kind, panel + b * pack_quant_bytes(kind));
+        const struct block_scales s = load_scales(kind, w, scales, b);
 #pragma GCC unroll 8
         for (int t = 0; t < n; t++) {
             const size_t at = (t0 + (size_t)t) * n_blocks + b;
-            int32_t start = 0;
-            if (kind == PACK_Q4_0) {
-                start = x->zero8[at];
-            } else if (kind == PACK_Q8) {
-                start = W8_EIGHT_BIT_START(x->zero128[at]);
-            }
             const int8_t *xq = x->q + (t0 + (size_t)t) * w->n_cols + b * KERNEL_BLOCK;
-            const v16 sum = w8_dot(&block, xq, start, kind != PACK_Q8);
-            acc[t] = v16_fma(sum, v16_mul(dw, v16_set1(x->d[at])), acc[t]);
-            if (kind == PACK_Q4_1) {
-                acc[t] = v16_fma(mw, v16_set1(x->dsum[at]), acc[t]);
+            const v16 sum = block_sum(kind, &block, &s, x, xq, at);
+            acc[t] = v16_fma(sum, v16_mul(s.d, v16_set1(x->d[at])), acc[t]);
+            if (has_offset(kind)) {
+                acc[t] = v16_fma(s.m, v16_set1(x->dsum[at]), acc[t]);
             }
         }
     }
@@ -119,7 +212,23 @@ LANE_INLINE void panel_q(enum pack_kind kind, const struct pack *w, size_t p, co
     }
 PANELS_Q(panel_q4_0, PACK_Q4_0)
 PANELS_Q(panel_q4_1, PACK_Q4_1)
+PANELS_Q(panel_q5_0, PACK_Q5_0)
+PANELS_Q(panel_q5_1, PACK_Q5_1)
 PANELS_Q(panel_q8, PACK_Q8)
+PANELS_Q(panel_q4_k, PACK_Q4_K)
+PANELS_Q(panel_q5_k, PACK_Q5_K)
+PANELS_Q(panel_q6_k, PACK_Q6_K)
+PANELS_Q(panel_a4, PACK_A4)
+PANELS_Q(panel_a8, PACK_A8)
+
+typedef void panels_fn(const struct pack *w, size_t p, const struct qact *x, size_t t0, size_t t1,
+                       float *y, size_t y_stride, bool add);
+static panels_fn *const panels_q[] = {
+    [PACK_Q4_0] = panel_q4_0, [PACK_Q4_1] = panel_q4_1, [PACK_Q5_0] = panel_q5_0,
+    [PACK_Q5_1] = panel_q5_1, [PACK_Q8] = panel_q8,     [PACK_Q4_K] = panel_q4_k,
+    [PACK_Q5_K] = panel_q5_k, [PACK_Q6_K] = panel_q6_k, [PACK_A4] = panel_a4,
+    [PACK_A8] = panel_a8,
+};
 
 void KERNEL(matmul_q)(const struct pack *w, size_t begin, size_t end, const struct qact *x,
                       size_t n_tokens, float *y, size_t y_stride, bool add)
@@ -127,28 +236,14 @@ void KERNEL(matmul_q)(const struct pack *w, size_t begin, size_t end, const stru
     for (size_t t0 = 0; t0 < n_tokens; t0 += TOKEN_CHUNK) {
         const size_t t1 = n_tokens - t0 < TOKEN_CHUNK ? n_tokens : t0 + TOKEN_CHUNK;
         for (size_t p = begin; p < end; p++) {
-            switch (w->kind) {
-            case PACK_Q4_0:
-                panel_q4_0(w, p, x, t0, t1, y, y_stride, add);
-                break;
-            case PACK_Q4_1:
-                panel_q4_1(w, p, x, t0, t1, y, y_stride, add);
-                break;
-            default:
-                panel_q8(w, p, x, t0, t1, y, y_stride, add);
-                break;
-            }
+            panels_q[w->kind](w, p, x, t0, t1, y, y_stride, add);
         }
     }
 }
 
 LANE_INLINE v16 load_weight(enum pack_kind kind, const uint8_t *panel, size_t k)
 {
-    if (kind == PACK_F32) {
-        return v16_load((const float *)(const void *)panel + k * LANES);
-    }
-    const uint16_t *p = (const uint16_t *)(const void *)panel + k * LANES;
-    return kind == PACK_F16 ? v16_load_f16(p) : v16_load_bf16(p);
+    return load_float(kind, panel + k * LANES * (kind == PACK_F32 ? 4 : 2));
 }
 
 /* n tokens × m panels of float weights; one of n and m is 1 or both are small constants. */

@@ -11,18 +11,23 @@ void KERNEL(train_transpose)(float *panel, const float *rows, size_t n_rows, siz
 void KERNEL(train_product)(const struct train_product *product);
 void KERNEL(train_outer)(const struct train_outer *outer);
 
-void KERNEL(train_unpack_f32)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                              size_t n_rows, size_t n);
-void KERNEL(train_unpack_f16)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                              size_t n_rows, size_t n);
-void KERNEL(train_unpack_bf16)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                               size_t n_rows, size_t n);
-void KERNEL(train_unpack_q4_0)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                               size_t n_rows, size_t n);
-void KERNEL(train_unpack_q4_1)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                               size_t n_rows, size_t n);
-void KERNEL(train_unpack_q8_0)(float *out, size_t ld, const uint8_t *const *rows, size_t offset,
-                               size_t n_rows, size_t n);
+#define TRAIN_UNPACK(type)                                                                         \
+    void KERNEL(train_unpack_##type)(float *out, size_t ld, const uint8_t *const *rows,            \
+                                     size_t col, size_t n_rows, size_t n)
+TRAIN_UNPACK(f32);
+TRAIN_UNPACK(f16);
+TRAIN_UNPACK(bf16);
+TRAIN_UNPACK(q4_0);
+TRAIN_UNPACK(q4_1);
+TRAIN_UNPACK(q5_0);
+TRAIN_UNPACK(q5_1);
+TRAIN_UNPACK(q8_0);
+TRAIN_UNPACK(q4_k);
+TRAIN_UNPACK(q5_k);
+TRAIN_UNPACK(q6_k);
+#undef TRAIN_UNPACK
+void KERNEL(train_unpack_affine)(float *out, size_t ld, const struct train_affine *w, size_t row,
+                                 size_t col, size_t n_rows, size_t n);
 
 void KERNEL(train_norm)(float *y, const float *x, const float *weight, size_t n, size_t n_cols,
                         float eps);

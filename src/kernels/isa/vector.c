@@ -34,20 +34,27 @@ bool KERNEL(quantise)(const float *x, struct qact *out, size_t token, size_t beg
             out->dsum[at] = 0.0f;
             out->zero8[at] = 0;
             out->zero128[at] = 0;
+            out->zero32[2 * at] = 0;
+            out->zero32[2 * at + 1] = 0;
             continue;
         }
         const v16 inverse = v16_set1(127.0f / amax);
         v16_store_i8(q + i, v16_mul(a, inverse));
         v16_store_i8(q + i + LANES, v16_mul(b, inverse));
-        int32_t sum = 0;
-        for (size_t j = 0; j < KERNEL_BLOCK; j++) {
-            sum += q[i + j];
+        int32_t first = 0;
+        int32_t second = 0;
+        for (size_t j = 0; j < LANES; j++) {
+            first += q[i + j];
+            second += q[i + LANES + j];
         }
+        const int32_t sum = first + second;
         const float d = amax / 127.0f;
         out->d[at] = d;
         out->dsum[at] = d * (float)sum;
         out->zero8[at] = -8 * sum;
         out->zero128[at] = -128 * sum;
+        out->zero32[2 * at] = -32 * first;
+        out->zero32[2 * at + 1] = -32 * second;
     }
     return v16_sum(bad) == 0.0f;
 }
