@@ -12,7 +12,7 @@ sides see the same weights), <name>.gguf with the same weights where llama.cpp k
     grad.<factor>   F32 gradients of sum(-log p) / targets over the first two rows
     loss            F32 mean loss of those two rows
 
-and lora in its metadata. Factor names and shapes are as train.py has them.
+and lora in its metadata. gemma3/wrapped holds the same model inside a multimodal one. Factor names and shapes are as train.py has them.
 
 usage: families.py [output folder]
 Needs scripts/golden/requirements.txt.
@@ -204,6 +204,25 @@ def add_gradients(golden, model, rows, lora):
         golden["grad." + key] = p.grad.clone()
 
 
+def wrap(folder, model):
+    """The same model as the text part of one with eyes: nested config, prefixed names."""
+    os.makedirs(folder, exist_ok=True)
+    config = model.config.to_dict()
+    keep = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+            "num_key_value_heads", "head_dim", "vocab_size", "rms_norm_eps", "sliding_window",
+            "query_pre_attn_scalar", "max_position_embeddings", "model_type")
+    rope = config["rope_parameters"]
+    text = {k: config[k] for k in keep}
+    text["rope_scaling"] = dict(rope_type="linear", factor=rope["full_attention"]["factor"])
+    with open(os.path.join(folder, "config.json"), "w") as file:
+        json.dump({"model_type": "gemma3", "eos_token_id": [1, 2], "text_config": text}, file,
+                  indent=1)
+    state = {"language_model." + k: v.half().contiguous() for k, v in model.state_dict().items()
+             if k != "lm_head.weight"}
+    state["vision_tower.embeddings.weight"] = torch.zeros((2, 2), dtype=torch.float16)
+    save_file(state, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+
+
 def make(name, spec, out):
     torch.manual_seed(7)
     config, model = make_model(spec)
@@ -213,6 +232,8 @@ def make(name, spec, out):
     copy.deepcopy(model).half().save_pretrained(folder)  # half() would round the rope of model too
     if os.path.exists(os.path.join(folder, "generation_config.json")):
         os.remove(os.path.join(folder, "generation_config.json"))
+    if name == "gemma3":
+        wrap(os.path.join(folder, "wrapped"), model)
     if spec["gguf"]:
         write_gguf(os.path.join(folder, name + ".gguf"), name, spec["gguf"], config, state)
 
@@ -229,9 +250,10 @@ def make(name, spec, out):
     save_file({k: v.contiguous() for k, v in golden.items()},
               os.path.join(folder, "golden.safetensors"),
               metadata={"torch": torch.__version__.split("+")[0], "lora": json.dumps(lora)})
-    for file in os.listdir(folder):
-        os.chmod(os.path.join(folder, file), 0o644)
-    print(name, sum(os.path.getsize(os.path.join(folder, f)) for f in os.listdir(folder)), "bytes")
+    files = [os.path.join(at, f) for at, _, found in os.walk(folder) for f in found]
+    for file in files:
+        os.chmod(file, 0o644)
+    print(name, sum(os.path.getsize(f) for f in files), "bytes")
 
 
 def main():

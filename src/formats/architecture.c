@@ -74,6 +74,7 @@ static const struct architecture rows[] = {
      .rope_theta = 1e4},
     {.name = "gemma3",
      .hf = "gemma3_text",
+     .hf_around = "gemma3",
      .gguf = "gemma3",
      .norm_place = NORM_AROUND,
      .qk_norm = QK_NORM_HEAD,
@@ -86,6 +87,8 @@ static const struct architecture rows[] = {
      .query_scalar = true,
      .gguf_layers_of_27 = 62,
      .tied = true,
+     .heads = 8,
+     .vocab = 262208,
      .head_dim = 256,
      .kv_heads = 4,
      .context = 131072,
@@ -131,6 +134,15 @@ const struct architecture *architecture_of_hf(const char *model_type)
     return NULL;
 }
 
+const struct architecture *architecture_around(const char *model_type)
+{
+    for (size_t i = 0; i < N_ROWS; i++) {
+        if (rows[i].hf_around && strcmp(rows[i].hf_around, model_type) == 0)
+            return &rows[i];
+    }
+    return NULL;
+}
+
 const struct architecture *architecture_of_gguf(const char *name)
 {
     for (size_t i = 0; i < N_ROWS; i++) {
@@ -142,5 +154,5 @@ const struct architecture *architecture_of_gguf(const char *name)
 
 const char *architecture_names(void)
 {
-    return "llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3_text, phi3, olmo2, granite";
+    return "llama, mistral, qwen2, qwen3, smollm3, gemma2, gemma3, phi3, olmo2, granite";
 }

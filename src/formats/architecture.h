@@ -48,6 +48,9 @@ enum window_rule {
 struct architecture {
     const char *name; /* what the hub calls it */
     const char *hf;   /* config.json's model_type */
+    /* The model_type of larger models, with eyes, that keep this family in "text_config" and its
+     * tensors under a prefix; NULL: none are met. */
+    const char *hf_around;
     const char *gguf; /* general.architecture and prefix of its keys; NULL: not met there */
 
     enum norm_place norm_place;
@@ -68,6 +71,7 @@ struct architecture {
 
     /* --- what a config leaves unsaid --- */
     bool tied;
+    uint32_t heads, vocab;   /* 0: required */
     uint32_t head_dim;       /* 0: hidden / heads */
     uint32_t kv_heads;       /* 0: heads */
     uint32_t context;        /* max_position_embeddings */
@@ -78,8 +82,10 @@ struct architecture {
     double rope_theta_local;         /* of sliding layers; 0: as the others */
 };
 
-/* By config.json's model_type, or by GGUF's general.architecture; NULL for one without a row. */
+/* By config.json's model_type, by that of a larger model around it, or by GGUF's
+ * general.architecture; NULL for one without a row. */
 const struct architecture *architecture_of_hf(const char *model_type);
+const struct architecture *architecture_around(const char *model_type);
 const struct architecture *architecture_of_gguf(const char *name);
 /* "llama, mistral, …": all rows, for messages. Static. */
 const char *architecture_names(void);

@@ -10,7 +10,9 @@
 #include "formats/hf_fields.h"
 #include "formats/hf_layers.h"
 
-static int read_family(const json_t *root, struct model_config *config, struct err *err)
+/* *text is the object that describes the text model: the root, or its text_config. */
+static int read_family(const json_t *root, struct model_config *config, const json_t **text,
+                       struct err *err)
 {
     const char *type = NULL;
     int rc = hf_text(root, "model_type", &type, err);
@@ -19,9 +21,13 @@ static int read_family(const json_t *root, struct model_config *config, struct e
     if (!type)
         return err_set(err, ERR_CORRUPT, "\"model_type\" is missing");
     const struct architecture *family = architecture_of_hf(type);
-    if (!family)
+    const struct architecture *inside = family ? NULL : architecture_around(type);
+    if (!family && !inside)
         return model_config_unknown(type, err);
-    model_config_start(config, family);
+    *text = inside ? hf_member(root, "text_config") : root;
+    if (!json_is_object(*text))
+        return hf_wrong_type("text_config", "an object", err);
+    model_config_start(config, family ? family : inside);
     return 0;
 }
 
@@ -107,6 +113,14 @@ static int read_biases(const json_t *root, struct model_config *config, struct e
     return rc == 0 ? hf_bool(root, "mlp_bias", &config->mlp_bias, err) : rc;
 }
 
+/* A member that the family may leave unsaid: required where `unsaid` is 0. */
+static int read_or(const json_t *root, const char *key, uint32_t unsaid, uint32_t *out,
+                   struct err *err)
+{
+    *out = unsaid;
+    return unsaid == 0 ? hf_require_u32(root, key, out, err) : hf_u32(root, key, out, err);
+}
+
 static int read_sizes(const json_t *root, struct model_config *config, struct err *err)
 {
     const struct architecture *family = config->family;
@@ -114,8 +128,8 @@ static int read_sizes(const json_t *root, struct model_config *config, struct er
     if ((rc = hf_require_u32(root, "hidden_size", &config->hidden, err)) != 0 ||
         (rc = hf_require_u32(root, "intermediate_size", &config->ffn, err)) != 0 ||
         (rc = hf_require_u32(root, "num_hidden_layers", &config->n_layers, err)) != 0 ||
-        (rc = hf_require_u32(root, "num_attention_heads", &config->n_heads, err)) != 0 ||
-        (rc = hf_require_u32(root, "vocab_size", &config->vocab, err)) != 0)
+        (rc = read_or(root, "num_attention_heads", family->heads, &config->n_heads, err)) != 0 ||
+        (rc = read_or(root, "vocab_size", family->vocab, &config->vocab, err)) != 0)
         return rc;
     config->n_kv_heads = family->kv_heads ? family->kv_heads : config->n_heads;
     config->head_dim = family->head_dim  ? family->head_dim
@@ -221,11 +235,12 @@ int hf_config_read(const json_t *root, const json_t *generation, struct model_co
                    struct err *err)
 {
     int rc;
-    if ((rc = read_family(root, config, err)) != 0 || (rc = refuse_unread(root, err)) != 0 ||
-        (rc = read_activation(root, config, err)) != 0 ||
-        (rc = read_biases(root, config, err)) != 0 || (rc = read_sizes(root, config, err)) != 0 ||
-        (rc = read_scales(root, config, err)) != 0 || (rc = hf_read_rope(root, config, err)) != 0 ||
-        (rc = hf_read_layers(root, config, err)) != 0 || (rc = read_bos(root, config, err)) != 0 ||
+    const json_t *text = NULL;
+    if ((rc = read_family(root, config, &text, err)) != 0 || (rc = refuse_unread(root, err)) != 0 ||
+        (rc = refuse_unread(text, err)) != 0 || (rc = read_activation(text, config, err)) != 0 ||
+        (rc = read_biases(text, config, err)) != 0 || (rc = read_sizes(text, config, err)) != 0 ||
+        (rc = read_scales(text, config, err)) != 0 || (rc = hf_read_rope(text, config, err)) != 0 ||
+        (rc = hf_read_layers(text, config, err)) != 0 || (rc = read_bos(text, config, err)) != 0 ||
         (rc = add_eos_of(root, config, err)) != 0 ||
         (rc = add_eos_of(generation, config, err)) != 0)
         return rc;

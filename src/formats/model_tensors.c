@@ -110,6 +110,27 @@ static bool canonical_name(const struct architecture *family, const char *name,
     return to != NULL;
 }
 
+/* Where a larger model keeps the text model's tensors, in files of two generations. */
+static const struct rename around_names[] = {
+    {"language_model.model.", "model."},
+    {"model.language_model.", "model."},
+    {"language_model.lm_head.", "lm_head."},
+};
+
+/* The name without that prefix into out; false when it has none. */
+static bool inner_name(const char *name, char out[MODEL_TENSOR_NAME_BYTES])
+{
+    for (size_t i = 0; i < sizeof around_names / sizeof *around_names; i++) {
+        const size_t n = strlen(around_names[i].from);
+        if (strncmp(name, around_names[i].from, n) == 0) {
+            int length =
+                snprintf(out, MODEL_TENSOR_NAME_BYTES, "%s%s", around_names[i].to, name + n);
+            return length > 0 && length < MODEL_TENSOR_NAME_BYTES;
+        }
+    }
+    return false;
+}
+
 static int add_view(struct model_files *files, const struct tensor_view *view, struct err *err)
 {
     const int32_t i = (int32_t)files->n_tensors;
@@ -187,13 +208,16 @@ static int collect_one(struct model_files *files, const struct tensor_view *sour
     char canonical[MODEL_TENSOR_NAME_BYTES];
     struct tensor_view view = *source;
     size_t stem = 0;
-    if (files->container == MODEL_GGUF &&
-        canonical_name(files->config.family, source->name, canonical)) {
+    const struct architecture *family = files->config.family;
+    const bool renamed_here = files->container == MODEL_GGUF
+                                  ? canonical_name(family, source->name, canonical)
+                                  : family->hf_around && inner_name(source->name, canonical);
+    if (renamed_here) {
         view.name = arena_strdup(&files->arena, canonical);
         if (!view.name)
             return mem_err(err, strlen(canonical) + 1);
     }
-    const struct fused *fused = files->config.family->fused ? find_fused(view.name, &stem) : NULL;
+    const struct fused *fused = family->fused ? find_fused(view.name, &stem) : NULL;
     return fused ? split(files, &view, fused, stem, err) : add_view(files, &view, err);
 }
 

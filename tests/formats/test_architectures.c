@@ -113,6 +113,23 @@ static void test_families_fill_in_what_is_unsaid(void **state)
     assert_true(c.head_dim == 16 && c.rope_dim == 8);
 }
 
+static void test_a_text_model_inside_a_larger_one(void **state)
+{
+    (void)state;
+    struct model_config c;
+    struct err err = {0};
+    assert_ok(read_config("{\"model_type\":\"gemma3\",\"hidden_size\":1,\"eos_token_id\":[1,106],"
+                          "\"text_config\":{\"hidden_size\":2560,\"intermediate_size\":10240,"
+                          "\"model_type\":\"gemma3_text\",\"num_hidden_layers\":7,"
+                          "\"rope_scaling\":{\"factor\":8.0,\"rope_type\":\"linear\"},"
+                          "\"sliding_window\":1024}}",
+                          &c, &err),
+              &err);
+    assert_string_equal(c.arch, "gemma3");
+    assert_true(c.hidden == 2560 && c.n_heads == 8 && c.n_kv_heads == 4 && c.vocab == 262208);
+    assert_true(c.n_eos == 2 && c.eos_ids[1] == 106 && c.n_layers == 7);
+}
+
 static void test_what_is_not_served_is_named(void **state)
 {
     (void)state;
@@ -121,7 +138,10 @@ static void test_what_is_not_served_is_named(void **state)
         enum err_code code;
         const char *says;
     } ROWS[] = {
-        {"{\"model_type\":\"gemma3\"}", ERR_UNSUPPORTED, "architecture 'gemma3'"},
+        {"{\"model_type\":\"gemma4\"}", ERR_UNSUPPORTED, "architecture 'gemma4'"},
+        {"{\"model_type\":\"gemma3\"}", ERR_CORRUPT, "\"text_config\" is of the wrong type"},
+        {"{\"model_type\":\"gemma3\",\"text_config\":{\"hidden_size\":64}}", ERR_CORRUPT,
+         "\"intermediate_size\" is missing"},
         {"{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[1],"
          "\"short_factor\":[1]}}",
          ERR_UNSUPPORTED, "rope scaling 'longrope'"},
@@ -178,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layers),
         cmocka_unit_test(test_families_fill_in_what_is_unsaid),
+        cmocka_unit_test(test_a_text_model_inside_a_larger_one),
         cmocka_unit_test(test_what_is_not_served_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
