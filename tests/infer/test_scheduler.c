@@ -3,12 +3,16 @@
 #include "infer/scheduler.h"
 #include "test.h"
 
-enum { TEXT_MAX = 8192, REQUESTS = 8 };
+enum { TEXT_MAX = 8192, REQUESTS = 32 };
 
 struct seen {
     char text[TEXT_MAX];
     size_t n;
     int32_t ids[256];
+    float logprobs[256];
+    struct token_score top[256][2];
+    float prompt[256];
+    int n_prompt;
     int n_ids;
     int finished; /* 1 stop, 2 length */
     int completion;
@@ -28,8 +32,19 @@ static void add(struct seen *s, const char *text, size_t bytes)
 static void on_token(void *ctx, const struct scheduled_token *token)
 {
     struct seen *s = ctx;
+    assert_int_equal(token->index, s->n_ids);
+    s->logprobs[s->n_ids] = token->logprob;
+    memcpy(s->top[s->n_ids], token->top, sizeof s->top[0]);
     s->ids[s->n_ids++] = token->id;
     add(s, token->text, token->bytes);
+}
+
+static void on_prompt_token(void *ctx, const struct scheduled_token *token)
+{
+    struct seen *s = ctx;
+    assert_int_equal(token->index, s->n_prompt);
+    assert_true(token->scored == (token->index > 0));
+    s->prompt[s->n_prompt++] = token->logprob;
 }
 
 static void on_finished(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens)
@@ -47,8 +62,10 @@ static void on_failed(void *ctx, const struct err *err)
     s->err = *err;
 }
 
-static const struct scheduled_events events = {
-    .token = on_token, .finished = on_finished, .failed = on_failed};
+static const struct scheduled_events events = {.token = on_token,
+                                               .prompt_token = on_prompt_token,
+                                               .finished = on_finished,
+                                               .failed = on_failed};
 
 static struct engine_model *open_model(size_t kv_bytes, const char *isa, int threads)
 {
@@ -67,16 +84,19 @@ static struct scheduled_spec make_spec(const struct engine_model *model, int i,
     struct err err = {0};
     char text[256];
     token_ids_init(prompt, 1000);
-    snprintf(text, sizeof text, "request number %d says %.*s", i, 5 * i,
+    snprintf(text, sizeof text, "request number %d says %.*s", i, 5 * (i % 8),
              "one two three four five six seven eight nine ten");
     assert_ok(tokenizer_encode(engine_model_tokenizer(model), text, strlen(text), 0, prompt, &err),
               &err);
     struct scheduled_spec spec = {
         .prompt = prompt->ids, .n_prompt = (int)prompt->n, .seed = 100 + (uint64_t)i};
     infer_sampling_defaults(&spec.sampling);
-    spec.sampling.max_tokens = 10 + 5 * i;
+    spec.sampling.max_tokens = 10 + 5 * (i % 8);
     spec.sampling.temperature = i % 2 == 0 ? 1.0f : 0.0f;
     spec.sampling.ignore_eos = true;
+    spec.sampling.logprobs = i % 3 != 0;
+    spec.sampling.top_logprobs = spec.sampling.logprobs ? 2 : 0;
+    spec.score_prompt = i % 5 == 0;
     return spec;
 }
 
@@ -100,7 +120,7 @@ static void run_alone(struct engine_model *model, int i, struct seen *seen)
     assert_ok(scheduler_add(s, &spec, &events, seen, &r, &err), &err);
     run_until_empty(s);
     assert_false(seen->failed);
-    assert_int_equal(seen->completion, 10 + 5 * i);
+    assert_int_equal(seen->completion, 10 + 5 * (i % 8));
     token_ids_release(&prompt);
     scheduler_free(s);
 }
@@ -128,6 +148,10 @@ static void run_together(struct engine_model *model)
         assert_int_equal(got[i].n_ids, want[i].n_ids);
         assert_memory_equal(got[i].ids, want[i].ids, sizeof want[i].ids);
         assert_string_equal(got[i].text, want[i].text);
+        assert_memory_equal(got[i].logprobs, want[i].logprobs, sizeof want[i].logprobs);
+        assert_memory_equal(got[i].top, want[i].top, sizeof want[i].top);
+        assert_int_equal(got[i].n_prompt, i % 5 == 0 ? (int)prompts[i].n : 0);
+        assert_memory_equal(got[i].prompt, want[i].prompt, sizeof want[i].prompt);
         token_ids_release(&prompts[i]);
     }
     scheduler_free(s);
@@ -176,13 +200,14 @@ static void test_replay_goes_on_where_the_last_runner_stopped(void **state)
             struct seen rest = {0};
             assert_ok(scheduler_new(&s, model, 1, &err), &err);
             struct scheduled_spec spec = make_spec(model, i, &prompt);
+            rest.n_ids = sent;
             spec.sent = want[0].ids;
             spec.n_sent = sent;
             assert_ok(scheduler_add(s, &spec, &events, &rest, &r, &err), &err);
             run_until_empty(s);
-            assert_int_equal(rest.n_ids, want[0].n_ids - sent);
-            assert_memory_equal(rest.ids, want[0].ids + sent,
-                                (size_t)rest.n_ids * sizeof rest.ids[0]);
+            assert_int_equal(rest.n_ids, want[0].n_ids);
+            assert_memory_equal(rest.ids + sent, want[0].ids + sent,
+                                (size_t)(rest.n_ids - sent) * sizeof rest.ids[0]);
             assert_int_equal(rest.completion, want[0].completion);
             assert_true(rest.n <= want[0].n);
             assert_string_equal(rest.text, want[0].text + (want[0].n - rest.n));
@@ -279,6 +304,38 @@ static void test_a_stop_string_ends_the_answer_before_it(void **state)
     engine_model_free(model);
 }
 
+/* What a prompt's tokens are told to be worth is what they are worth as an answer. */
+static void test_a_prompt_is_scored_as_an_answer_is(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct engine_model *model = open_model(0, "best", 1);
+    struct scheduler *s = NULL;
+    struct scheduled *r;
+    struct token_ids prompt;
+    struct seen seen = {0};
+    int32_t whole[400];
+    run_alone(model, 7, &want[0]); /* greedy, with scores */
+    assert_ok(scheduler_new(&s, model, 1, &err), &err);
+    struct scheduled_spec spec = make_spec(model, 7, &prompt);
+    memcpy(whole, prompt.ids, prompt.n * sizeof *whole);
+    memcpy(whole + prompt.n, want[0].ids, (size_t)want[0].n_ids * sizeof *whole);
+    spec.prompt = whole;
+    spec.n_prompt = (int)prompt.n + want[0].n_ids;
+    spec.score_prompt = true;
+    spec.sampling.max_tokens = 0;
+    assert_ok(scheduler_add(s, &spec, &events, &seen, &r, &err), &err);
+    run_until_empty(s);
+    assert_int_equal(seen.n_prompt, spec.n_prompt);
+    assert_int_equal(seen.completion, 0);
+    assert_int_equal(seen.finished, 2);
+    assert_memory_equal(seen.prompt + prompt.n, want[0].logprobs,
+                        (size_t)want[0].n_ids * sizeof(float));
+    token_ids_release(&prompt);
+    scheduler_free(s);
+    engine_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_cancel_frees_pages_and_harms_nobody),
         cmocka_unit_test(test_bounds_are_told_with_both_numbers),
         cmocka_unit_test(test_a_stop_string_ends_the_answer_before_it),
+        cmocka_unit_test(test_a_prompt_is_scored_as_an_answer_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

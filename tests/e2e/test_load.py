@@ -1,0 +1,73 @@
+"""More requests than fit: who waits, who is turned away, and that nobody's answer changes."""
+
+import concurrent.futures
+
+import openai
+import pytest
+
+from conftest import Hub, wait_for
+
+STORY = [{"role": "user", "content": "Tell me a long story about a river and a lighthouse."}]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, model_file):
+    """One session and two places to wait."""
+    hub = Hub(tmp_path_factory.mktemp("small"), "--max-sessions", "1", "--max-queue", "2").start()
+    hub.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "org/smollm2"})
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory, model_file):
+    hub = Hub(tmp_path_factory.mktemp("wide"), "--max-sessions", "32").start()
+    hub.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "org/smollm2"})
+    yield hub
+    hub.stop()
+
+
+def client_of(hub) -> openai.OpenAI:
+    return openai.OpenAI(base_url=hub.url + "/v1", api_key="none", max_retries=0)
+
+
+def test_a_full_queue_says_when_to_come_back(small):
+    body = {"model": "org/smollm2", "messages": STORY, "max_tokens": 2000, "stream": True}
+    client = client_of(small)
+    running = [client.chat.completions.create(**body)]
+    next(iter(running[0]))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        waiting = [pool.submit(client.chat.completions.create, **body) for _ in range(2)]
+        depth = "inference_queue_depth 2"
+        wait_for(lambda: depth in small.http.get("/metrics").text, seconds=20)
+        answer = small.http.post("/v1/chat/completions", json=body)
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+        assert answer.json()["error"]["type"] == "rate_limit_error"
+        with pytest.raises(openai.RateLimitError):
+            client.chat.completions.create(**body)
+        assert small.http.post("/api/chat", json=body).status_code == 429
+        running[0].close()  # whoever leaves makes room at once
+        for future in waiting:
+            stream = future.result(timeout=60)
+            assert next(iter(stream)).choices
+            stream.close()
+    wait_for(lambda: small.runners()[0]["active_requests"] == 0, seconds=20)
+
+
+def test_many_at_once_get_what_each_would_get_alone(wide):
+    client = client_of(wide)
+
+    def ask(i: int) -> str:
+        answer = client.chat.completions.create(
+            model="org/smollm2",
+            messages=[{"role": "user", "content": f"Question {i}: " + "why? " * (i % 7)}],
+            max_tokens=8 + i % 9,
+            temperature=1.0 if i % 2 else 0.0,
+            seed=i,
+        )
+        return answer.choices[0].message.content
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        together = list(pool.map(ask, range(32)))
+    assert [ask(i) for i in range(0, 32, 5)] == together[::5]
