@@ -257,3 +257,43 @@ json_t *messages_normal(const json_t *messages, struct err *err)
     }
     return all;
 }
+
+/* --- grammars --- */
+
+json_t *grammar_of_schema(json_t *schema, struct err *err)
+{
+    json_t *grammar = json_object();
+    if (json_object_set(grammar, "schema", schema) != 0) {
+        json_decref(grammar);
+        (void)mem_err(err, 0);
+        return NULL;
+    }
+    return grammar;
+}
+
+json_t *grammar_of_tools(const json_t *tools, const char *name, struct err *err)
+{
+    json_t *grammar = json_object();
+    json_t *calls = json_array();
+    int failed = json_object_set_new(grammar, "calls", calls);
+    size_t i;
+    const json_t *tool;
+    json_array_foreach(tools, i, tool)
+    {
+        json_t *function = json_object_get(tool, "function");
+        const char *its = json_string_value(json_object_get(function, "name"));
+        if (failed == 0 && its != NULL && (name == NULL || strcmp(its, name) == 0)) {
+            failed = json_array_append(calls, function);
+        }
+    }
+    if (failed != 0) {
+        (void)mem_err(err, 0);
+    } else if (json_array_size(calls) == 0) {
+        failed = err_set(err, ERR_INVALID, "'tool_choice' names no function of 'tools'");
+    }
+    if (failed != 0) {
+        json_decref(grammar);
+        return NULL;
+    }
+    return grammar;
+}

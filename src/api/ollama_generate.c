@@ -357,14 +357,19 @@ static json_t *read_think(const json_t *body)
                                   : NULL;
 }
 
-static int read_format(const json_t *body, struct err *err)
+/* "json" or a schema: json_decref; *grammar NULL: any text. */
+static int read_format(const json_t *body, json_t **grammar, struct err *err)
 {
-    const json_t *format = json_object_get(body, "format");
-    if (format == NULL || json_is_null(format) ||
-        (json_is_string(format) && json_string_length(format) == 0)) {
+    json_t *format = json_object_get(body, "format");
+    const char *word = json_string_value(format);
+    if (format == NULL || json_is_null(format) || (word != NULL && *word == '\0')) {
         return 0;
     }
-    return err_set(err, ERR_INVALID, "'format' is not supported");
+    if (!json_is_object(format) && (word == NULL || strcmp(word, "json") != 0)) {
+        return err_set(err, ERR_INVALID, "'format' must be \"json\" or a schema");
+    }
+    *grammar = grammar_of_schema(json_is_object(format) ? format : json_true(), err);
+    return *grammar != NULL ? 0 : -(int)err->code;
 }
 
 static int run(struct hub *hub, struct http_request *request, struct http_response *response,
@@ -381,9 +386,10 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
     const bool empty = chat ? json_array_size(given) == 0 : json_string_length(prompt) == 0;
     json_t *messages = NULL;
     json_t *kwargs = NULL;
+    json_t *grammar = NULL;
     int rc = ollama_request_read(body, &asked, err);
     if (rc == 0) {
-        rc = read_format(body, err);
+        rc = read_format(body, &grammar, err);
     }
     if (rc == 0) {
         rc = registry_resolve_model(hub->registry, asked.model, request->arena, &model, err);
@@ -396,6 +402,7 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         spec.keep_alive_ms = asked.keep_alive_ms;
     }
     if (rc == 0 && empty) {
+        json_decref(grammar);
         return load(hub, &asked, &spec, chat, response, err);
     }
     if (rc == 0 && !raw) {
@@ -413,11 +420,13 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         spec.messages = messages;
         spec.tools = json_array_size(tools) > 0 ? tools : NULL;
         spec.template_kwargs = kwargs;
+        spec.grammar = grammar;
         spec.trace_id = request->request_id;
         rc = generation_run(g, request, &spec, 1, 1);
     }
     json_decref(messages);
     json_decref(kwargs);
+    json_decref(grammar);
     return rc;
 }
 

@@ -268,16 +268,11 @@ static const struct answer_style style = {.stream_type = HTTP_SSE,
 
 /* --- the request --- */
 
-/* Whether the model may call tools; without, they are not even told of. */
-static int read_tools(const json_t *body, const json_t **tools, struct err *err)
+static int check_tools(const json_t *tools, struct err *err)
 {
-    const json_t *given = json_object_get(body, "tools");
-    const json_t *choice = json_object_get(body, "tool_choice");
-    const char *word = json_string_value(choice);
     size_t i;
     const json_t *tool;
-    *tools = json_array_size(given) > 0 ? given : NULL;
-    json_array_foreach(given, i, tool)
+    json_array_foreach(tools, i, tool)
     {
         const char *type = json_string_value(json_object_get(tool, "type"));
         const json_t *name = json_object_get(json_object_get(tool, "function"), "name");
@@ -286,6 +281,23 @@ static int read_tools(const json_t *body, const json_t **tools, struct err *err)
                            i);
         }
     }
+    return 0;
+}
+
+/* Whether the model may call tools, or must: *tools NULL when it may not, and is not even told of
+ * them; *grammar (json_decref) when it must. */
+static int read_tools(const json_t *body, const json_t **tools, json_t **grammar, struct err *err)
+{
+    const json_t *given = json_object_get(body, "tools");
+    const json_t *choice = json_object_get(body, "tool_choice");
+    const char *word = json_string_value(choice);
+    const char *name =
+        json_string_value(json_object_get(json_object_get(choice, "function"), "name"));
+    const int rc = check_tools(given, err);
+    if (rc != 0) {
+        return rc;
+    }
+    *tools = json_array_size(given) > 0 ? given : NULL;
     if (choice == NULL || json_is_null(choice) || (word != NULL && strcmp(word, "auto") == 0)) {
         return 0;
     }
@@ -293,18 +305,46 @@ static int read_tools(const json_t *body, const json_t **tools, struct err *err)
         *tools = NULL;
         return 0;
     }
-    return err_set(err, ERR_INVALID, "'tool_choice' is supported as \"auto\" and \"none\"");
+    if (name == NULL && (word == NULL || strcmp(word, "required") != 0)) {
+        return err_set(err, ERR_INVALID,
+                       "'tool_choice' must be \"auto\", \"none\", \"required\" or a function");
+    }
+    *grammar = grammar_of_tools(given, name, err);
+    return *grammar != NULL ? 0 : -(int)err->code;
 }
 
-static int read_format(const json_t *body, struct err *err)
+/* The schema that response_format asks for; *grammar stays as it is when any text will do. */
+static int read_format(const json_t *body, json_t **grammar, struct err *err)
 {
     const json_t *format = json_object_get(body, "response_format");
+    json_t *schema = json_object_get(body, "json_schema"); /* llama.cpp's */
     const char *type = json_string_value(json_object_get(format, "type"));
-    if (format == NULL || json_is_null(format) || (type != NULL && strcmp(type, "text") == 0)) {
+    json_t *any = json_true();
+    if (json_is_object(format) &&
+        (type == NULL || (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 &&
+                          strcmp(type, "json_schema") != 0))) {
+        return err_set(err, ERR_INVALID, "'response_format' of type '%s' is not supported",
+                       type != NULL ? type : "?");
+    }
+    if (type != NULL && strcmp(type, "json_object") == 0) {
+        schema = json_object_get(format, "schema");
+        schema = json_is_object(schema) ? schema : any;
+    } else if (type != NULL && strcmp(type, "json_schema") == 0) {
+        schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+        if (!json_is_object(schema)) {
+            return err_set(err, ERR_INVALID, "'response_format' brings no schema");
+        }
+    }
+    if (schema == NULL || json_is_null(schema)) {
         return 0;
     }
-    return err_set(err, ERR_INVALID, "'response_format' of type '%s' is not supported",
-                   type != NULL ? type : "?");
+    if (*grammar != NULL) {
+        return err_set(err, ERR_INVALID,
+                       "'response_format' and a 'tool_choice' that must be called exclude each "
+                       "other");
+    }
+    *grammar = grammar_of_schema(schema, err);
+    return *grammar != NULL ? 0 : -(int)err->code;
 }
 
 /* Variables of the template: chat_template_kwargs and reasoning_effort. json_decref; *out NULL:
@@ -336,12 +376,13 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
     const json_t *tools = NULL;
     json_t *messages = NULL;
     json_t *kwargs = NULL;
+    json_t *grammar = NULL;
     int rc = openai_request_read(body, true, &asked, err);
     if (rc == 0) {
-        rc = read_format(body, err);
+        rc = read_tools(body, &tools, &grammar, err);
     }
     if (rc == 0) {
-        rc = read_tools(body, &tools, err);
+        rc = read_format(body, &grammar, err);
     }
     if (rc == 0) {
         rc = read_kwargs(body, &kwargs, err);
@@ -364,11 +405,13 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         spec.messages = messages;
         spec.tools = tools;
         spec.template_kwargs = kwargs;
+        spec.grammar = grammar;
         spec.trace_id = request->request_id;
         rc = generation_run(g, request, &spec, 1, asked.n);
     }
     json_decref(messages);
     json_decref(kwargs);
+    json_decref(grammar);
     return rc;
 }
 

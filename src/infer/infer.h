@@ -49,6 +49,7 @@ struct infer_spec {
     const json_t *tools;    /* or NULL */
     const json_t *template_kwargs; /* further variables of the template, or NULL */
     const char *date;              /* "YYYY-MM-DD" for templates that ask, or NULL: today */
+    const json_t *grammar;         /* what answers must follow, as grammar_new takes it; or NULL */
     struct infer_sampling sampling;
     uint32_t choice;   /* among answers to one prompt with one seed */
     bool score_prompt; /* the prompt's own tokens come with their log-probabilities */

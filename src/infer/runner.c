@@ -235,6 +235,7 @@ static void runner_release(struct runner *r)
         engine_adapter_free(r->adapters[i].adapter);
     }
     prompter_release(&r->prompter);
+    grammar_vocab_free(r->vocab);
     engine_model_free(r->model);
     pthread_cond_destroy(&r->changed);
     pthread_mutex_destroy(&r->lock);

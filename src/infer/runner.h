@@ -4,7 +4,7 @@
  * hub. Hub → runner:
  *   'O' open    {path, threads, isa, context_length, kv_bytes, max_sessions, cache_dir}
  *   'G' generate {r, prompt (text or tokens) | messages, tools, template, template_kwargs, date,
- *               adapter:{key,path,scale}, sampling:{…}, seed, choice, score_prompt,
+ *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt,
  *               sent:[token ids already delivered]}
  *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
  * Runner → hub:

@@ -37,6 +37,7 @@ static void job_free(struct job *job)
     if (job->slot != NULL) {
         job->slot->users--;
     }
+    grammar_free(job->grammar);
     token_ids_release(&job->prompt);
     token_ids_release(&job->sent);
     mem_free(job->adapter_path);
@@ -176,6 +177,7 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .sampling = job->sampling,
                                             .seed = job->sampling.seed,
                                             .choice = job->choice,
+                                            .grammar = job->grammar,
                                             .score_prompt = job->score_prompt};
         rc = scheduler_add(r->scheduler, &spec, &events, job, &job->scheduled, &err);
     }
@@ -247,6 +249,16 @@ static int read_sent(struct job *job, const json_t *sent, struct err *err)
     return 0;
 }
 
+static int read_grammar(struct runner *r, const json_t *request, struct job *job, struct err *err)
+{
+    const json_t *source = json_object_get(request, "grammar");
+    if (!json_is_object(source)) {
+        return 0;
+    }
+    const int rc = r->vocab != NULL ? 0 : grammar_vocab_new(&r->vocab, r->model, err);
+    return rc == 0 ? grammar_new(&job->grammar, r->vocab, source, job->tool_format, err) : rc;
+}
+
 static int read_job(struct runner *r, const json_t *request, struct job *job, struct err *err)
 {
     int rc = sampling_read(json_object_get(request, "sampling"), &job->sampling, err);
@@ -261,6 +273,9 @@ static int read_job(struct runner *r, const json_t *request, struct job *job, st
         job->score_prompt = json_is_true(json_object_get(request, "score_prompt"));
         job->tool_format = prompter_tool_format(&r->prompter, request);
         rc = prompter_tokens(&r->prompter, request, &job->prompt, err);
+    }
+    if (rc == 0) {
+        rc = read_grammar(r, request, job, err);
     }
     return rc;
 }

@@ -34,6 +34,7 @@ struct job {
     uint32_t choice;
     bool score_prompt;
     const char *tool_format; /* static */
+    struct grammar *grammar; /* or NULL */
     bool has_adapter;
     char adapter_key[INFER_KEY_BYTES];
     char *adapter_path;
@@ -55,6 +56,7 @@ struct runner {
     struct frame_conn conn;
     struct engine_model *model;
     struct prompter prompter;
+    struct grammar_vocab *vocab; /* the reader's, made for the first grammar */
     struct scheduler *scheduler;
     struct job *jobs;
     struct adapter_slot adapters[ADAPTERS_MAX];

@@ -182,7 +182,7 @@ static int keep(const struct infer_sampling *s, const float *p, int32_t *order, 
         kept = prefix < kept ? prefix : kept;
     }
     const float floor = s->min_p * p[order[0]];
-    while (kept > 1 && p[order[kept - 1]] < floor) {
+    while (kept > 1 && (p[order[kept - 1]] < floor || p[order[kept - 1]] == 0.0f)) {
         kept--;
     }
     return kept;
@@ -205,11 +205,26 @@ static int32_t draw(const float *p, const int32_t *order, int kept, float u)
     return order[kept - 1];
 }
 
-static int32_t highest(const float *logits, int n)
+static bool masked(const uint64_t *mask, int32_t id)
 {
-    int best = 0;
-    for (int i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) {
+    return mask != NULL && (mask[id / 64] >> (id % 64) & 1) == 0;
+}
+
+/* Masked logits become low enough that their probability is 0. Penalties and temperature treat each
+ * logit alone, so this may come after them. */
+static void apply_mask(const uint64_t *mask, int n, float *logits)
+{
+    static const float never = -1e30f;
+    for (int i = 0; mask != NULL && i < n; i++) {
+        logits[i] = masked(mask, i) ? never : logits[i];
+    }
+}
+
+static int32_t highest(const float *logits, int n, const uint64_t *mask)
+{
+    int best = -1;
+    for (int i = 0; i < n; i++) {
+        if (!masked(mask, i) && (best < 0 || logits[i] > logits[best])) {
             best = i;
         }
     }
@@ -235,18 +250,19 @@ int sampler_top(const float *logits, int n, int n_top, int32_t *top)
 
 int sampler_pick(struct sampler *s, const struct infer_sampling *sampling, uint64_t seed,
                  uint32_t choice, const int32_t *history, int n_history, float *logits,
-                 int32_t *token, struct err *err)
+                 const uint64_t *mask, int32_t *token, struct err *err)
 {
     const int n = s->vocab_size;
     add_bias(sampling, n, logits);
     penalise(sampling, history, n_history, n, logits);
     if (sampling->temperature == 0.0f) {
-        *token = highest(logits, n);
+        *token = highest(logits, n, mask);
         return 0;
     }
     for (int i = 0; i < n; i++) {
         logits[i] = logits[i] / sampling->temperature;
     }
+    apply_mask(mask, n, logits);
     const int rc = engine_softmax(s->model, logits, err);
     if (rc != 0) {
         return rc;

@@ -28,6 +28,7 @@ struct scheduled {
     struct infer_sampling sampling;
     uint64_t seed;
     uint32_t choice;
+    struct grammar *grammar;
     bool score_prompt;
     int n_scored; /* tokens of the prompt that were told */
     bool stopped; /* a former runner delivered the stop string, but not the end */
@@ -115,7 +116,10 @@ static int replay_text(struct scheduler *s, struct scheduled *r, struct err *err
 {
     for (int i = r->n_prompt; i < r->n_tokens; i++) {
         buf_clear(&s->text);
-        const int rc = detok_push(&r->detok, r->tokens[i], &s->text, err);
+        int rc = detok_push(&r->detok, r->tokens[i], &s->text, err);
+        if (rc == 0 && r->grammar != NULL) {
+            rc = grammar_accept(r->grammar, r->tokens[i], err);
+        }
         if (rc != 0) {
             return rc;
         }
@@ -143,6 +147,7 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     r->adapter = spec->adapter;
     r->choice = spec->choice;
     r->score_prompt = spec->score_prompt;
+    r->grammar = spec->grammar;
     detok_init(&r->detok, engine_model_tokenizer(s->model), true);
     stops_init(&r->stops, &r->sampling);
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
@@ -396,11 +401,15 @@ static int choose(struct scheduler *s, struct scheduled *r, struct scheduled_tok
     const size_t vocab = (size_t)s->info->vocab_size;
     memset(token, 0, sizeof *token);
     token->index = r->n_tokens - r->n_prompt;
+    const uint64_t *mask = NULL;
+    int rc = r->grammar != NULL ? grammar_mask(r->grammar, &mask, err) : 0;
     if (r->sampling.logprobs) {
         memcpy(s->raw, r->logits, vocab * sizeof *s->raw);
     }
-    const int rc = sampler_pick(&s->sampler, &r->sampling, r->seed, r->choice, r->tokens,
-                                r->n_tokens, r->logits, &token->id, err);
+    if (rc == 0) {
+        rc = sampler_pick(&s->sampler, &r->sampling, r->seed, r->choice, r->tokens, r->n_tokens,
+                          r->logits, mask, &token->id, err);
+    }
     if (rc == 0 && r->sampling.logprobs) {
         score(s, s->raw, r->sampling.top_logprobs, token);
     }
@@ -412,12 +421,13 @@ static int advance(struct scheduler *s, struct scheduled *r, bool *over, struct 
 {
     struct scheduled_token token;
     bool stopped = r->stopped;
-    if (stopped || r->n_tokens == r->n_max) {
+    bool complete = r->grammar != NULL && grammar_done(r->grammar);
+    if (stopped || complete || r->n_tokens == r->n_max) {
         *over = true;
-        return finish(s, r, stopped ? FINISH_STOP : FINISH_LENGTH, stopped, err);
+        return finish(s, r, stopped || complete ? FINISH_STOP : FINISH_LENGTH, stopped, err);
     }
     int rc = choose(s, r, &token, err);
-    if (rc == 0 && !r->sampling.ignore_eos && is_eos(s->info, token.id)) {
+    if (rc == 0 && (!r->sampling.ignore_eos || r->grammar != NULL) && is_eos(s->info, token.id)) {
         *over = true;
         token.is_end = true;
         if (token.scored) {
@@ -428,9 +438,13 @@ static int advance(struct scheduler *s, struct scheduled *r, bool *over, struct 
     if (rc == 0) {
         rc = accept(s, r, &token, &stopped, err);
     }
-    *over = stopped || r->n_tokens == r->n_max;
+    if (rc == 0 && r->grammar != NULL) {
+        rc = grammar_accept(r->grammar, token.id, err);
+        complete = rc == 0 && grammar_done(r->grammar);
+    }
+    *over = stopped || complete || r->n_tokens == r->n_max;
     if (rc == 0 && *over) {
-        rc = finish(s, r, stopped ? FINISH_STOP : FINISH_LENGTH, stopped, err);
+        rc = finish(s, r, stopped || complete ? FINISH_STOP : FINISH_LENGTH, stopped, err);
     }
     return rc;
 }

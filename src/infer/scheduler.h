@@ -13,6 +13,7 @@
 #define INFER_SCHEDULER_H
 
 #include "engine/engine.h"
+#include "infer/grammar.h"
 #include "infer/sampling.h"
 
 enum { SCHEDULER_SESSIONS_MAX = ENGINE_PIECES_MAX, SCHEDULER_CHUNK_TOKENS = 256 };
@@ -58,8 +59,9 @@ struct scheduled_spec {
     const struct engine_adapter *adapter; /* or NULL; must live until the request is gone */
     struct infer_sampling sampling;
     uint64_t seed;
-    uint32_t choice;   /* among answers to one prompt */
-    bool score_prompt; /* the prompt's own tokens are told with their scores */
+    uint32_t choice;         /* among answers to one prompt */
+    struct grammar *grammar; /* what the answer has to follow, or NULL; lives as the adapter does */
+    bool score_prompt;       /* the prompt's own tokens are told with their scores */
 };
 
 int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,

@@ -166,6 +166,9 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     if (spec->template_kwargs != NULL) {
         json_out_kv_tree(out, "template_kwargs", spec->template_kwargs);
     }
+    if (spec->grammar != NULL) {
+        json_out_kv_tree(out, "grammar", spec->grammar);
+    }
     json_out_kv_int(out, "choice", spec->choice);
     json_out_kv_bool(out, "score_prompt", spec->score_prompt);
     if (spec->tools != NULL) {

@@ -154,3 +154,21 @@ def test_tools_are_told(client):
 
     told = client.chat(MODEL, MESSAGES, tools=[get_weather], options=GREEDY)
     assert told.prompt_eval_count > client.chat(MODEL, MESSAGES, options=GREEDY).prompt_eval_count
+
+
+def test_a_format_is_kept(hub, client):
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}, "count": {"type": "integer"}},
+        "required": ["colour", "count"],
+    }
+    options = {"temperature": 1.5, "seed": 4, "num_predict": 60}
+    said = client.chat(MODEL, MESSAGES, format=schema, options=options)
+    answer = json.loads(said.message.content)
+    assert set(answer) == {"colour", "count"}
+    assert answer["colour"] in ("red", "blue")
+    assert said.done_reason == "stop"
+    free = client.generate(MODEL, PROMPT, format="json", options=options)
+    assert free.response.startswith("{")
+    bad = {"model": MODEL, "prompt": PROMPT, "format": "xml"}
+    assert "format" in hub.ask("POST", "/api/generate", 400, json=bad)["error"]

@@ -275,3 +275,66 @@ def test_keys_are_asked_for(tmp_path):
         assert answer.status_code == 200
     finally:
         hub.stop()
+
+
+PERSON = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 30},
+        "age": {"type": "integer", "minimum": 0},
+        "likes": {"type": "array", "items": {"enum": ["tea", "rain"]}, "maxItems": 3},
+    },
+    "required": ["name", "age", "likes"],
+    "additionalProperties": False,
+}
+
+
+def test_a_schema_is_kept(client):
+    asked = {
+        "response_format": {
+            "type": "json_schema",
+            "json_schema": {"name": "person", "schema": PERSON, "strict": True},
+        },
+        "messages": [{"role": "user", "content": "Describe somebody."}],
+        "max_tokens": 120,
+    }
+    for seed in range(3):
+        answer = chat(client, temperature=1.5, seed=seed, **asked).choices[0]
+        assert answer.finish_reason == "stop"
+        person = json.loads(answer.message.content)
+        assert list(person) == ["name", "age", "likes"]
+        assert isinstance(person["age"], int) and person["age"] >= 0
+        assert set(person["likes"]) <= {"tea", "rain"} and len(person["likes"]) <= 3
+    free = chat(client, response_format={"type": "json_object"}, max_tokens=8)
+    assert free.choices[0].message.content.startswith("{")
+    with pytest.raises(openai.BadRequestError, match="pattern"):
+        bad = {"name": "x", "schema": {"type": "string", "pattern": "a+"}}
+        chat(client, response_format={"type": "json_schema", "json_schema": bad}, stream=True)
+    with pytest.raises(openai.BadRequestError, match="xml"):
+        chat(client, response_format={"type": "xml"})
+
+
+def test_a_tool_that_must_be_called_is_called(client):
+    messages = [{"role": "user", "content": "How warm is it in Paris?"}]
+    asked = {"messages": messages, "tools": [WEATHER], "max_tokens": 60}
+    answer = chat(client, tool_choice="required", **asked).choices[0]
+    assert answer.finish_reason == "tool_calls"
+    assert answer.message.content is None
+    call = answer.message.tool_calls[0]
+    assert call.type == "function" and call.id
+    assert call.function.name == "get_weather"
+    assert set(json.loads(call.function.arguments)) == {"city"}
+    named = {"type": "function", "function": {"name": "get_weather"}}
+    deltas = [
+        chunk.choices[0] for chunk in chat(client, tool_choice=named, stream=True, **asked)
+    ]
+    calls = [d.delta.tool_calls[0] for d in deltas if d.delta.tool_calls]
+    assert calls[0].id and calls[0].function.name == "get_weather"
+    assert all(c.index == 0 for c in calls)
+    assert all(c.id is None and c.function.name is None for c in calls[1:])
+    arguments = "".join(c.function.arguments for c in calls)
+    assert json.loads(arguments) == json.loads(call.function.arguments)
+    assert not any(d.delta.content for d in deltas)
+    assert deltas[-1].finish_reason == "tool_calls"
+    with pytest.raises(openai.BadRequestError, match="tool_choice"):
+        chat(client, tool_choice={"type": "function", "function": {"name": "other"}}, **asked)

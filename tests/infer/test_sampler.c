@@ -43,7 +43,7 @@ static int32_t pick(const struct infer_sampling *s, uint64_t seed, const int32_t
     float logits[VOCAB];
     int32_t token = -1;
     make_logits(logits);
-    assert_ok(sampler_pick(&sampler, s, seed, 0, history, n, logits, &token, &err), &err);
+    assert_ok(sampler_pick(&sampler, s, seed, 0, history, n, logits, NULL, &token, &err), &err);
     assert_in_range(token, 0, VOCAB - 1);
     return token;
 }
@@ -77,7 +77,7 @@ static void test_greedy_takes_the_highest_and_the_lowest_id_of_equals(void **sta
     int32_t token;
     s.temperature = 0.0f;
     logits[7] = logits[90] = 1.0f;
-    assert_ok(sampler_pick(&sampler, &s, 1, 0, NULL, 0, logits, &token, &err), &err);
+    assert_ok(sampler_pick(&sampler, &s, 1, 0, NULL, 0, logits, NULL, &token, &err), &err);
     assert_int_equal(token, 7);
 }
 
@@ -205,7 +205,8 @@ static void test_a_broken_logit_is_an_error(void **state)
     int32_t token;
     make_logits(logits);
     logits[4] = NAN;
-    assert_err(sampler_pick(&sampler, &s, 1, 0, NULL, 0, logits, &token, &err), &err, ERR_INVALID);
+    assert_err(sampler_pick(&sampler, &s, 1, 0, NULL, 0, logits, NULL, &token, &err), &err,
+               ERR_INVALID);
 }
 
 static void test_settings_out_of_bounds_are_named(void **state)
