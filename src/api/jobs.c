@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/memory.h"
 #include "api/rows_json.h"
 #include "api/supervise.h"
 #include "api/ticker.h"
@@ -67,25 +68,42 @@ static void check_config(const json_t *body, struct http_issues *issues)
     }
 }
 
-/* A base whose weights alone are more than the budget can never be trained on. What is not there is
- * for registry_create_job to say. */
-static int check_fits(struct hub *hub, const char *model_id, struct arena *arena, struct err *err)
+/* A job that can never fit is refused, one that does not fit beside the loaded models now says for
+ * what it waits. What is not there is for registry_create_job to say. */
+static int check_fits(struct hub *hub, struct job_draft *draft, struct arena *arena,
+                      struct err *err)
 {
     struct err missing = {0};
     struct model_row model;
     struct base_row base;
-    char path[FS_PATH_BYTES_MAX];
+    struct train_config config;
+    char path[FS_PATH_BYTES_MAX], text[MEMORY_TEXT_BYTES];
     const double limit = hub->settings.memory_limit_gb;
-    if (registry_get_model(hub->registry, model_id, arena, &model, &missing) != 0 ||
+    if (registry_get_model(hub->registry, draft->model_id, arena, &model, &missing) != 0 ||
         registry_base_path(hub->registry, model.base_model, arena, &base, path, &missing) != 0) {
         return 0;
     }
-    const double needs = (double)base.bytes / 1073741824.0;
-    if (needs > limit) {
+    const double weights = (double)base.bytes / 1073741824.0;
+    if (weights > limit) {
         return err_set(err, ERR_UNPROCESSABLE,
                        "Training on '%s' needs more than its %.2f GB of weights and the memory "
                        "limit is %.2f GB",
-                       base.id, needs, limit);
+                       base.id, weights, limit);
+    }
+    const int rc = train_config_parse(&config, draft->config, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const uint64_t bytes =
+        memory_of_training(hub->registry, hub->program, draft->model_id, &config);
+    if ((double)bytes > limit * 1073741824.0) {
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "Training on '%s' needs %.2f GB and the memory limit is %.2f GB: lower "
+                       "max_seq_length or lora_rank",
+                       base.id, (double)bytes / 1073741824.0, limit);
+    }
+    if (bytes > 0 && memory_is_short(hub->infer, &hub->settings, bytes, text)) {
+        draft->waiting_for = arena_strdup(arena, text);
     }
     return 0;
 }
@@ -125,7 +143,7 @@ HANDLER(jobs_create)
         rc = draft.model_id != NULL && draft.dataset_id != NULL ? 0 : mem_err(err, 0);
     }
     if (rc == 0) {
-        rc = check_fits(hub, draft.model_id, request->arena, err);
+        rc = check_fits(hub, &draft, request->arena, err);
     }
     if (rc == 0) {
         rc = registry_create_job(hub->registry, &draft, request->arena, &row, warning, err);

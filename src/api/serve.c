@@ -80,7 +80,7 @@ static int start(struct serve *s, const struct settings *settings,
      */
     if (rc == 0 && options->with_workers && settings->workers > 0) {
         rc = supervisor_new(&s->hub->supervisor, &s->hub->settings, s->hub->program,
-                            settings->workers, s->hub->registry, err);
+                            settings->workers, s->hub->registry, s->hub->infer, err);
     }
     return rc == 0 ? start_http(s, err) : rc;
 }

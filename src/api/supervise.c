@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/memory.h"
 #include "base/clock.h"
 #include "base/frame.h"
 #include "base/log.h"
@@ -42,6 +43,9 @@ struct supervisor {
     const struct settings *settings;
     const char *program;
     struct registry *registry;
+    struct infer *infer;
+    char waiting_id[UUID_BYTES]; /* the job whose need is known; "" = none */
+    uint64_t waiting_bytes;
     pthread_t thread;
     struct job_watch watch;
     int64_t watched_ns;
@@ -250,9 +254,59 @@ static bool watch_heartbeats(struct supervisor *s)
     return given_up > 0;
 }
 
-static int64_t next_due_ns(const struct supervisor *s, bool wanted)
+/* What the waiting job needs; asked once. */
+static uint64_t need_of(struct supervisor *s, const struct job_row *row)
+{
+    struct err err = {0};
+    struct train_config config;
+    if (strcmp(s->waiting_id, row->id) == 0) {
+        return s->waiting_bytes;
+    }
+    s->waiting_bytes = 0;
+    if (row->kind == JOB_TRAIN && train_config_parse_text(&config, row->config, &err) == 0) {
+        s->waiting_bytes = memory_of_training(s->registry, s->program, row->model_id, &config);
+    }
+    (void)snprintf(s->waiting_id, sizeof s->waiting_id, "%s", row->id);
+    return s->waiting_bytes;
+}
+
+/* Whether the head of the queue waits for memory still; tells it when the numbers have changed, and
+ * lets it go when it fits. */
+static bool head_waits(struct supervisor *s)
+{
+    struct err err = {0};
+    struct arena arena;
+    struct job_row *rows;
+    char text[MEMORY_TEXT_BYTES];
+    size_t count = 0;
+    int64_t total = 0;
+    bool waits = false;
+    const struct job_filter filter = {.status = "queued", .oldest_first = true, .limit = 1};
+    arena_init(&arena, 0);
+    int rc = registry_list_jobs(s->registry, &filter, &arena, &rows, &count, &total, &err);
+    if (rc == 0 && count > 0 && rows[0].waiting_for != NULL) {
+        waits = memory_is_short(s->infer, s->settings, need_of(s, &rows[0]), text);
+        if (!waits || strcmp(text, rows[0].waiting_for) != 0) {
+            rc = registry_job_waiting(s->registry, rows[0].id, waits ? text : NULL, &err);
+        }
+        if (rc == 0 && !waits) {
+            poke_children(s);
+        }
+    }
+    if (rc != 0) {
+        log_event(LOG_WARNING, "api", "queue_unread", "error=\"%s\"", err.message);
+    }
+    arena_release(&arena);
+    return waits;
+}
+
+static int64_t next_due_ns(const struct supervisor *s, bool wanted, bool waits)
 {
     int64_t due = s->watched_ns + SUPERVISE_WATCH_MS * 1000000LL;
+    if (waits) {
+        const int64_t look = clock_monotonic_ns() + SUPERVISE_MEMORY_MS * 1000000LL;
+        return look < due ? look : due;
+    }
     for (int i = 0; wanted && i < s->n; i++) {
         if (!s->children[i].alive && s->children[i].due_ns < due) {
             due = s->children[i].due_ns;
@@ -321,12 +375,13 @@ static void *supervisor_main(void *ctx)
     for (;;) {
         bury_dead(s);
         wanted = watch_heartbeats(s) || wanted;
-        if (wanted) {
+        const bool waits = wanted && head_waits(s);
+        if (wanted && !waits) {
             start_missing(s);
         }
         pthread_mutex_lock(&s->lock);
         if (!any_news(s)) {
-            wait_until(s, next_due_ns(s, wanted));
+            wait_until(s, next_due_ns(s, wanted, waits));
         }
         const bool stop = s->asked_to_stop || s->stopping;
         const bool poked = s->poked;
@@ -344,7 +399,7 @@ static void *supervisor_main(void *ctx)
 }
 
 int supervisor_new(struct supervisor **out, const struct settings *settings, const char *program,
-                   int n_workers, struct registry *registry, struct err *err)
+                   int n_workers, struct registry *registry, struct infer *infer, struct err *err)
 {
     struct supervisor *s = mem_calloc(1, sizeof *s);
     if (s == NULL) {
@@ -353,6 +408,7 @@ int supervisor_new(struct supervisor **out, const struct settings *settings, con
     s->settings = settings;
     s->program = program;
     s->registry = registry;
+    s->infer = infer;
     s->n = n_workers < SUPERVISE_WORKERS_MAX ? n_workers : SUPERVISE_WORKERS_MAX;
     s->watched_ns = clock_monotonic_ns();
     for (int i = 0; i < s->n; i++) {

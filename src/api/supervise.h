@@ -4,7 +4,8 @@
  * One thread does it all. It hears of a child's death from waitpid, tells the registry at once, so
  * that the job is taken up from its last checkpoint, and starts another worker: immediately after a
  * single death, later and later while they die young. It also looks at the heartbeats of workers
- * that are nobody's children.
+ * that are nobody's children, and at whether the head of the queue, where that waits for memory,
+ * fits by now beside the loaded models.
  */
 #ifndef API_SUPERVISE_H
 #define API_SUPERVISE_H
@@ -16,17 +17,19 @@
 enum {
     SUPERVISE_WORKERS_MAX = 64,
     SUPERVISE_WATCH_MS = 10000, /* between looks at heartbeats */
+    SUPERVISE_MEMORY_MS = 1000, /* between looks at memory, while a job waits for it */
     SUPERVISE_BACK_OFF_MAX_MS = 30000,
     SUPERVISE_YOUNG_MS = 60000, /* who lived longer died of something else */
     SUPERVISE_STOP_MS = 30000   /* for a checkpoint, when asked to stop */
 };
 
+struct infer;
 struct supervisor;
 
-/* n_workers of `program` (NULL = this one); settings and registry are borrowed. */
+/* n_workers of `program` (NULL = this one); settings, registry and infer are borrowed. */
 int supervisor_new(struct supervisor **supervisor, const struct settings *settings,
                    const char *program, int n_workers, struct registry *registry,
-                   struct err *err) MUST_CHECK;
+                   struct infer *infer, struct err *err) MUST_CHECK;
 /* There may be work. From any thread, never blocks; NULL is fine. */
 void supervisor_poke(struct supervisor *supervisor);
 /* Asks the workers to checkpoint and end, without waiting. NULL is fine. */

@@ -59,7 +59,7 @@ static int claim(struct db *db, const struct job_worker *worker, struct arena *a
 
     if (rc == 0 && !running)
         rc = job_row_first(db, arena, row, &found, err);
-    if (rc < 0 || running || !found)
+    if (rc < 0 || running || !found || (worker->is_child && row->waiting_for))
         return rc;
     claims_host(host);
     as.owner = worker->is_child ? "child" : "foreign";

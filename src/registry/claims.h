@@ -41,7 +41,8 @@ struct job_worker {
     int64_t pid;
 };
 
-/* Takes the head of the queue unless a job is running. *claimed false: nothing to do. */
+/* Takes the head of the queue unless a job is running, or serve found that the head must wait for
+ * memory (which its children heed). *claimed false: nothing to do. */
 int registry_claim_job(struct registry *registry, const struct job_worker *worker,
                        struct arena *arena, struct job_row *row, bool *claimed,
                        struct err *err) MUST_CHECK;

@@ -142,6 +142,7 @@ static int settle(struct db *db, const struct job_draft *draft, struct train_con
     train_config_plan(config, dataset.rows, &plan);
     config->warmup_steps = plan.warmup_steps;
     (void)train_config_warning(config, &plan, warning, JOB_WARNING_BYTES);
+    row->waiting_for = draft->waiting_for;
     row->model_id = draft->model_id;
     row->dataset_id = draft->dataset_id;
     row->dataset_checksum = dataset.checksum;

@@ -13,8 +13,9 @@ enum { JOB_WARNING_BYTES = 256, JOB_METRICS_MAX = 100000 };
 
 struct job_draft {
     const char *model_id, *dataset_id;
-    const json_t *config; /* an object, or NULL for the defaults */
-    int64_t queue_max;    /* queued jobs allowed before this one is ERR_BUSY; 0 = no limit */
+    const json_t *config;    /* an object, or NULL for the defaults */
+    int64_t queue_max;       /* queued jobs allowed before this one is ERR_BUSY; 0 = no limit */
+    const char *waiting_for; /* why it cannot run yet, or NULL */
 };
 
 /* Adds a job of kind train to the queue. Checked in this order: config (ERR_UNPROCESSABLE), model,
@@ -66,7 +67,8 @@ int registry_cancel_job(struct registry *registry, const char *id, struct arena 
  * ERR_CONFLICT unless the other failed or was cancelled, or when its dataset is gone or changed. */
 int registry_resume_job(struct registry *registry, const char *id, int64_t queue_max,
                         struct arena *arena, struct job_row *row, struct err *err) MUST_CHECK;
-/* What a queued job waits for ("memory", NULL = nothing but its turn). */
+/* What a queued job waits for ("memory: …", NULL = nothing but its turn). While it waits for
+ * something no child of serve claims it, nor what is queued behind it. */
 int registry_job_waiting(struct registry *registry, const char *id, const char *waiting_for,
                          struct err *err) MUST_CHECK;
 

@@ -65,8 +65,9 @@ int job_row_insert(struct db *db, const struct job_row *row, struct err *err)
     int rc = db_query(db, "job.insert",
                       "INSERT INTO training_jobs (id, seq, kind, model_id, dataset_id, "
                       "val_dataset_id, dataset_checksum, model_version_id, status, config, "
-                      "resumed_from, created_at) "
-                      "SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ? "
+                      "waiting_for, resumed_from, created_at) "
+                      "SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, "
+                      "? "
                       "FROM training_jobs",
                       &stmt, err);
 
@@ -80,6 +81,7 @@ int job_row_insert(struct db *db, const struct job_row *row, struct err *err)
     db_bind_text(stmt, row->dataset_checksum);
     db_bind_text(stmt, row->model_version_id);
     db_bind_text(stmt, row->config);
+    db_bind_text(stmt, row->waiting_for);
     db_bind_text(stmt, row->resumed_from);
     db_bind_text(stmt, row->created_at);
     return db_run(stmt, NULL, err);

@@ -135,7 +135,7 @@ static inline void hub_fill(struct hub *hub)
 
 static inline struct job_row hub_job(struct hub *hub)
 {
-    struct job_draft draft = {hub->model, hub->dataset, NULL, 0};
+    struct job_draft draft = {hub->model, hub->dataset, NULL, 0, NULL};
     char warning[JOB_WARNING_BYTES];
     struct job_row row;
 

@@ -5,7 +5,7 @@ static int create(struct hub *hub, const char *model, const char *dataset, const
                   int64_t queue_max, struct job_row *row)
 {
     json_t *tree = config ? json_parse(config, strlen(config), &hub->err) : NULL;
-    struct job_draft draft = {model, dataset, tree, queue_max};
+    struct job_draft draft = {model, dataset, tree, queue_max, NULL};
     char warning[JOB_WARNING_BYTES];
     int rc = registry_create_job(hub->registry, &draft, &hub->arena, row, warning, &hub->err);
 
@@ -108,7 +108,7 @@ static void test_a_weak_run_is_warned_about(void **state)
     char warning[JOB_WARNING_BYTES];
 
     hub_fill(hub);
-    draft = (struct job_draft){hub->model, hub->dataset, config, 0};
+    draft = (struct job_draft){hub->model, hub->dataset, config, 0, NULL};
     assert_ok(registry_create_job(hub->registry, &draft, &hub->arena, &row, warning, &hub->err),
               &hub->err);
     assert_non_null(strstr(warning, "3 steps at a learning rate of 1e-06"));
@@ -146,6 +146,8 @@ static void test_queue_and_lists(void **state)
     assert_false(found);
     assert_ok(registry_job_waiting(hub->registry, first.id, "memory", &hub->err), &hub->err);
     assert_string_equal(hub_get_job(hub, first.id).waiting_for, "memory");
+    assert_false(hub_claim(hub, &row)); /* what is behind it waits, too */
+    assert_ok(registry_job_waiting(hub->registry, first.id, NULL, &hub->err), &hub->err);
     assert_true(hub_claim(hub, &row));
     assert_string_equal(row.id, first.id);
     assert_null(row.waiting_for);
@@ -251,7 +253,7 @@ static void test_allocations_fail(void **state)
 
     hub_fill(hub);
     for (uint64_t n = 1;; n++) {
-        struct job_draft draft = {hub->model, hub->dataset, NULL, 0};
+        struct job_draft draft = {hub->model, hub->dataset, NULL, 0, NULL};
         char warning[JOB_WARNING_BYTES];
         struct arena arena;
         struct job_row row, *rows = NULL;

@@ -305,7 +305,7 @@ static void test_a_version_in_use_stays(void **state)
 
     hub_fill(hub);
     made = hub_version(hub);
-    struct job_draft draft = {hub->model, hub->dataset, config, 0};
+    struct job_draft draft = {hub->model, hub->dataset, config, 0, NULL};
     assert_ok(registry_create_job(hub->registry, &draft, &hub->arena, &job, warning, &hub->err),
               &hub->err);
     assert_non_null(strstr(job.config, made.id)); /* init_from became an id */

@@ -13,6 +13,7 @@ static char want[SHA256_HEX_BYTES];
 static int setup(void **state)
 {
     (void)state;
+    fixture_in_memory();
     fixture_checksum(FAULT_CONFIG, want);
     return 0;
 }

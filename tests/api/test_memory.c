@@ -1,0 +1,116 @@
+/* One memory limit for models and training: a job that can never fit is refused when submitted, one
+ * that does not fit beside a loaded model waits and says so with both numbers, until the model is
+ * gone. (A worker refuses a limit as small as these, so none of the jobs runs here.) */
+#include "api/server.h"
+#include "base/clock.h"
+#include "train/train.h"
+
+#define BASE   "tests/fixtures/train/base"
+#define CONFIG "{\"max_steps\":2,\"lora_rank\":4}"
+
+enum { POLLS_MAX = 600, POLL_MS = 50, ROOM = 100000 /* for the rows */ };
+
+static uint64_t needed(const char *text)
+{
+    struct train_config config;
+    struct err err = {0};
+    uint64_t bytes = 0;
+
+    assert_ok(train_config_parse_text(&config, text, &err), &err);
+    assert_ok(train_estimate(BASE, &config, &bytes, &err), &err);
+    return bytes;
+}
+
+/* A hub with a base, a model and a dataset, whose limit is set by hand. */
+static struct hub_fixture *open_hub(double limit_bytes, char model[64], char dataset[64])
+{
+    struct hub_fixture *hub = hub_make();
+
+    hub->settings.memory_limit_gb = limit_bytes / 1073741824.0;
+    hub_start(hub, true);
+    call_quiet(hub, "POST", "/base-models/import", "{\"path\":\"" BASE "\",\"as\":\"org/tiny\"}",
+               201);
+    hub_write(hub, "datasets/a.jsonl", "{\"text\":\"a b c\"}\n{\"text\":\"d e f\"}\n");
+    make(hub, "/models", "{\"name\":\"M\",\"base_model\":\"org/tiny\"}", model);
+    make(hub, "/datasets", "{\"name\":\"D\",\"path\":\"a.jsonl\"}", dataset);
+    return hub;
+}
+
+static void body_of(const char *model, const char *dataset, const char *config, char body[512])
+{
+    snprintf(body, 512, "{\"model_id\":\"%s\",\"dataset_id\":\"%s\",\"config\":%s}", model, dataset,
+             config);
+}
+
+static void what_never_fits_is_refused(void **state)
+{
+    char model[64], dataset[64], body[512];
+    void *hub;
+
+    (void)state;
+    struct hub_fixture *fixture = open_hub((double)needed(CONFIG) + ROOM, model, dataset);
+    hub = fixture;
+    body_of(model, dataset, "{\"max_steps\":2,\"lora_rank\":64}", body);
+    json_t *answer = call(fixture, "POST", "/training/jobs", body, 422);
+    char *text = json_dumps(answer, 0);
+    assert_non_null(strstr(text, "Training on 'org/tiny' needs "));
+    assert_non_null(strstr(text, "lower max_seq_length or lora_rank"));
+    mem_free(text);
+    json_decref(answer);
+    body_of(model, dataset, CONFIG, body);
+    call_quiet(fixture, "POST", "/training/jobs", body, 201);
+    hub_teardown(&hub);
+}
+
+/* Until it waits for nothing but its turn. */
+static void wait_for_turn(struct hub_fixture *hub, const char *path)
+{
+    for (int i = 0; i < POLLS_MAX; i++) {
+        json_t *job = call(hub, "GET", path, NULL, 200);
+        const bool free = json_is_null(json_object_get(job, "waiting_for"));
+
+        json_decref(job);
+        if (free)
+            return;
+        clock_sleep_ms(POLL_MS);
+    }
+    fail_msg("%s waits for ever", path);
+}
+
+static void what_does_not_fit_now_waits(void **state)
+{
+    char model[64], dataset[64], body[512], id[64], path[128];
+    void *hub;
+
+    (void)state;
+    /* The loaded model counts for some hundred kilobytes: more than what is left. */
+    struct hub_fixture *fixture = open_hub((double)needed(CONFIG) + ROOM, model, dataset);
+    hub = fixture;
+    snprintf(body, sizeof body,
+             "{\"model_id\":\"%s\",\"prompt\":\"a\",\"max_tokens\":1,\"temperature\":0}", model);
+    call_quiet(fixture, "POST", "/inference", body, 200);
+    body_of(model, dataset, CONFIG, body);
+    json_t *job = call(fixture, "POST", "/training/jobs", body, 201);
+    snprintf(id, sizeof id, "%s", member(job, "id"));
+    assert_string_equal(member(job, "status"), "queued");
+    assert_non_null(strstr(member(job, "waiting_for"), "memory: training needs "));
+    assert_non_null(strstr(member(job, "waiting_for"), " MB are free"));
+    json_decref(job);
+    snprintf(path, sizeof path, "/training/jobs/%s", id);
+    job = call(fixture, "GET", path, NULL, 200);
+    assert_string_equal(member(job, "status"), "queued");
+    json_decref(job);
+    call_quiet(fixture, "DELETE", "/inference/cache", NULL, 204);
+    wait_for_turn(fixture, path);
+    hub_teardown(&hub);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_never_fits_is_refused),
+        cmocka_unit_test(what_does_not_fit_now_waits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
