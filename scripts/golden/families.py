@@ -41,6 +41,14 @@ LLAMA3 = dict(rope_type="llama3", rope_theta=10000.0, factor=8.0, low_freq_facto
               high_freq_factor=4.0, original_max_position_embeddings=32)
 DEFAULT = dict(rope_type="default", rope_theta=10000.0)
 
+
+def stretched(original):
+    return dict(rope_type="longrope", rope_theta=10000.0,
+                original_max_position_embeddings=original,
+                short_factor=[1.0 + 0.125 * i for i in range(8)],
+                long_factor=[1.5 + 0.75 * i for i in range(8)])
+
+
 # name: transformers' class, what differs from SIZES, and the GGUF architecture
 FAMILIES = {
     "llama": dict(cls="Llama", gguf="LLAMA", config=dict(
@@ -73,6 +81,15 @@ FAMILIES = {
         num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
         sliding_window=20, rope_parameters=dict(DEFAULT, partial_rotary_factor=0.75)),
         targets=["o_proj", "down_proj"]),
+    # rows and sessions shorter than the original context take the short factors, these the long
+    "phi3_short": dict(cls="Phi3", gguf="PHI3", config=dict(
+        num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        max_position_embeddings=512, original_max_position_embeddings=128,
+        rope_parameters=stretched(128)), targets=["o_proj", "down_proj"]),
+    "phi3_long": dict(cls="Phi3", gguf="PHI3", config=dict(
+        num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        max_position_embeddings=128, original_max_position_embeddings=8,
+        rope_parameters=stretched(8)), targets=["o_proj", "down_proj"]),
     "olmo2": dict(cls="Olmo2", gguf="OLMO2", config=dict(
         num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
         rope_parameters=dict(DEFAULT, rope_theta=500000.0))),
@@ -146,7 +163,12 @@ def add_metadata(writer, name, config):
     if head_dim * config.num_attention_heads != config.hidden_size:
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
-    if name in ("gemma2", "gemma3", "phi3"):
+    if rope["rope_type"] == "longrope":
+        original = rope["original_max_position_embeddings"]
+        stretch = config.max_position_embeddings / original
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(float(np.sqrt(1 + np.log(stretch) / np.log(original))))
+    if getattr(config, "sliding_window", None) and name in ("gemma2", "gemma3", "phi3"):
         writer.add_sliding_window(config.sliding_window)
     if name == "gemma2":
         writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
@@ -168,6 +190,10 @@ def write_gguf(path, name, arch, config, state, vocabulary=False):
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
     if config.rope_parameters.get("rope_type") == "llama3":
         writer.add_tensor("rope_freqs.weight", rope_factors(config, head_dim_of(config) // 2))
+    if config.rope_parameters.get("rope_type") == "longrope":
+        for which in ("long", "short"):
+            factors_of = np.array(config.rope_parameters[which + "_factor"], dtype=np.float32)
+            writer.add_tensor(f"rope_factors_{which}.weight", factors_of)
     for key, tensor in state.items():
         if key == "lm_head.weight" and config.tie_word_embeddings:
             continue

@@ -152,6 +152,35 @@ static int read_sizes(const struct source *source, struct model_config *config, 
     return read_head_dim(source, config, err);
 }
 
+static int read_factors(const struct source *source, const char *name, float *out, uint32_t n,
+                        struct err *err)
+{
+    const struct tensor_view *view = gguf_tensor(source->gguf, name);
+    if (!view || view->type != TENSOR_F32 || view->n_dims != 1 || view->dims[0] != n ||
+        n > MODEL_ROPE_FACTORS_MAX)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor '%s' must hold %" PRIu32 " F32 factors of rope (at most %d)", name,
+                       n, MODEL_ROPE_FACTORS_MAX);
+    memcpy(out, view->data, n * sizeof *out);
+    return 0;
+}
+
+static int read_long(const struct source *source, struct model_config *config, struct err *err)
+{
+    struct rope_long *rope = &config->rope_long;
+    const uint32_t n = config->rope_dim / 2;
+    int rc;
+    config->rope_scaling.type = ROPE_SCALING_LONG;
+    rope->attention_factor = 1.0;
+    if ((rc = read_factors(source, "rope_factors_long.weight", rope->long_factors, n, err)) != 0 ||
+        (rc = read_factors(source, "rope_factors_short.weight", rope->short_factors, n, err)) !=
+            0 ||
+        (rc = read_u32(source, "rope.scaling.original_context_length",
+                       &config->rope_scaling.original_context, err)) != 0)
+        return rc;
+    return read_real(source, "rope.scaling.attn_factor", &rope->attention_factor, err);
+}
+
 static int read_scaling(const struct source *source, struct model_config *config, struct err *err)
 {
     struct rope_scaling *scaling = &config->rope_scaling;
@@ -172,10 +201,8 @@ static int read_scaling(const struct source *source, struct model_config *config
         return err_set(err, ERR_UNSUPPORTED,
                        "rope scaling '%.*s' is not supported (none and linear are)",
                        (int)(length < 64 ? length : 64), text);
-    if (gguf_tensor(source->gguf, "rope_factors_long.weight") ||
-        gguf_tensor(source->gguf, "rope_factors_short.weight"))
-        return err_set(err, ERR_UNSUPPORTED,
-                       "rope scaling 'longrope' is not supported (none and linear are)");
+    if (gguf_tensor(source->gguf, "rope_factors_long.weight"))
+        return read_long(source, config, err);
     if (gguf_tensor(source->gguf, "rope_freqs.weight"))
         scaling->type = ROPE_SCALING_FACTORS;
     return 0;

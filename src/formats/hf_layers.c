@@ -4,11 +4,69 @@
  * wins over the rule by which a family's layers slide. */
 #include "formats/hf_layers.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "formats/hf_fields.h"
 
 static const char full_type[] = "full_attention", sliding_type[] = "sliding_attention";
+
+/* ln x for x ≥ 1: halved into [1, 2), then 2·atanh((x − 1)/(x + 1)) by its series. The same bits
+ * everywhere, which libm does not promise, and this number shapes results. */
+static double natural_log(double x)
+{
+    double halvings = 0, sum = 0;
+    for (; x >= 2; x /= 2)
+        halvings++;
+    const double s = (x - 1) / (x + 1);
+    for (int k = 39; k >= 1; k -= 2)
+        sum = sum * s * s + 2.0 / k;
+    return halvings * 0.693147180559945309417 + sum * s;
+}
+
+static int read_factors(const json_t *object, const char *key, float *out, uint32_t n,
+                        struct err *err)
+{
+    const json_t *list = hf_member(object, key);
+    if (!json_is_array(list))
+        return hf_wrong_type(key, "an array", err);
+    if (n > MODEL_ROPE_FACTORS_MAX || json_array_size(list) != n)
+        return err_set(err, ERR_CORRUPT, "\"%s\" lists %zu factors, rope needs %u (at most %d)",
+                       key, json_array_size(list), n, MODEL_ROPE_FACTORS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        const json_t *item = json_array_get(list, i);
+        if (!json_is_number(item))
+            return hf_wrong_type(key, "an array of numbers", err);
+        out[i] = (float)json_number_value(item);
+    }
+    return 0;
+}
+
+/* What ROPE_SCALING_LONG needs beside its type, once rope_dim is known. original_context may stand
+ * in the root; the attention factor follows from how far the context is stretched. */
+static int read_long(const json_t *root, const json_t *object, struct model_config *config,
+                     struct err *err)
+{
+    struct rope_long *rope = &config->rope_long;
+    uint32_t *original = &config->rope_scaling.original_context;
+    double factor = 0;
+    int rc = *original ? 0 : hf_u32(root, "original_max_position_embeddings", original, err);
+    if (rc == 0 && *original < 2)
+        rc = err_set(err, ERR_CORRUPT, "\"original_max_position_embeddings\" is %u", *original);
+    if (rc != 0)
+        return rc;
+    if ((rc = hf_real(object, "factor", &factor, err)) != 0 ||
+        (rc = read_factors(object, "long_factor", rope->long_factors, config->rope_dim / 2, err)) !=
+            0 ||
+        (rc = read_factors(object, "short_factor", rope->short_factors, config->rope_dim / 2,
+                           err)) != 0)
+        return rc;
+    if (factor == 0)
+        factor = (double)config->context_length / *original;
+    rope->attention_factor =
+        factor > 1 ? sqrt(1 + natural_log(factor) / natural_log((double)*original)) : 1.0;
+    return hf_real(object, "attention_factor", &rope->attention_factor, err);
+}
 
 static int read_scaling(const json_t *object, struct rope_scaling *scaling, struct err *err)
 {
@@ -23,10 +81,13 @@ static int read_scaling(const json_t *object, struct rope_scaling *scaling, stru
         scaling->type = ROPE_SCALING_LINEAR;
     else if (strcmp(type, "llama3") == 0)
         scaling->type = ROPE_SCALING_LLAMA3;
+    else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
+        scaling->type = ROPE_SCALING_LONG;
     else
-        return err_set(err, ERR_UNSUPPORTED,
-                       "rope scaling '%.64s' is not supported (default, linear and llama3 are)",
-                       type);
+        return err_set(
+            err, ERR_UNSUPPORTED,
+            "rope scaling '%.64s' is not supported (default, linear, llama3 and longrope are)",
+            type);
     if ((rc = hf_real(object, "factor", &scaling->factor, err)) != 0 ||
         (rc = hf_real(object, "low_freq_factor", &scaling->low_freq_factor, err)) != 0 ||
         (rc = hf_real(object, "high_freq_factor", &scaling->high_freq_factor, err)) != 0)
@@ -66,6 +127,7 @@ static int read_by_type(const json_t *object, struct model_config *config, doubl
 int hf_read_rope(const json_t *root, struct model_config *config, struct err *err)
 {
     static const char *const places[] = {"rope_scaling", "rope_parameters"};
+    const json_t *said = NULL;
     double part = 1.0;
     int rc = hf_real(root, "rope_theta", &config->rope_theta, err);
     if (rc == 0 && config->rope_theta_local != 0)
@@ -78,6 +140,7 @@ int hf_read_rope(const json_t *root, struct model_config *config, struct err *er
             continue;
         if (!json_is_object(object))
             return hf_wrong_type(places[i], "an object", err);
+        said = object;
         rc = json_is_object(json_object_get(object, full_type)) ||
                      json_is_object(json_object_get(object, sliding_type))
                  ? read_by_type(object, config, &part, err)
@@ -87,6 +150,8 @@ int hf_read_rope(const json_t *root, struct model_config *config, struct err *er
         return err_set(err, ERR_CORRUPT, "\"partial_rotary_factor\" is %g, it must be at most 1",
                        part);
     config->rope_dim = (uint32_t)((double)config->head_dim * part);
+    if (rc == 0 && config->rope_scaling.type == ROPE_SCALING_LONG)
+        rc = read_long(root, said, config, err);
     return rc;
 }
 

@@ -88,6 +88,21 @@ static int check_heads(const struct model_config *config, struct err *err)
     return 0;
 }
 
+static int check_long(const struct model_config *config, struct err *err)
+{
+    const struct rope_long *rope = &config->rope_long;
+    int rc = check_range("original_max_position_embeddings", config->rope_scaling.original_context,
+                         MODEL_CONTEXT_MAX, err);
+    if (rc == 0)
+        rc = check_positive("rope's attention factor", rope->attention_factor, err);
+    for (uint32_t i = 0; rc == 0 && i < config->rope_dim / 2; i++) {
+        rc = check_positive("a long factor of rope", (double)rope->long_factors[i], err);
+        if (rc == 0)
+            rc = check_positive("a short factor of rope", (double)rope->short_factors[i], err);
+    }
+    return rc;
+}
+
 static int check_rope(const struct model_config *config, struct err *err)
 {
     const struct rope_scaling *scaling = &config->rope_scaling;
@@ -96,6 +111,8 @@ static int check_rope(const struct model_config *config, struct err *err)
         rc = check_positive("the local rope_theta", config->rope_theta_local, err);
     if (rc == 0 && (scaling->type == ROPE_SCALING_LINEAR || scaling->type == ROPE_SCALING_LLAMA3))
         rc = check_positive("the rope scaling factor", scaling->factor, err);
+    if (rc == 0 && scaling->type == ROPE_SCALING_LONG)
+        return check_long(config, err);
     if (rc != 0 || scaling->type != ROPE_SCALING_LLAMA3)
         return rc;
     if ((rc = check_positive("low_freq_factor", scaling->low_freq_factor, err)) != 0 ||

@@ -21,6 +21,7 @@ enum {
     MODEL_WIDTH_MAX = 1 << 20, /* hidden and ffn */
     MODEL_VOCAB_MAX = 1 << 24,
     MODEL_CONTEXT_MAX = 1 << 28,
+    MODEL_ROPE_FACTORS_MAX = 256,
     MODEL_TOKEN_NONE = -1,
 };
 
@@ -31,6 +32,15 @@ enum rope_scaling_type {
     /* Inverse frequency i divided by element i of the F32 tensor "rope_freqs.weight" [head_dim/2]:
      * what GGUF keeps in place of llama3's parameters. */
     ROPE_SCALING_FACTORS,
+    /* LongRoPE: inverse frequencies divided by struct rope_long's factors, the long ones where
+     * sessions may be longer than original_context; cosines and sines times its attention factor.
+     */
+    ROPE_SCALING_LONG,
+};
+
+struct rope_long {
+    float long_factors[MODEL_ROPE_FACTORS_MAX], short_factors[MODEL_ROPE_FACTORS_MAX];
+    double attention_factor;
 };
 
 struct rope_scaling {
@@ -63,6 +73,7 @@ struct model_config {
     double rope_theta_local; /* of sliding layers, unscaled; 0: as the others */
     double rms_eps;
     struct rope_scaling rope_scaling;
+    struct rope_long rope_long; /* ROPE_SCALING_LONG only: rope_dim/2 factors each */
     enum activation activation;
     uint32_t sliding_window;        /* 0: no layer is sliding */
     double embedding_scale;         /* 1 where there is none */

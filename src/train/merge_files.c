@@ -43,6 +43,21 @@ static int base_dir(const struct merge *m, char out[FS_PATH_BYTES_MAX], struct e
     return rc;
 }
 
+/* Tensors are written under one set of names, which for two kinds of base is not what their own
+ * config.json describes. */
+static int check_names(const struct merge *m, const json_t *config, struct err *err)
+{
+    const struct architecture *family = model_files_config(m->base)->family;
+    if (family->fused || json_object_get(config, "text_config") != NULL) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a merged %s of this kind cannot be written (%s); serve its adapter instead",
+                       family->name,
+                       family->fused ? "its projections are fused"
+                                     : "it is part of a larger model");
+    }
+    return 0;
+}
+
 static int copy_config(const struct merge *m, const char *from, const char *dir, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
@@ -51,10 +66,11 @@ static int copy_config(const struct merge *m, const char *from, const char *dir,
     if (config == NULL) {
         return err_set(err, ERR_CORRUPT, "%s", path);
     }
+    rc = check_names(m, config, err);
     (void)json_object_del(config, "quantization");
     (void)json_object_del(config, "quantization_config");
     (void)json_object_del(config, "dtype");
-    if (json_object_set_new(config, "torch_dtype", json_string(type_name(m))) != 0) {
+    if (rc == 0 && json_object_set_new(config, "torch_dtype", json_string(type_name(m))) != 0) {
         rc = mem_err(err, MODEL_JSON_BYTES_MAX);
     }
     rc = rc == 0 ? write_json(dir, "config.json", config, err) : rc;

@@ -8,7 +8,7 @@
 #include "engine/train_fixture.h"
 #include "kernels/kernels.h"
 
-enum { VOCAB = 64, LENGTH = 40, LOGITS = VOCAB * LENGTH };
+enum { CONTEXT = 128, VOCAB = 64, LENGTH = 40, LOGITS = VOCAB * LENGTH };
 
 static const struct family {
     const char *name;
@@ -25,6 +25,8 @@ static const struct family {
     {"gemma2", 0x7f, true, true},
     {"gemma3", 0x7f, true, true},
     {"phi3", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, true},
+    {"phi3_short", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, false}, /* attn_factor is */
+    {"phi3_long", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, false},  /* F32 in the file */
     {"olmo2", 0x7f, true, true},
     {"granite", 0x7f, true, true},
 };
@@ -41,7 +43,7 @@ static void open_fixture(struct fixture *f, const struct family *family, const c
     char path[128];
     folder_of(family, path);
     const struct engine_lora lora = {.rank = 2, .scale = 2.0f, .targets = family->targets};
-    fixture_open_at(f, path, &lora, isa, threads, 0.0f);
+    fixture_open_at(f, path, &lora, CONTEXT, isa, threads, 0.0f);
 }
 
 /* Logits of the first row, cut into chunks (0: the whole), with the fixture's adapter or none. */
@@ -99,7 +101,7 @@ static void check_twin(const struct family *family, const char *path, double bou
     struct fixture f;
     struct engine_model *model = NULL;
     static float want[LOGITS], got[LOGITS];
-    const struct engine_options options = {.threads = 2, .isa = "best"};
+    const struct engine_options options = {.threads = 2, .isa = "best", .context_length = CONTEXT};
     open_fixture(&f, family, "best", 2);
     assert_ok(engine_model_open(&model, path, &options, &err), &err);
     assert_string_equal(engine_model_info(model)->architecture,

@@ -87,8 +87,8 @@ static inline void fixture_factors(struct fixture *f, const char *prefix)
 
 /* Of a folder with a model and golden.safetensors. */
 static inline void fixture_open_at(struct fixture *f, const char *folder,
-                                   const struct engine_lora *lora, const char *isa, int threads,
-                                   float dropout)
+                                   const struct engine_lora *lora, int context_length,
+                                   const char *isa, int threads, float dropout)
 {
     struct err err = {0};
     char path[256];
@@ -96,7 +96,8 @@ static inline void fixture_open_at(struct fixture *f, const char *folder,
     f->lora = *lora;
     snprintf(path, sizeof path, "%s/golden.safetensors", folder);
     assert_ok(safetensors_open(path, &f->golden, &err), &err);
-    const struct engine_options options = {.threads = threads, .isa = isa};
+    const struct engine_options options = {
+        .threads = threads, .isa = isa, .context_length = context_length};
     assert_ok(engine_model_open(&f->model, folder, &options, &err), &err);
     assert_ok(engine_adapter_new(&f->adapter, f->model, &f->lora, 1, &err), &err);
     fixture_factors(f, "init.");
@@ -115,7 +116,7 @@ static inline void fixture_open(struct fixture *f, const char *name, const char 
         gqa ? (struct engine_lora){.rank = 4, .scale = 2.0f, .targets = 0x7f}
             : (struct engine_lora){.rank = 16, .scale = 0.5f, .targets = 0x0f, .first_layer = 1};
     snprintf(folder, sizeof folder, "tests/fixtures/engine/train_%s", name);
-    fixture_open_at(f, folder, &lora, isa, threads, dropout);
+    fixture_open_at(f, folder, &lora, 0, isa, threads, dropout);
 }
 
 static inline void fixture_close(struct fixture *f)

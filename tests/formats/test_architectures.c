@@ -144,7 +144,14 @@ static void test_what_is_not_served_is_named(void **state)
          "\"intermediate_size\" is missing"},
         {"{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\",\"long_factor\":[1],"
          "\"short_factor\":[1]}}",
-         ERR_UNSUPPORTED, "rope scaling 'longrope'"},
+         ERR_CORRUPT, "\"original_max_position_embeddings\" is 0"},
+        {"{\"model_type\":\"phi3\",\"original_max_position_embeddings\":64,\"rope_scaling\":{"
+         "\"type\":\"longrope\",\"long_factor\":[1],\"short_factor\":[1]}}",
+         ERR_CORRUPT, "\"long_factor\" lists 1 factors, rope needs 8"},
+        {"{\"model_type\":\"phi3\",\"original_max_position_embeddings\":64,\"rope_scaling\":{"
+         "\"type\":\"su\",\"long_factor\":[1,1,1,1,1,1,1,1],"
+         "\"short_factor\":[1,1,1,0,1,1,1,1]}}",
+         ERR_CORRUPT, "a short factor of rope is 0"},
         {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
          ERR_UNSUPPORTED, "rope scaling 'yarn'"},
         {"{\"model_type\":\"qwen2\",\"hidden_act\":\"relu2\"}", ERR_UNSUPPORTED,

@@ -26,6 +26,17 @@ static int check_served(const struct model_config *c, struct err *err)
     return 0;
 }
 
+/* How long sessions may be when nobody says: LongRoPE's short factors are what short prompts want.
+ */
+static int default_context(const struct model_config *c)
+{
+    const uint32_t most = c->rope_scaling.type == ROPE_SCALING_LONG
+                              ? c->rope_scaling.original_context
+                              : CONTEXT_DEFAULT_MAX;
+    const uint32_t bounded = most < CONTEXT_DEFAULT_MAX ? most : CONTEXT_DEFAULT_MAX;
+    return (int)(c->context_length < bounded ? c->context_length : bounded);
+}
+
 static void describe(struct engine_info *info, const struct model_files *files, int context_length)
 {
     const struct model_config *c = model_files_config(files);
@@ -41,9 +52,7 @@ static void describe(struct engine_info *info, const struct model_files *files, 
     info->d_ffn = (int)c->ffn;
     info->vocab_size = (int)c->vocab;
     info->context_trained = (int)c->context_length;
-    info->context_length = context_length > 0                            ? context_length
-                           : info->context_trained < CONTEXT_DEFAULT_MAX ? info->context_trained
-                                                                         : CONTEXT_DEFAULT_MAX;
+    info->context_length = context_length > 0 ? context_length : default_context(c);
     info->qk_norm = c->family->qk_norm != QK_NORM_NONE;
     info->post_norm = c->family->norm_place != NORM_BEFORE;
     info->n_eos = 0;

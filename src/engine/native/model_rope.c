@@ -1,5 +1,10 @@
 /* Inverse frequencies and their scaling; cosines and sines of positions as they are first needed.
+ *
+ * LongRoPE has two sets of factors. Which one holds is chosen once, by the longest session that the
+ * model is opened for, since keys are never turned again.
  */
+#include <string.h>
+
 #include "base/mem.h"
 #include "engine/native/model.h"
 #include "formats/dequant.h"
@@ -30,6 +35,7 @@ static double scaled(const struct rope_scaling *scaling, double inv_freq, float 
     case ROPE_SCALING_LINEAR:
         return inv_freq / scaling->factor;
     case ROPE_SCALING_FACTORS:
+    case ROPE_SCALING_LONG:
         return inv_freq / (double)factor;
     default:
         return inv_freq;
@@ -42,6 +48,7 @@ static int make_rope(struct engine_model *m, struct rope *rope, double theta,
     const size_t half = rope->dims / 2;
     const size_t n = (size_t)m->info.context_length * half;
     float factors[KERNEL_HEAD_DIM_MAX] = {0};
+    rope->scale = 1.0f;
     rope->inv_freq = mem_calloc(half, sizeof *rope->inv_freq);
     rope->cosines = mem_alloc_simd(n, sizeof(float));
     rope->sines = mem_alloc_simd(n, sizeof(float));
@@ -50,6 +57,12 @@ static int make_rope(struct engine_model *m, struct rope *rope, double theta,
     }
     if (scaling->type == ROPE_SCALING_FACTORS) {
         tensor_dequant_row(model_files_tensor(m->files, "rope_freqs.weight"), 0, factors);
+    } else if (scaling->type == ROPE_SCALING_LONG) {
+        const struct rope_long *stretch = &model_files_config(m->files)->rope_long;
+        const bool far = m->info.context_length > (int)scaling->original_context;
+        memcpy(factors, far ? stretch->long_factors : stretch->short_factors,
+               half * sizeof *factors);
+        rope->scale = (float)stretch->attention_factor;
     }
     for (size_t i = 0; i < half; i++) {
         const double plain = 1.0 / det_pow(theta, 2.0 * (double)i / (double)rope->dims);
@@ -91,8 +104,8 @@ static void fill_rope(struct rope *rope, int n)
     for (int p = rope->ready; p < n; p++) {
         for (size_t i = 0; i < half; i++) {
             const float angle = (float)p * rope->inv_freq[i];
-            rope->cosines[(size_t)p * half + i] = (float)det_cos((double)angle);
-            rope->sines[(size_t)p * half + i] = (float)det_sin((double)angle);
+            rope->cosines[(size_t)p * half + i] = (float)det_cos((double)angle) * rope->scale;
+            rope->sines[(size_t)p * half + i] = (float)det_sin((double)angle) * rope->scale;
         }
     }
     rope->ready = n > rope->ready ? n : rope->ready;
