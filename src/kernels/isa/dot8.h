@@ -301,11 +301,14 @@ LANE_INLINE v16 w8_dot(const w8 *w, const int8_t *x, int32_t start, int bits)
 
 #else /* ref */
 
+/* Calls: inlined into every tile of every kind these would be most of a build's time. */
+#define W8_CALL static __attribute__((noinline, unused))
+
 typedef struct {
     int16_t g[8][16][4]; /* the values themselves, zero point in place but for eight bits */
 } w8;
 
-LANE_INLINE w8 w8_load4(const uint8_t *p)
+W8_CALL w8 w8_load4(const uint8_t *p)
 {
     w8 w;
     for (int i = 0; i < 4; i++) {
@@ -319,7 +322,7 @@ LANE_INLINE w8 w8_load4(const uint8_t *p)
     }
     return w;
 }
-LANE_INLINE w8 w8_load8(const uint8_t *p)
+W8_CALL w8 w8_load8(const uint8_t *p)
 {
     w8 w;
     for (int i = 0; i < 8; i++) {
@@ -331,7 +334,7 @@ LANE_INLINE w8 w8_load8(const uint8_t *p)
     }
     return w;
 }
-LANE_INLINE w8 w8_load5(const uint8_t *p)
+W8_CALL w8 w8_load5(const uint8_t *p)
 {
     w8 w = w8_load4(p);
     for (int i = 0; i < 8; i++) {
@@ -344,7 +347,7 @@ LANE_INLINE w8 w8_load5(const uint8_t *p)
     }
     return w;
 }
-LANE_INLINE w8 w8_load6(const uint8_t *p)
+W8_CALL w8 w8_load6(const uint8_t *p)
 {
     w8 w = w8_load4(p);
     for (int i = 0; i < 8; i++) {
@@ -357,7 +360,7 @@ LANE_INLINE w8 w8_load6(const uint8_t *p)
     }
     return w;
 }
-LANE_INLINE int32_t w8_sum(const w8 *w, const int8_t *x, int row, int begin, int end)
+W8_CALL int32_t w8_sum(const w8 *w, const int8_t *x, int row, int begin, int end)
 {
     int32_t s = 0;
     for (int i = begin; i < end; i++) {
@@ -367,7 +370,7 @@ LANE_INLINE int32_t w8_sum(const w8 *w, const int8_t *x, int row, int begin, int
     }
     return s;
 }
-LANE_INLINE v16 w8_dot(const w8 *w, const int8_t *x, int32_t start, int bits)
+W8_CALL v16 w8_dot(const w8 *w, const int8_t *x, int32_t start, int bits)
 {
     (void)bits;
     v16 out;
@@ -376,7 +379,7 @@ LANE_INLINE v16 w8_dot(const w8 *w, const int8_t *x, int32_t start, int bits)
     }
     return out;
 }
-LANE_INLINE v16 w8_dot6(const w8 *w, const int8_t *x, const int32_t *start, v16 scale0, v16 scale1)
+W8_CALL v16 w8_dot6(const w8 *w, const int8_t *x, const int32_t *start, v16 scale0, v16 scale1)
 {
     v16 out;
     for (int r = 0; r < 16; r++) {

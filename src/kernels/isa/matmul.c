@@ -162,6 +162,11 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
     }
 }
 
+/* A tile's token count is a constant where that keeps its sums in registers. The definition has
+ * none, and as a constant it would only be compiled eight times. */
+#if defined(KERNELS_ISA_ref)
+#define TILE_CASES(call) call((int)n);
+#else
 #define TILE_CASES(call)                                                                           \
     switch (n) {                                                                                   \
     case 1:                                                                                        \
@@ -189,6 +194,7 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
         call(8);                                                                                   \
         break;                                                                                     \
     }
+#endif
 
 LANE_INLINE void panel_q(enum pack_kind kind, const struct pack *w, size_t p, const struct qact *x,
                          size_t t0, size_t t1, float *y, size_t y_stride, bool add)
