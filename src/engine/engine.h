@@ -43,7 +43,7 @@ struct engine_options {
     const char *isa;       /* "best", "ref", "avx2", "avx512", "neon" */
     size_t kv_bytes_max;   /* ceiling of all sessions' KV pages; 0 = one session at full context */
     int context_length;    /* 0 = the model's, at most 8192 */
-    const char *cache_dir; /* where pack files live; NULL = pack in memory */
+    const char *cache_dir; /* where packed weights of blobs are kept; NULL = nowhere */
 };
 
 struct engine_info {

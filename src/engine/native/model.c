@@ -89,31 +89,6 @@ static int find_weights(struct engine_model *m, struct err *err)
     return rc;
 }
 
-/* Every matrix that products run over; the embedding is packed only when it is the output too. */
-static int pack_weights(struct engine_model *m, struct err *err)
-{
-    size_t bytes = weight_packed_bytes(m->output);
-    for (int i = 0; i < m->info.n_layers; i++) {
-        for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
-            bytes += weight_packed_bytes(&m->layers[i].proj[t]);
-        }
-    }
-    m->packed = mem_alloc_simd(1, bytes);
-    if (m->packed == NULL) {
-        return mem_err(err, bytes);
-    }
-    m->info.weight_bytes = bytes;
-    uint8_t *at = m->packed;
-    for (int i = 0; i < m->info.n_layers; i++) {
-        for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
-            weight_pack(&m->layers[i].proj[t], at, m->pool);
-            at += weight_packed_bytes(&m->layers[i].proj[t]);
-        }
-    }
-    weight_pack(m->output, at, m->pool);
-    return 0;
-}
-
 /* Numbers of the whole model, and what each layer's queries see. */
 static void take_config(struct engine_model *m)
 {
@@ -191,7 +166,7 @@ static int open_parts(struct engine_model *m, const char *path,
         rc = tokenizer_from_files(m->files, &m->tokenizer, err);
     }
     if (rc == 0) {
-        rc = pack_weights(m, err);
+        rc = packs_make(&m->packs, m, path, options->cache_dir, err);
     }
     if (rc == 0) {
         rc = model_make_ropes(m, err);
@@ -226,7 +201,7 @@ void engine_model_free(struct engine_model *m)
     workspace_free(m->workspace);
     page_pool_release(&m->kv);
     model_free_ropes(m);
-    mem_free(m->packed);
+    packs_free(m->packs);
     mem_free(m->vectors);
     mem_free(m->layers);
     tokenizer_free(m->tokenizer);

@@ -6,6 +6,7 @@
 
 #include "base/thread.h"
 #include "engine/engine.h"
+#include "engine/native/packs.h"
 #include "engine/native/weights.h"
 #include "formats/model_files.h"
 #include "kernels/kernels.h"
@@ -67,7 +68,7 @@ struct engine_model {
     struct weight output_own;
     const float *final_norm;        /* d_model */
     float *vectors;                 /* behind all norm weights and biases */
-    uint8_t *packed;                /* behind all packs */
+    struct packs *packs;            /* behind all pack.data */
     struct rope ropes[MODEL_ROPES]; /* of all layers, or of full ones; of sliding ones */
 
     struct page_pool kv;
