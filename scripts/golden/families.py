@@ -12,7 +12,8 @@ sides see the same weights), <name>.gguf with the same weights where llama.cpp k
     grad.<factor>   F32 gradients of sum(-log p) / targets over the first two rows
     loss            F32 mean loss of those two rows
 
-and lora in its metadata. gemma3/wrapped holds the same model inside a multimodal one. Factor names and shapes are as train.py has them.
+and lora in its metadata. gemma3/wrapped holds the same model inside a multimodal one, phi3/affine in MLX's
+affine 8 bits where columns are whole groups of 32. Factor names and shapes are as train.py has them.
 
 usage: families.py [output folder]
 Needs scripts/golden/requirements.txt.
@@ -249,6 +250,28 @@ def wrap(folder, model):
     save_file(state, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
 
 
+def affine(folder, model):
+    """Matrices of 32 columns in MLX's affine type: words of four 8-bit values, low bits first."""
+    os.makedirs(folder, exist_ok=True)
+    config = {k: v for k, v in model.config.to_dict().items() if k != "dtype"}
+    config["quantization"] = dict(group_size=32, bits=8)
+    with open(os.path.join(folder, "config.json"), "w") as file:
+        json.dump(config, file, indent=1)
+    state = {}
+    for key, tensor in model.state_dict().items():
+        if tensor.ndim != 2 or tensor.shape[1] != 32:
+            state[key] = tensor.half().contiguous()
+            continue
+        low, high = tensor.amin(1, keepdim=True), tensor.amax(1, keepdim=True)
+        scale = (high - low) / 255
+        words = torch.round((tensor - low) / scale).clamp(0, 255).to(torch.int64).reshape(-1, 8, 4)
+        words = (words * torch.tensor([1, 1 << 8, 1 << 16, 1 << 24])).sum(-1)
+        stem = key[:-len("weight")]
+        state[key] = torch.from_numpy(words.numpy().astype(np.uint32))
+        state[stem + "scales"], state[stem + "biases"] = scale.contiguous(), low.contiguous()
+    save_file(state, os.path.join(folder, "model.safetensors"), metadata={"format": "pt"})
+
+
 def make(name, spec, out):
     torch.manual_seed(7)
     config, model = make_model(spec)
@@ -260,6 +283,8 @@ def make(name, spec, out):
         os.remove(os.path.join(folder, "generation_config.json"))
     if name == "gemma3":
         wrap(os.path.join(folder, "wrapped"), model)
+    if name == "phi3":
+        affine(os.path.join(folder, "affine"), model)
     if spec["gguf"]:
         write_gguf(os.path.join(folder, name + ".gguf"), name, spec["gguf"], config, state)
 

@@ -146,23 +146,36 @@ static int add_view(struct model_files *files, const struct tensor_view *view, s
 enum { PARTS_MAX = 3 };
 
 struct fused {
-    const char *name;             /* the last part of the tensor's name */
+    const char *name;             /* the part of the tensor's name before its last dot */
     const char *parts[PARTS_MAX]; /* what its rows are, in their order */
 };
 
 static const struct fused fused_projections[] = {
-    {"qkv_proj.weight", {"q_proj.weight", "k_proj.weight", "v_proj.weight"}},
-    {"gate_up_proj.weight", {"gate_proj.weight", "up_proj.weight", NULL}},
+    {"qkv_proj", {"q_proj", "k_proj", "v_proj"}},
+    {"gate_up_proj", {"gate_proj", "up_proj", NULL}},
 };
+
+/* ".weight" of a name, or what MLX's affine types keep row by row beside it; NULL for another. */
+static const char *row_suffix(const char *name)
+{
+    static const char *const suffixes[] = {".weight", ".scales", ".biases"};
+    const char *dot = strrchr(name, '.');
+    for (size_t i = 0; dot && i < sizeof suffixes / sizeof *suffixes; i++) {
+        if (strcmp(dot, suffixes[i]) == 0)
+            return dot;
+    }
+    return NULL;
+}
 
 /* How long the name is before the fused part, and which one it is; NULL for another tensor. */
 static const struct fused *find_fused(const char *name, size_t *stem)
 {
-    const size_t length = strlen(name);
+    const char *suffix = row_suffix(name);
+    const size_t length = suffix ? (size_t)(suffix - name) : 0;
     for (size_t i = 0; i < sizeof fused_projections / sizeof *fused_projections; i++) {
         const size_t n = strlen(fused_projections[i].name);
         if (length > n && name[length - n - 1] == '.' &&
-            strcmp(name + length - n, fused_projections[i].name) == 0) {
+            memcmp(name + length - n, fused_projections[i].name, n) == 0) {
             *stem = length - n;
             return &fused_projections[i];
         }
@@ -170,6 +183,7 @@ static const struct fused *find_fused(const char *name, size_t *stem)
     return NULL;
 }
 
+/* Columns are checked with the parts, as those of any tensor. */
 static int split(struct model_files *files, const struct tensor_view *whole,
                  const struct fused *fused, size_t stem, struct err *err)
 {
@@ -178,20 +192,24 @@ static int split(struct model_files *files, const struct tensor_view *whole,
     const uint64_t kv = (uint64_t)c->n_kv_heads * c->head_dim;
     const uint64_t rows[PARTS_MAX] = {qkv ? (uint64_t)c->n_heads * c->head_dim : c->ffn,
                                       qkv ? kv : c->ffn, qkv ? kv : 0};
-    const uint64_t wanted[2] = {rows[0] + rows[1] + rows[2], c->hidden};
-    if (whole->n_dims != 2 || memcmp(whole->dims, wanted, sizeof wanted) != 0) {
-        char is[TENSOR_SHAPE_TEXT_BYTES], should[TENSOR_SHAPE_TEXT_BYTES];
+    const uint64_t wanted = rows[0] + rows[1] + rows[2];
+    if (whole->n_dims != 2 || whole->dims[0] != wanted) {
+        char is[TENSOR_SHAPE_TEXT_BYTES];
         tensor_shape_text(whole->dims, whole->n_dims, is);
-        tensor_shape_text(wanted, 2, should);
-        return err_set(err, ERR_CORRUPT, "tensors of the wrong shape: %s is %s, expected %s",
-                       whole->name, is, should);
+        return err_set(err, ERR_CORRUPT,
+                       "tensors of the wrong shape: %s is %s, expected %" PRIu64 " rows",
+                       whole->name, is, wanted);
     }
+    const char *suffix = row_suffix(whole->name);
     const uint64_t row_bytes = whole->bytes / whole->dims[0];
     struct tensor_view part = *whole;
     int rc = 0;
     for (int i = 0; rc == 0 && i < PARTS_MAX && fused->parts[i]; i++) {
         char name[MODEL_TENSOR_NAME_BYTES];
-        (void)snprintf(name, sizeof name, "%.*s%s", (int)stem, whole->name, fused->parts[i]);
+        int length = snprintf(name, sizeof name, "%.*s%s%s", (int)stem, whole->name,
+                              fused->parts[i], suffix ? suffix : "");
+        if (length < 0 || (size_t)length >= sizeof name)
+            return err_set(err, ERR_CORRUPT, "the name of %s is too long", whole->name);
         part.name = arena_strdup(&files->arena, name);
         if (!part.name)
             return mem_err(err, strlen(name) + 1);
