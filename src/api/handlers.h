@@ -90,6 +90,12 @@ HANDLER(ollama_copy);
 HANDLER(ollama_delete);
 HANDLER(ollama_unserved);
 
+/* embeddings.c */
+extern const struct api_body openai_embeddings_body, ollama_embed_body;
+HANDLER(openai_embeddings);
+HANDLER(ollama_embed);
+HANDLER(ollama_embeddings);
+
 /* cache.c */
 HANDLER(cache_list);
 HANDLER(cache_clear);

@@ -138,6 +138,7 @@ struct engine_piece {
     int n_tokens;                         /* ≥ 1 */
     float *logits; /* rows of vocab_size: one for the last token, or all n_tokens; NULL = none */
     bool all_logits;
+    float *hidden; /* rows of d_model, all n_tokens: the last norm's outputs; NULL = none */
 };
 
 /* Appends every piece's tokens and computes the logits asked for. ERR_UNAVAILABLE when KV pages run

@@ -36,7 +36,8 @@ struct infer_request {
     struct infer_request *next;
     struct host *host;
     uint32_t number;
-    bool is_text;
+    bool is_text;  /* somebody waits for `done` below; there are no events */
+    bool is_embed; /* … and it goes to the model all the same */
     bool cancelled;
     bool on_runner;    /* sent to the child that is running now */
     bool accepted;     /* its client knows */
@@ -55,6 +56,7 @@ struct infer_request {
     struct buf *result;
     struct err *err;
     int rc;
+    int prompt_tokens;
 };
 
 struct request_list {

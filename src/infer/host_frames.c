@@ -23,7 +23,7 @@ static void on_accepted(struct host *h, const json_t *frame)
     pthread_mutex_lock(&h->infer->lock);
     struct infer_request *r =
         requests_find(&h->sent, (uint32_t)json_integer_value(json_object_get(frame, "r")));
-    const bool tell = r != NULL && !r->accepted;
+    const bool tell = r != NULL && !r->accepted && !r->is_text;
     if (tell) {
         r->accepted = true;
     }
@@ -130,6 +130,27 @@ static void on_done(struct host *h, const json_t *frame)
     infer_request_free(r);
 }
 
+static void on_vector(struct host *h, const struct buf *payload)
+{
+    struct infer *infer = h->infer;
+    uint32_t head[2];
+    if (payload->len < sizeof head) {
+        return;
+    }
+    memcpy(head, payload->data, sizeof head);
+    struct infer_request *r = leave(h, head[0]);
+    if (r == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&infer->lock);
+    buf_append(r->result, payload->data + sizeof head, payload->len - sizeof head);
+    r->prompt_tokens = (int)head[1];
+    r->rc = buf_check(r->result, "the embedding", r->err);
+    r->done = true;
+    pthread_cond_broadcast(&infer->changed);
+    pthread_mutex_unlock(&infer->lock);
+}
+
 static void on_result(struct host *h, const json_t *frame)
 {
     struct infer *infer = h->infer;
@@ -170,6 +191,10 @@ void host_take_frame(struct host *h, uint8_t type, const struct buf *payload)
     struct err err = {0};
     if (type == 't') {
         on_token(h, payload);
+        return;
+    }
+    if (type == 'v') {
+        on_vector(h, payload);
         return;
     }
     if (type == 'p') {

@@ -201,28 +201,67 @@ static int write_text_body(struct infer_request *r, enum infer_text_op op,
     return rc;
 }
 
-int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
-               const json_t *arguments, struct buf *out, struct err *err)
+/* Waits for a request that has no events. */
+static int wait_for_result(struct infer *infer, struct infer_request *r)
+{
+    pthread_mutex_lock(&infer->lock);
+    while (!r->done) {
+        pthread_cond_wait(&infer->changed, &infer->lock);
+    }
+    const int rc = r->rc;
+    pthread_mutex_unlock(&infer->lock);
+    return rc;
+}
+
+static struct infer_request *waiting_request(struct buf *out, struct err *err)
 {
     struct infer_request *r = mem_calloc(1, sizeof *r);
     if (r == NULL) {
-        return mem_err(err, sizeof *r);
+        (void)mem_err(err, sizeof *r);
+        return NULL;
     }
     token_ids_init(&r->sent, SENT_TOKENS_MAX);
     r->is_text = true;
     r->result = out;
     r->err = err;
+    return r;
+}
+
+int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
+               const json_t *arguments, struct buf *out, struct err *err)
+{
+    struct infer_request *r = waiting_request(out, err);
+    if (r == NULL) {
+        return -ERR_NOMEM;
+    }
     int rc = write_text_body(r, op, spec, arguments, err);
     if (rc == 0) {
         rc = enqueue(infer, spec, r, err);
     }
     if (rc == 0) {
-        pthread_mutex_lock(&infer->lock);
-        while (!r->done) {
-            pthread_cond_wait(&infer->changed, &infer->lock);
-        }
-        rc = r->rc;
-        pthread_mutex_unlock(&infer->lock);
+        rc = wait_for_result(infer, r);
+    }
+    infer_request_free(r);
+    return rc;
+}
+
+int infer_embed(struct infer *infer, const struct infer_spec *given, struct buf *out,
+                int *prompt_tokens, struct err *err)
+{
+    struct infer_spec spec = *given;
+    struct infer_request *r = waiting_request(out, err);
+    if (r == NULL) {
+        return -ERR_NOMEM;
+    }
+    spec.embed = true;
+    r->is_embed = true;
+    int rc = write_body(r, &spec, err);
+    if (rc == 0) {
+        rc = enqueue(infer, &spec, r, err);
+    }
+    if (rc == 0) {
+        rc = wait_for_result(infer, r);
+        *prompt_tokens = r->prompt_tokens;
     }
     infer_request_free(r);
     return rc;

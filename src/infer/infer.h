@@ -53,6 +53,7 @@ struct infer_spec {
     struct infer_sampling sampling;
     uint32_t choice;   /* among answers to one prompt with one seed */
     bool score_prompt; /* the prompt's own tokens come with their log-probabilities */
+    bool embed;        /* infer_embed's own */
     bool has_keep_alive;
     int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */
     const char *trace_id;  /* for logs and spans, or NULL */
@@ -130,6 +131,11 @@ void infer_cancel(struct infer_request *request);
 enum infer_text_op { INFER_TOKENIZE, INFER_DETOKENIZE, INFER_APPLY_TEMPLATE };
 int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
                const json_t *arguments, struct buf *out, struct err *err) MUST_CHECK;
+
+/* The mean of the prompt's hidden states after the last norm, scaled to length 1, appended to `out`
+ * as floats; blocking, for handlers. Of spec the base, adapter and prompt count. */
+int infer_embed(struct infer *infer, const struct infer_spec *spec, struct buf *out,
+                int *prompt_tokens, struct err *err) MUST_CHECK;
 
 /* --- loaded models --- */
 struct infer_model {

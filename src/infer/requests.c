@@ -91,7 +91,8 @@ static bool send_request(struct host *h, const struct infer_request *r)
     buf_puts(&buf, "}");
     int rc = buf_check(&buf, "a request", &err);
     if (rc == 0) {
-        rc = frame_send(&h->conn, r->is_text ? 'T' : 'G', buf.data, buf.len, SEND_TIMEOUT_MS, &err);
+        rc = frame_send(&h->conn, r->is_text && !r->is_embed ? 'T' : 'G', buf.data, buf.len,
+                        SEND_TIMEOUT_MS, &err);
     }
     buf_release(&buf);
     return rc == 0;

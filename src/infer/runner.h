@@ -4,12 +4,13 @@
  * hub. Hub → runner:
  *   'O' open    {path, threads, isa, context_length, kv_bytes, max_sessions, cache_dir}
  *   'G' generate {r, prompt (text or tokens) | messages, tools, template, template_kwargs, date,
- *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt,
+ *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt, embed,
  *               sent:[token ids already delivered]}
  *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
  * Runner → hub:
  *   'o' opened  {info…}      'a' accepted {r, prompt_tokens, tool_format}
  *   't' token, 'p' token of the prompt: binary (token_frame.h)
+ *   'v' vector: u32 r, u32 tokens of the prompt, floats
  *   'd' done    {r, finish_reason, …}      'j' text op result {r, …}
  *   'x' failed  {r (absent: the runner itself), code, message}
  * The runner's life: open once, then generate until the socket closes; it exits 0 on 'Q' or when

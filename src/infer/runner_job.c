@@ -108,6 +108,19 @@ static void on_finished(void *ctx, enum finish finish, const char *text, size_t 
     job_forget(job);
 }
 
+static void on_embedded(void *ctx, const float *vector, int n)
+{
+    struct job *job = ctx;
+    const uint32_t head[2] = {job->number, (uint32_t)job->prompt.n};
+    struct buf buf;
+    buf_init(&buf, ANSWER_BYTES_MAX);
+    buf_append(&buf, head, sizeof head);
+    buf_append(&buf, vector, (size_t)n * sizeof *vector);
+    runner_send(job->runner, 'v', &buf);
+    buf_release(&buf);
+    job_forget(job);
+}
+
 static void on_failed(void *ctx, const struct err *err)
 {
     struct job *job = ctx;
@@ -164,7 +177,8 @@ void runner_begin_job(struct runner *r, struct job *job)
     static const struct scheduled_events events = {.token = on_token,
                                                    .prompt_token = on_prompt_token,
                                                    .finished = on_finished,
-                                                   .failed = on_failed};
+                                                   .failed = on_failed,
+                                                   .embedded = on_embedded};
     struct err err = {0};
     const struct engine_adapter *adapter;
     int rc = use_adapter(r, job, &adapter, &err);
@@ -178,6 +192,7 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .seed = job->sampling.seed,
                                             .choice = job->choice,
                                             .grammar = job->grammar,
+                                            .embed = job->embed,
                                             .score_prompt = job->score_prompt};
         rc = scheduler_add(r->scheduler, &spec, &events, job, &job->scheduled, &err);
     }
@@ -271,6 +286,7 @@ static int read_job(struct runner *r, const json_t *request, struct job *job, st
     if (rc == 0) {
         job->choice = (uint32_t)json_integer_value(json_object_get(request, "choice"));
         job->score_prompt = json_is_true(json_object_get(request, "score_prompt"));
+        job->embed = json_is_true(json_object_get(request, "embed"));
         job->tool_format = prompter_tool_format(&r->prompter, request);
         rc = prompter_tokens(&r->prompter, request, &job->prompt, err);
     }

@@ -32,7 +32,7 @@ struct job {
     struct token_ids sent;
     struct infer_sampling sampling;
     uint32_t choice;
-    bool score_prompt;
+    bool score_prompt, embed;
     const char *tool_format; /* static */
     struct grammar *grammar; /* or NULL */
     bool has_adapter;

@@ -17,7 +17,8 @@
 
 enum {
     TEXT_BYTES_MAX = 1 << 20,
-    SCORE_TOKENS = 32 /* of a prompt that is scored, in one eval: each takes a row of logits */
+    SCORE_TOKENS = 32, /* of a prompt that is scored, in one eval: each takes a row of logits */
+    HIDDEN_TOKENS = SCHEDULER_CHUNK_TOKENS /* of a prompt that is embedded, in one eval */
 };
 
 struct scheduled {
@@ -29,6 +30,8 @@ struct scheduled {
     uint64_t seed;
     uint32_t choice;
     struct grammar *grammar;
+    float *sum; /* (d_model) of the hidden states so far, when an embedding is wanted */
+    int n_summed;
     bool score_prompt;
     int n_scored; /* tokens of the prompt that were told */
     bool stopped; /* a former runner delivered the stop string, but not the end */
@@ -51,7 +54,8 @@ struct scheduler {
     float *raw;    /* (vocab) as the model made them, for scores */
     float
         *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
-    bool rows_taken;
+    float *hidden; /* (HIDDEN_TOKENS, d_model) of the one prompt that is embedded */
+    bool rows_taken, hidden_taken;
     struct buf text;
 };
 
@@ -86,6 +90,7 @@ static void request_free(struct scheduled *r)
     engine_session_free(r->session);
     stops_release(&r->stops);
     mem_free(r->tokens);
+    mem_free(r->sum);
     mem_free(r);
 }
 
@@ -102,6 +107,7 @@ void scheduler_free(struct scheduler *s)
     mem_free(s->logits);
     mem_free(s->raw);
     mem_free(s->rows);
+    mem_free(s->hidden);
     mem_free(s);
 }
 
@@ -134,7 +140,7 @@ static int replay_text(struct scheduler *s, struct scheduled *r, struct err *err
 static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
                        struct scheduled **out, struct err *err)
 {
-    const int room = s->info->context_length - spec->n_prompt;
+    const int room = spec->embed ? 0 : s->info->context_length - spec->n_prompt;
     struct scheduled *r = mem_calloc(1, sizeof *r);
     if (r == NULL) {
         return mem_err(err, sizeof *r);
@@ -153,6 +159,10 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
     int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens)
                                : engine_session_new(&r->session, s->model, err);
+    if (rc == 0 && spec->embed) {
+        r->sum = mem_calloc((size_t)s->info->d_model, sizeof *r->sum);
+        rc = r->sum != NULL ? 0 : mem_err(err, (size_t)s->info->d_model * sizeof *r->sum);
+    }
     if (rc == 0) {
         memcpy(r->tokens, spec->prompt, (size_t)spec->n_prompt * sizeof *r->tokens);
         const int n_sent =
@@ -169,6 +179,15 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     }
     *out = r;
     return 0;
+}
+
+/* Made when first wanted. */
+static int make_buffer(float **buffer, size_t n, struct err *err)
+{
+    if (*buffer == NULL) {
+        *buffer = mem_alloc_simd(n, sizeof **buffer);
+    }
+    return *buffer != NULL ? 0 : mem_err(err, n * sizeof **buffer);
 }
 
 int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
@@ -188,15 +207,17 @@ int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
     if (s->n == s->sessions_max) {
         return err_set(err, ERR_BUSY, "all %d sessions are in use", s->sessions_max);
     }
-    if (spec->score_prompt && s->rows == NULL) {
-        const size_t n = (size_t)SCORE_TOKENS * (size_t)s->info->vocab_size;
-        s->rows = mem_alloc_simd(n, sizeof(float));
-        if (s->rows == NULL) {
-            return mem_err(err, n * sizeof(float));
-        }
+    int rc = spec->score_prompt
+                 ? make_buffer(&s->rows, (size_t)SCORE_TOKENS * (size_t)s->info->vocab_size, err)
+                 : 0;
+    if (rc == 0 && spec->embed) {
+        rc = make_buffer(&s->hidden, (size_t)HIDDEN_TOKENS * (size_t)s->info->d_model, err);
+    }
+    if (rc != 0) {
+        return rc;
     }
     struct scheduled *r = NULL;
-    const int rc = request_new(s, spec, &r, err);
+    rc = request_new(s, spec, &r, err);
     if (rc != 0) {
         return rc;
     }
@@ -252,6 +273,15 @@ static struct engine_piece make_piece(struct scheduler *s, int at, int n_max)
                                  .adapter = r->adapter,
                                  .tokens = r->tokens + engine_session_length(r->session),
                                  .n_tokens = missing(r) < n_max ? missing(r) : n_max};
+    if (r->sum != NULL) {
+        piece.n_tokens = s->hidden_taken                  ? 0
+                         : piece.n_tokens > HIDDEN_TOKENS ? HIDDEN_TOKENS
+                                                          : piece.n_tokens;
+        piece.hidden = s->hidden;
+        s->hidden_taken = true;
+        r->n_rows = piece.n_tokens;
+        return piece;
+    }
     if (!scoring(r)) {
         r->logits = piece.n_tokens == missing(r) ? s->logits + (size_t)at * vocab : NULL;
         piece.logits = r->logits;
@@ -276,6 +306,7 @@ static int make_pieces(struct scheduler *s, struct engine_piece *pieces)
     int n_pieces = 0;
     int n_decoding = 0;
     s->rows_taken = false;
+    s->hidden_taken = false;
     for (int i = 0; i < s->n; i++) {
         n_decoding += decoding(s->requests[i]);
         s->requests[i]->logits = NULL;
@@ -316,6 +347,34 @@ static void score(const struct scheduler *s, const float *row, int n_top,
         token->top[i].id = top[i];
         token->top[i].logprob = (row[top[i]] - row[best]) + best_logprob;
     }
+}
+
+/* Adds this eval's hidden states, each once also when the prompt is computed again. True when that
+ * was the last, and the embedding is told: their mean, scaled to length 1. */
+static bool embed(const struct scheduler *s, struct scheduled *r)
+{
+    const size_t d = (size_t)s->info->d_model;
+    const int first = engine_session_length(r->session) - r->n_rows;
+    float squares = 0.0f;
+    for (int t = 0; t < r->n_rows; t++) {
+        for (size_t i = 0; first + t == r->n_summed && i < d; i++) {
+            r->sum[i] += s->hidden[(size_t)t * d + i];
+        }
+        r->n_summed += first + t == r->n_summed;
+    }
+    if (r->n_summed < r->n_prompt) {
+        return false;
+    }
+    for (size_t i = 0; i < d; i++) {
+        r->sum[i] /= (float)r->n_prompt;
+        squares += r->sum[i] * r->sum[i];
+    }
+    const float length = __builtin_sqrtf(squares);
+    for (size_t i = 0; i < d && length > 0.0f; i++) {
+        r->sum[i] /= length;
+    }
+    r->events.embedded(r->ctx, r->sum, (int)d);
+    return true;
 }
 
 /* Tells of the prompt's tokens that the rows of this eval, the last of which stands at the end of
@@ -508,7 +567,11 @@ void scheduler_step(struct scheduler *s)
         struct scheduled *r = s->requests[i];
         bool over = false;
         err_clear(&err);
-        tell_prompt(s, r);
+        if (r->sum != NULL) {
+            over = r->n_rows > 0 && embed(s, r);
+        } else {
+            tell_prompt(s, r);
+        }
         if (r->logits != NULL && advance(s, r, &over, &err) != 0) {
             fail(s, i, &err);
         } else if (over) {

@@ -48,6 +48,8 @@ struct scheduled_events {
     /* After the last token. text: what was held back. The request is gone when it returns. */
     void (*finished)(void *ctx, enum finish finish, const char *text, size_t bytes, int n_tokens);
     void (*failed)(void *ctx, const struct err *err); /* the last event, too */
+    /* Instead of an answer, with embed; the last event. n values, of length 1. */
+    void (*embedded)(void *ctx, const float *vector, int n);
 };
 
 struct scheduled_spec {
@@ -61,6 +63,7 @@ struct scheduled_spec {
     uint64_t seed;
     uint32_t choice;         /* among answers to one prompt */
     struct grammar *grammar; /* what the answer has to follow, or NULL; lives as the adapter does */
+    bool embed;              /* no answer: the mean of the hidden states of the prompt */
     bool score_prompt;       /* the prompt's own tokens are told with their scores */
 };
 

@@ -171,6 +171,7 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     }
     json_out_kv_int(out, "choice", spec->choice);
     json_out_kv_bool(out, "score_prompt", spec->score_prompt);
+    json_out_kv_bool(out, "embed", spec->embed);
     if (spec->tools != NULL) {
         json_out_kv_tree(out, "tools", spec->tools);
     }

@@ -336,6 +336,62 @@ static void test_a_prompt_is_scored_as_an_answer_is(void **state)
     engine_model_free(model);
 }
 
+struct vector {
+    float values[256];
+    int n;
+};
+
+static void on_embedded(void *ctx, const float *values, int n)
+{
+    struct vector *v = ctx;
+    assert_true(n > 0 && n <= 256);
+    memcpy(v->values, values, (size_t)n * sizeof *values);
+    v->n = n;
+}
+
+static void embed_all(struct engine_model *model, int from, int n, struct vector *vectors)
+{
+    static const struct scheduled_events embed_events = {.failed = on_failed,
+                                                         .embedded = on_embedded};
+    struct err err = {0};
+    struct scheduler *s = NULL;
+    struct token_ids prompts[8];
+    assert_ok(scheduler_new(&s, model, n, &err), &err);
+    for (int i = 0; i < n; i++) {
+        struct scheduled *r;
+        struct scheduled_spec spec = make_spec(model, from + i, &prompts[i]);
+        spec.score_prompt = false;
+        spec.embed = true;
+        assert_ok(scheduler_add(s, &spec, &embed_events, &vectors[i], &r, &err), &err);
+    }
+    run_until_empty(s);
+    for (int i = 0; i < n; i++) {
+        token_ids_release(&prompts[i]);
+    }
+    scheduler_free(s);
+}
+
+static void test_an_embedding_is_the_same_alone_and_together(void **state)
+{
+    (void)state;
+    static struct vector together[8], alone[8];
+    struct engine_model *model = open_model(0, "best", 2);
+    embed_all(model, 0, 8, together);
+    engine_model_free(model);
+    model = open_model(0, "ref", 1);
+    for (int i = 0; i < 8; i++) {
+        double squares = 0.0;
+        embed_all(model, i, 1, &alone[i]);
+        assert_int_equal(alone[i].n, engine_model_info(model)->d_model);
+        assert_memory_equal(&alone[i], &together[i], sizeof alone[i]);
+        for (int k = 0; k < alone[i].n; k++) {
+            squares += (double)alone[i].values[k] * (double)alone[i].values[k];
+        }
+        assert_true(squares > 0.9999 && squares < 1.0001);
+    }
+    engine_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -346,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_bounds_are_told_with_both_numbers),
         cmocka_unit_test(test_a_stop_string_ends_the_answer_before_it),
         cmocka_unit_test(test_a_prompt_is_scored_as_an_answer_is),
+        cmocka_unit_test(test_an_embedding_is_the_same_alone_and_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

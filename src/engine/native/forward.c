@@ -178,6 +178,7 @@ int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_p
         return rc;
     }
     pool_run(model->pool, layers_lane, &pass);
+    pass_put_hidden(&pass);
     pass.n_tokens = pass_gather_outputs(&pass);
     pass.any_lora = false;
     if (pass.n_tokens > 0 && !atomic_load(&pass.not_finite)) {

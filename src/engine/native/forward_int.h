@@ -92,6 +92,8 @@ void pass_gate(const struct pass *pass, int lane, int lanes);
 void pass_attention(struct pass *pass, int lane, int lanes, int layer);
 
 /* --- forward_output.c --- */
+/* Hidden states of the pieces that want them; before the next, which moves rows. */
+void pass_put_hidden(struct pass *pass);
 /* The tokens whose logits are wanted, moved to the front of x; w->tokens is done with. */
 int pass_gather_outputs(struct pass *pass);
 /* Logits of the gathered tokens; a task of the pool, ctx is the pass. */

@@ -3,6 +3,25 @@
 
 #include "engine/native/forward_int.h"
 
+void pass_put_hidden(struct pass *pass)
+{
+    const struct engine_model *m = pass->model;
+    const size_t d = (size_t)m->info.d_model;
+    size_t t0 = 0;
+    for (int p = 0; p < pass->n_pieces; p++) {
+        const struct engine_piece *piece = &pass->pieces[p];
+        const size_t n = (size_t)piece->n_tokens;
+        for (size_t t = 0; piece->hidden != NULL && t < n; t++) {
+            m->kernels->rmsnorm(pass->w->x + (t0 + t) * d, m->final_norm, m->rms_eps, d,
+                                piece->hidden + t * d);
+        }
+        if (piece->hidden != NULL && !m->kernels->all_finite(piece->hidden, n * d)) {
+            atomic_store_explicit(&pass->not_finite, 1, memory_order_relaxed);
+        }
+        t0 += n;
+    }
+}
+
 int pass_gather_outputs(struct pass *pass)
 {
     float **rows = pass->w->rows;

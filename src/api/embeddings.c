@@ -1,0 +1,297 @@
+/* POST /v1/embeddings, /api/embed and /api/embeddings: the mean of a text's hidden states, of
+ * length
+ * 1. Texts are embedded one after the other; what is too long for the context is refused, never
+ * cut. */
+#include <string.h>
+
+#include "api/handlers.h"
+#include "api/members.h"
+#include "api/ollama.h"
+#include "base/clock.h"
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { INPUTS_MAX = 256, VECTOR_BYTES_MAX = 1 << 20 };
+
+static const struct http_field openai_fields[] = {
+    {.name = "model",
+     .kind = HTTP_STRING,
+     .flags = HTTP_REQUIRED | HTTP_MIN | HTTP_MAX,
+     .min = 1,
+     .max = 800},
+    {.name = "input", .kind = HTTP_ANY, .flags = HTTP_REQUIRED},
+    {.name = "encoding_format", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
+    {.name = "dimensions", .kind = HTTP_INT, .flags = HTTP_NULLABLE},
+};
+static const struct http_field ollama_fields[] = {
+    {.name = "model", .kind = HTTP_STRING, .flags = HTTP_NULLABLE | HTTP_MAX, .max = 800},
+    {.name = "input", .kind = HTTP_ANY},
+    {.name = "prompt", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
+    {.name = "keep_alive", .kind = HTTP_ANY},
+};
+const struct api_body openai_embeddings_body = {openai_fields, COUNT_OF(openai_fields), true};
+const struct api_body ollama_embed_body = {ollama_fields, COUNT_OF(ollama_fields), true};
+
+static const struct member_unsupported unsupported[] = {{"dimensions", NULL}};
+
+struct inputs {
+    const json_t *list; /* of texts or lists of tokens; or NULL: the one below */
+    const json_t *one;
+    size_t n;
+};
+
+static int read_inputs(const json_t *input, struct inputs *out, struct err *err)
+{
+    const json_t *first = json_array_get(input, 0);
+    const bool many = json_is_string(first) || json_is_array(first);
+    out->list = many ? input : NULL;
+    out->one = input;
+    out->n = many ? json_array_size(input) : 1;
+    if (out->n > INPUTS_MAX) {
+        return err_set(err, ERR_UNPROCESSABLE, "%zu texts; at most %d are embedded at once", out->n,
+                       INPUTS_MAX);
+    }
+    return 0;
+}
+
+static int read_input(const struct inputs *inputs, size_t i, struct arena *arena,
+                      struct infer_spec *spec, struct err *err)
+{
+    const json_t *input = inputs->list != NULL ? json_array_get(inputs->list, i) : inputs->one;
+    const size_t n = json_array_size(input);
+    spec->prompt = json_string_value(input);
+    spec->prompt_bytes = json_string_length(input);
+    spec->prompt_ids = NULL;
+    if (json_is_string(input) && spec->prompt_bytes > 0) {
+        return 0;
+    }
+    int32_t *ids = n > 0 ? arena_alloc(arena, n, sizeof *ids) : NULL;
+    for (size_t k = 0; k < n && ids != NULL; k++) {
+        const json_t *id = json_array_get(input, k);
+        const int64_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (value < 0 || value > INT32_MAX) {
+            ids = NULL;
+        } else {
+            ids[k] = (int32_t)value;
+        }
+    }
+    spec->prompt_ids = ids;
+    spec->n_prompt_ids = n;
+    return ids != NULL
+               ? 0
+               : err_set(err, ERR_UNPROCESSABLE, "'input' must be text or tokens, and not empty");
+}
+
+static void put_vector(struct json_out *out, const struct buf *vector, bool base64)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const unsigned char *bytes = (const unsigned char *)vector->data;
+    if (!base64) {
+        json_out_array(out);
+        for (size_t i = 0; i < vector->len / sizeof(float); i++) {
+            float value;
+            memcpy(&value, vector->data + i * sizeof value, sizeof value);
+            json_out_real(out, (double)value);
+        }
+        json_out_array_end(out);
+        return;
+    }
+    struct buf text;
+    buf_init(&text, 2 * VECTOR_BYTES_MAX);
+    for (size_t i = 0; i < vector->len; i += 3) {
+        const size_t left = vector->len - i;
+        const unsigned value = (unsigned)bytes[i] << 16 |
+                               (left > 1 ? (unsigned)bytes[i + 1] << 8 : 0u) |
+                               (left > 2 ? (unsigned)bytes[i + 2] : 0u);
+        buf_putc(&text, digits[value >> 18]);
+        buf_putc(&text, digits[value >> 12 & 63]);
+        buf_putc(&text, left > 1 ? digits[value >> 6 & 63] : '=');
+        buf_putc(&text, left > 2 ? digits[value & 63] : '=');
+    }
+    json_out_string(out, text.data);
+    buf_release(&text);
+}
+
+/* Writes one vector per input through `put`; *tokens counts all of them. */
+static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_spec *spec,
+                     struct arena *arena, struct json_out *out,
+                     void (*put)(struct json_out *out, size_t i, const struct buf *vector),
+                     int *tokens, struct err *err)
+{
+    struct buf vector;
+    int rc = 0;
+    buf_init(&vector, VECTOR_BYTES_MAX);
+    *tokens = 0;
+    for (size_t i = 0; i < inputs->n && rc == 0; i++) {
+        int n = 0;
+        buf_clear(&vector);
+        rc = read_input(inputs, i, arena, spec, err);
+        if (rc == 0) {
+            rc = infer_embed(hub->infer, spec, &vector, &n, err);
+        }
+        if (rc == 0) {
+            put(out, i, &vector);
+            *tokens += n;
+        }
+    }
+    buf_release(&vector);
+    return rc;
+}
+
+static void put_openai(struct json_out *out, size_t i, const struct buf *vector, bool base64)
+{
+    json_out_object(out);
+    json_out_kv_string(out, "object", "embedding");
+    json_out_kv_int(out, "index", (int64_t)i);
+    json_out_key(out, "embedding");
+    put_vector(out, vector, base64);
+    json_out_object_end(out);
+}
+
+static void put_float(struct json_out *out, size_t i, const struct buf *vector)
+{
+    put_openai(out, i, vector, false);
+}
+
+static void put_base64(struct json_out *out, size_t i, const struct buf *vector)
+{
+    put_openai(out, i, vector, true);
+}
+
+static void put_bare(struct json_out *out, size_t i, const struct buf *vector)
+{
+    (void)i;
+    put_vector(out, vector, false);
+}
+
+/* The checked body; *body NULL with 0: the answer was given. */
+static int read_body(struct http_request *request, struct http_response *response,
+                     const struct api_body *table, const json_t **body, struct err *err)
+{
+    struct http_issues issues;
+    http_issues_init(&issues);
+    const int rc = body_read(request, table, &issues, body, err);
+    if (rc == 0 && issues.count > 0) {
+        *body = NULL;
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    return rc;
+}
+
+static int find(struct hub *hub, const char *name, struct arena *arena, struct infer_spec *spec,
+                struct err *err)
+{
+    struct resolved_model model;
+    const int rc = registry_resolve_model(hub->registry, name, arena, &model, err);
+    return rc == 0 ? spec_of(hub, &model, arena, spec, err) : rc;
+}
+
+HANDLER(openai_embeddings)
+{
+    struct hub *hub = ctx;
+    struct infer_spec spec;
+    struct inputs inputs;
+    struct json_out out;
+    const json_t *body = NULL;
+    int tokens = 0;
+    int rc = read_body(request, response, &openai_embeddings_body, &body, err);
+    if (rc != 0 || body == NULL) {
+        return rc;
+    }
+    const char *format = body_string(body, "encoding_format");
+    const bool base64 = format != NULL && strcmp(format, "base64") == 0;
+    if (format != NULL && !base64 && strcmp(format, "float") != 0) {
+        return err_set(err, ERR_INVALID, "'encoding_format' must be float or base64");
+    }
+    rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
+    if (rc == 0) {
+        rc = read_inputs(json_object_get(body, "input"), &inputs, err);
+    }
+    if (rc == 0) {
+        rc = find(hub, body_string(body, "model"), request->arena, &spec, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    http_json(response, &out);
+    json_out_object(&out);
+    json_out_kv_string(&out, "object", "list");
+    json_out_kv_string(&out, "model", body_string(body, "model"));
+    json_out_key(&out, "data");
+    json_out_array(&out);
+    rc = embed_all(hub, &inputs, &spec, request->arena, &out, base64 ? put_base64 : put_float,
+                   &tokens, err);
+    json_out_array_end(&out);
+    json_out_key(&out, "usage");
+    json_out_object(&out);
+    json_out_kv_int(&out, "prompt_tokens", tokens);
+    json_out_kv_int(&out, "total_tokens", tokens);
+    json_out_object_end(&out);
+    json_out_object_end(&out);
+    return rc == 0 ? http_reply_json(response, 200, err) : rc;
+}
+
+/* old: /api/embeddings, of one prompt. */
+static int ollama(struct hub *hub, bool old, struct http_request *request,
+                  struct http_response *response, struct err *err)
+{
+    struct infer_spec spec;
+    struct inputs inputs;
+    struct json_out out;
+    const json_t *body = NULL;
+    const char *name = NULL;
+    int tokens = 0;
+    const int64_t started = clock_monotonic_ns();
+    int rc = read_body(request, response, &ollama_embed_body, &body, err);
+    if (rc != 0 || body == NULL) {
+        return rc;
+    }
+    rc = ollama_model_name(body, &name, err);
+    if (rc == 0) {
+        rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
+    }
+    if (rc == 0) {
+        rc = read_inputs(json_object_get(body, old ? "prompt" : "input"), &inputs, err);
+    }
+    if (rc == 0) {
+        rc = find(hub, name, request->arena, &spec, err);
+    }
+    if (rc == 0) {
+        rc = ollama_keep_alive(body, &spec.has_keep_alive, &spec.keep_alive_ms, err);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    http_json(response, &out);
+    json_out_object(&out);
+    if (!old) {
+        json_out_kv_string(&out, "model", name);
+    }
+    json_out_key(&out, old ? "embedding" : "embeddings");
+    if (!old) {
+        json_out_array(&out);
+    }
+    rc = embed_all(hub, &inputs, &spec, request->arena, &out, put_bare, &tokens, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (!old) {
+        json_out_array_end(&out);
+        json_out_kv_int(&out, "total_duration", clock_monotonic_ns() - started);
+        json_out_kv_int(&out, "load_duration", 0);
+        json_out_kv_int(&out, "prompt_eval_count", tokens);
+    }
+    json_out_object_end(&out);
+    return http_reply_json(response, 200, err);
+}
+
+HANDLER(ollama_embed)
+{
+    return ollama(ctx, false, request, response, err);
+}
+
+HANDLER(ollama_embeddings)
+{
+    return ollama(ctx, true, request, response, err);
+}

@@ -1,0 +1,72 @@
+"""Vectors of texts, by both protocols' own clients."""
+
+import base64
+import math
+import struct
+
+import ollama
+import openai
+import pytest
+
+MODEL = "smol"
+TEXTS = ["a cat on a mat", "a kitten on a rug", "interest rates rose by a quarter point"]
+
+
+def dot(a, b) -> float:
+    return sum(x * y for x, y in zip(a, b))
+
+
+@pytest.fixture(scope="module")
+def client(hub, smollm) -> openai.OpenAI:
+    return openai.OpenAI(base_url=hub.url + "/v1", api_key="none", max_retries=0)
+
+
+def test_vectors_have_length_one_and_mean_something(client):
+    answer = client.embeddings.create(model=MODEL, input=TEXTS, encoding_format="float")
+    vectors = [entry.embedding for entry in answer.data]
+    assert [entry.index for entry in answer.data] == [0, 1, 2]
+    assert all(len(vector) == 576 for vector in vectors)
+    assert all(math.isclose(dot(v, v), 1.0, rel_tol=1e-4) for v in vectors)
+    assert dot(vectors[0], vectors[1]) > dot(vectors[0], vectors[2])
+    assert answer.usage.prompt_tokens == answer.usage.total_tokens > 0
+    alone = client.embeddings.create(model=MODEL, input=TEXTS[1], encoding_format="float")
+    assert alone.data[0].embedding == vectors[1]
+
+
+def test_tokens_and_base64_give_the_same(hub, client):
+    ids = hub.ask("POST", "/tokenize", 200, json={"model": MODEL, "content": TEXTS[0]})["tokens"]
+    as_text = client.embeddings.create(model=MODEL, input=TEXTS[0], encoding_format="float")
+    as_ids = client.embeddings.create(model=MODEL, input=[ids, ids], encoding_format="float")
+    assert as_ids.data[1].embedding == as_text.data[0].embedding
+    raw = hub.ask(
+        "POST",
+        "/v1/embeddings",
+        200,
+        json={"model": MODEL, "input": ids, "encoding_format": "base64"},
+    )["data"][0]["embedding"]
+    floats = struct.unpack("<576f", base64.b64decode(raw))
+    assert [struct.unpack("<f", struct.pack("<f", x))[0] for x in as_text.data[0].embedding] == list(
+        floats
+    )
+
+
+def test_ollama_says_the_same(hub, client):
+    theirs = ollama.Client(host=hub.url)
+    answer = theirs.embed(MODEL, TEXTS[:2])
+    assert answer.prompt_eval_count > 0 and answer.total_duration > 0
+    ours = client.embeddings.create(model=MODEL, input=TEXTS[:2], encoding_format="float")
+    assert [list(v) for v in answer.embeddings] == [entry.embedding for entry in ours.data]
+    assert list(theirs.embeddings(MODEL, TEXTS[0]).embedding) == ours.data[0].embedding
+
+
+def test_bad_inputs_are_refused(client):
+    for asked in [
+        {"input": ""},
+        {"input": []},
+        {"input": ["x", ""]},
+        {"input": "x", "dimensions": 12},
+        {"input": "word " * 9000},
+        {"input": "x", "encoding_format": "int8"},
+    ]:
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(model=MODEL, **asked)
