@@ -28,7 +28,7 @@ static const struct option_info options[] = {
     {"lora-targets", "LIST", "q_proj,k_proj,v_proj,o_proj (default), or all-linear"},
     {"num-layers", "N", "the last N blocks, -1 = all (-1)"},
     {"init-from", "VERSION", "go on from this version's adapter"},
-    {"quantization", "Q", "of the frozen base: loaded (as it is), 4bit, 8bit, none"},
+    {"quantization", "Q", "of the frozen base: loaded (as it is), 4bit, 8bit (QLoRA), none"},
     {"learning-rate", "X", "(5e-5)"},
     {"weight-decay", "X", "(0.01)"},
     {"lr-schedule", "S", "constant, linear or cosine (linear)"},

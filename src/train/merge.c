@@ -51,10 +51,13 @@ static void merge_release(struct merge *m)
     model_files_free(m->base);
 }
 
-/* Weights that the architecture has; a GGUF file may bring others. */
+/* Weights that the architecture has: a GGUF file may bring others, and scales belong to the matrix
+ * beside them. */
 static bool is_weight(const struct tensor_view *view)
 {
-    return strncmp(view->name, "model.", 6) == 0 || strncmp(view->name, "lm_head.", 8) == 0;
+    const char *dot = strrchr(view->name, '.');
+    return (strncmp(view->name, "model.", 6) == 0 || strncmp(view->name, "lm_head.", 8) == 0) &&
+           strcmp(dot, ".scales") != 0 && strcmp(dot, ".biases") != 0;
 }
 
 /* --- one matrix ------------------------------------------------------------------------------- */
@@ -125,13 +128,6 @@ static void fold_row(const struct factor *factor, float scale, size_t r, size_t 
     }
 }
 
-static uint16_t to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16); /* nearest even */
-}
-
 static void put_row(enum merge_type type, const float *row, size_t cols, uint8_t *out)
 {
     if (type == MERGE_F32) {
@@ -139,7 +135,7 @@ static void put_row(enum merge_type type, const float *row, size_t cols, uint8_t
         return;
     }
     for (size_t c = 0; c < cols; c++) {
-        const uint16_t value = to_bf16(row[c]);
+        const uint16_t value = merge_to_bf16(row[c]);
         memcpy(out + c * sizeof value, &value, sizeof value);
     }
 }
@@ -194,6 +190,7 @@ struct shards {
     struct merge *merge;
     const char *dir;
     int total, now;
+    struct arena names;        /* of tensors that the base does not have */
     struct tensor_view *views; /* of the shard that is being filled */
     size_t n;
     uint64_t bytes;
@@ -201,8 +198,21 @@ struct shards {
     struct json_out map; /* the index's weight_map */
 };
 
+/* The group of a matrix that is to be quantised, else 0: only those of the layers are. */
+static uint32_t group_of(const struct merge *m, const struct tensor_view *view)
+{
+    const bool linear = strncmp(view->name, "model.layers.", 13) == 0 && view->n_dims == 2 &&
+                        strstr(view->name, "_proj.weight") != NULL;
+    return m->spec->bits > 0 && linear ? merge_group(tensor_view_cols(view)) : 0;
+}
+
 static uint64_t bytes_of(const struct merge *m, const struct tensor_view *view)
 {
+    const uint32_t group = group_of(m, view);
+    if (group > 0) {
+        return tensor_view_elements(view) * (uint64_t)m->spec->bits / 8 +
+               tensor_view_elements(view) / group * 2 * element_bytes(m->spec->type);
+    }
     return tensor_view_elements(view) * element_bytes(m->spec->type);
 }
 
@@ -268,12 +278,59 @@ static int poll_hooks(const struct merge *m, struct err *err)
     return 0;
 }
 
+/* Room for one more tensor of the shard. name: the base's own, or NULL for "<stem>.<part>". */
+static uint8_t *add_view(struct shards *s, const struct tensor_view *like, const char *part,
+                         enum tensor_type type, uint64_t cols, struct err *err)
+{
+    struct tensor_view *out = &s->views[s->n];
+    const size_t stem = strlen(like->name) - (sizeof ".weight" - 1);
+    *out = *like;
+    out->type = type;
+    out->name =
+        part == NULL ? like->name : arena_printf(&s->names, "%.*s.%s", (int)stem, like->name, part);
+    out->dims[out->n_dims - 1] = cols;
+    out->bytes = tensor_view_rows(out) * tensor_type_row_bytes(type, cols);
+    uint8_t *data = out->name != NULL ? mem_alloc((size_t)out->bytes) : NULL;
+    if (data == NULL) {
+        (void)mem_err(err, (size_t)out->bytes);
+        return NULL;
+    }
+    out->data = data;
+    s->bytes += out->bytes;
+    s->n++;
+    return data;
+}
+
+static int add_quantised(struct shards *s, const struct tensor_view *view, uint32_t group,
+                         struct err *err)
+{
+    struct merge *m = s->merge;
+    const enum tensor_type plain = m->spec->type == MERGE_F32 ? TENSOR_F32 : TENSOR_BF16;
+    const size_t cols = (size_t)tensor_view_cols(view), rows = (size_t)tensor_view_rows(view);
+    const size_t bits = (size_t)m->spec->bits, n = cols / group * element_bytes(m->spec->type);
+    uint8_t *values = add_view(s, view, NULL, TENSOR_U32, cols * bits / 32, err);
+    uint8_t *scales = values != NULL ? add_view(s, view, "scales", plain, cols / group, err) : NULL;
+    uint8_t *biases = scales != NULL ? add_view(s, view, "biases", plain, cols / group, err) : NULL;
+    float *row = biases != NULL ? mem_calloc(cols, sizeof *row) : NULL;
+    if (row == NULL) {
+        return mem_err(err, cols * sizeof *row);
+    }
+    for (size_t r = 0; r < rows; r++) {
+        tensor_dequant_row(view, source_row(m, view, r), row);
+        merge_quantize_row(row, cols, group, m->spec->bits, m->spec->type,
+                           values + r * cols * bits / 8, scales + r * n, biases + r * n);
+    }
+    mem_free(row);
+    m->result->tensors++;
+    return 0;
+}
+
 static int add_matrix(struct shards *s, const struct tensor_view *view, struct err *err)
 {
     struct merge *m = s->merge;
     const uint64_t bytes = bytes_of(m, view);
     int rc = poll_hooks(m, err);
-    if (rc == 0 && !tensor_type_dequantises(view->type)) {
+    if (rc == 0 && !tensor_type_usable(view->type)) {
         rc = err_set(err, ERR_UNSUPPORTED, "%s cannot be de-quantised here", view->name);
     }
     if (rc == 0 && s->bytes > 0 && s->bytes + bytes > MERGE_SHARD_BYTES_MAX) {
@@ -282,18 +339,14 @@ static int add_matrix(struct shards *s, const struct tensor_view *view, struct e
     if (rc != 0) {
         return rc;
     }
-    uint8_t *data = mem_alloc((size_t)bytes);
-    if (data == NULL) {
-        return mem_err(err, (size_t)bytes);
+    const uint32_t group = group_of(m, view);
+    if (group > 0) {
+        return add_quantised(s, view, group, err);
     }
-    struct tensor_view *out = &s->views[s->n++];
-    *out = *view;
-    out->type = m->spec->type == MERGE_F32 ? TENSOR_F32 : TENSOR_BF16;
-    out->data = data;
-    out->bytes = bytes;
-    s->bytes += bytes;
+    uint8_t *data = add_view(s, view, NULL, m->spec->type == MERGE_F32 ? TENSOR_F32 : TENSOR_BF16,
+                             tensor_view_cols(view), err);
     m->result->tensors++;
-    return convert(m, view, data, err);
+    return data != NULL ? convert(m, view, data, err) : -(int)ERR_NOMEM;
 }
 
 static int write_index(struct shards *s, struct err *err)
@@ -313,7 +366,8 @@ static int write_weights(struct merge *m, const char *dir, struct err *err)
 {
     const size_t n = model_files_tensor_count(m->base);
     struct shards s = {.merge = m, .dir = dir, .total = count_shards(m), .now = 1};
-    s.views = mem_calloc(n, sizeof *s.views);
+    s.views = mem_calloc(3 * n, sizeof *s.views);
+    arena_init(&s.names, 0);
     buf_init(&s.index, INDEX_BYTES_MAX);
     json_out_init(&s.map, &s.index);
     json_out_object(&s.map);
@@ -330,6 +384,7 @@ static int write_weights(struct merge *m, const char *dir, struct err *err)
     rc = rc == 0 ? flush_shard(&s, err) : rc;
     rc = rc == 0 ? write_index(&s, err) : rc;
     clear_shard(&s);
+    arena_release(&s.names);
     mem_free(s.views);
     buf_release(&s.index);
     return rc;
@@ -359,7 +414,7 @@ int train_merge(const struct merge_spec *spec, const struct train_hooks *hooks,
         (rc = open_version(&m, err)) == 0 && (rc = folder_open(&folder, spec->dest, err)) == 0 &&
         (rc = write_weights(&m, folder.temp, err)) == 0 && (rc = check_merged(&m, err)) == 0 &&
         (rc = merge_write_companions(&m, folder.temp, err)) == 0 &&
-        (rc = merge_check(&m, folder.temp, err)) == 0) {
+        (spec->bits > 0 || (rc = merge_check(&m, folder.temp, err)) == 0)) {
         rc = folder_publish(&folder, err);
     }
     folder_abandon(&folder);

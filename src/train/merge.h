@@ -26,6 +26,8 @@ struct merge_spec {
     const char *version_dir; /* a published version of this base; NULL: the bare base */
     const char *dest;        /* the folder to make */
     enum merge_type type;
+    int bits; /* 4 or 8: the layers' matrices in MLX's affine form, which nothing is compared with
+               * afterwards; 0: all of them plain */
     int threads;
     const char *isa;
 };

@@ -18,6 +18,16 @@ struct merge {
     char factors_path[FS_PATH_BYTES_MAX];
 };
 
+/* --- merge_quantize.c: MLX's affine form, as mx.quantize defines it --- */
+/* Columns that share a scale: 64, or 32; 0 when a row is no whole number of either. */
+uint32_t merge_group(uint64_t cols);
+/* One row: cols × bits / 8 bytes of values from the low bits up, and a scale and a bias for each
+ * group, rounded to the type in which they are written before the values are chosen. */
+void merge_quantize_row(const float *row, size_t cols, uint32_t group, int bits,
+                        enum merge_type type, uint8_t *values, uint8_t *scales, uint8_t *biases);
+/* Nearest even. */
+uint16_t merge_to_bf16(float value);
+
 /* config.json, the tokenizer and the chat template beside the weights. */
 int merge_write_companions(const struct merge *merge, const char *dir, struct err *err) MUST_CHECK;
 /* tokenizer.json and tokenizer_config.json from GGUF metadata. */

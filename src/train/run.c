@@ -179,6 +179,9 @@ int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
     if (rc == 0) {
         rc = publish(&run, result, err);
     }
+    if (rc == 0 && run.quantised[0] != '\0') {
+        (void)!fs_remove_tree(run.quantised, NULL); /* one that stays is no harm */
+    }
     result->resumed_from_step = run.resumed_step;
     result->peak_memory_bytes = run.peak_memory_bytes;
     result->seconds = (double)(clock_monotonic_ns() - started_ns) / 1e9;

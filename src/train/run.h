@@ -17,6 +17,8 @@ struct run {
     const struct train_config *config;
     const struct train_hooks *hooks;
 
+    const char *base_path;             /* the spec's, or the quantised copy of it */
+    char quantised[FS_PATH_BYTES_MAX]; /* "" = none was made */
     char base_sha256[SHA256_HEX_BYTES];
     char dataset_sha256[SHA256_HEX_BYTES];
     char validation_sha256[SHA256_HEX_BYTES]; /* "" = none */
@@ -56,6 +58,8 @@ struct run {
 bool run_same_config(const struct train_config *a, const struct train_config *b);
 
 /* --- run_shape.c: what a config means for a model --- */
+/* 4 or 8 when the config asks to quantise a base whose weights are `have`; 0: take it as it is. */
+int run_quantized_bits(const struct train_config *config, const char *have);
 int run_lora(const struct train_config *config, const struct engine_info *info,
              struct engine_lora *lora, struct err *err) MUST_CHECK;
 /* Tokens of a micro-step and of the longest row: max_seq_length, or the model's context. */

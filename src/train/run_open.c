@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "engine/adapter_files.h"
 #include "formats/model_digest.h"
+#include "train/merge.h"
 #include "train/run.h"
 
 /* --- what makes this run ---------------------------------------------------------------------- */
@@ -35,11 +36,16 @@ static int hash_file(const char *path, const char *expected, char out[SHA256_HEX
     if (path == NULL) {
         return 0;
     }
+    if (!fs_exists(path)) {
+        return err_set(err, ERR_NOT_FOUND, "%s is gone: put the file back and resume the job",
+                       path);
+    }
     int rc = sha256_file_hex(path, out, err);
     if (rc == 0 && expected != NULL && strcmp(expected, out) != 0) {
         rc = err_set(err, ERR_CORRUPT,
-                     "%s changed since it was registered: its checksum was %s and is %s", path,
-                     expected, out);
+                     "%s changed since it was registered: its checksum was %s and is %s; put the "
+                     "old file back and resume the job, or register it again under a new name",
+                     path, expected, out);
     }
     return rc;
 }
@@ -109,11 +115,39 @@ static int choose_checkpoint(struct run *run, struct err *err)
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
+/* The copy lies with the checkpoints, so a resumed run finds it; its bytes follow from the base's.
+ */
+static int quantize_base(struct run *run, struct err *err)
+{
+    const struct train_spec *spec = run->spec;
+    struct engine_estimate estimate;
+    struct merge_result unused;
+    run->base_path = spec->base_path;
+    int rc = engine_estimate_open(spec->base_path, &estimate, err);
+    const int bits = rc == 0 ? run_quantized_bits(run->config, estimate.info.quantization) : 0;
+    if (bits == 0) {
+        return rc;
+    }
+    rc = fs_join(run->quantised, spec->checkpoint_dir, bits == 4 ? "base-4bit" : "base-8bit", err);
+    run->base_path = run->quantised;
+    if (rc != 0 || fs_exists(run->quantised)) {
+        return rc;
+    }
+    const bool half = strcmp(estimate.info.quantization, "BF16") == 0;
+    const struct merge_spec copy = {.base_id = spec->base_id,
+                                    .base_path = spec->base_path,
+                                    .dest = run->quantised,
+                                    .type = half ? MERGE_BF16 : MERGE_F32,
+                                    .bits = bits};
+    run_note(run, "quantising the frozen base to %d bits", bits);
+    return train_merge(&copy, NULL, &unused, err);
+}
+
 static int check_memory(const struct run *run, struct err *err)
 {
     const uint64_t most = run->spec->memory_bytes_max;
     uint64_t bytes = 0;
-    int rc = run_memory(run->spec->base_path, run->config, run->spec->threads, &bytes, err);
+    int rc = run_memory(run->base_path, run->config, run->spec->threads, &bytes, err);
     bytes += train_rows_bytes(&run->rows) + train_rows_bytes(&run->validation_rows);
     if (rc == 0 && most > 0 && bytes > most) {
         rc = err_set(err, ERR_UNAVAILABLE,
@@ -190,14 +224,14 @@ static int open_model(struct run *run, struct err *err)
 {
     const struct train_spec *spec = run->spec;
     struct engine_estimate estimate;
-    int rc = engine_estimate_open(spec->base_path, &estimate, err);
+    int rc = engine_estimate_open(run->base_path, &estimate, err);
     if (rc != 0) {
         return rc;
     }
     run->tokens_max = run_tokens_max(run->config, &estimate.info);
     const struct engine_options options = {
         .threads = spec->threads, .isa = spec->isa, .context_length = run->tokens_max};
-    rc = engine_model_open(&run->model, spec->base_path, &options, err);
+    rc = engine_model_open(&run->model, run->base_path, &options, err);
     if (rc != 0) {
         err_prefix(err, "base model %s", spec->base_id);
     }
@@ -280,10 +314,10 @@ int run_open(struct run *run, struct err *err)
 {
     int rc;
     if ((rc = identify(run, err)) != 0 || (rc = choose_checkpoint(run, err)) != 0 ||
-        (rc = check_memory(run, err)) != 0 || (rc = open_model(run, err)) != 0 ||
-        (rc = read_rows(run, err)) != 0 || (rc = check_memory(run, err)) != 0 ||
-        (rc = make_adapter(run, err)) != 0 || (rc = make_optimizer(run, err)) != 0 ||
-        (rc = resume(run, err)) != 0) {
+        (rc = quantize_base(run, err)) != 0 || (rc = check_memory(run, err)) != 0 ||
+        (rc = open_model(run, err)) != 0 || (rc = read_rows(run, err)) != 0 ||
+        (rc = check_memory(run, err)) != 0 || (rc = make_adapter(run, err)) != 0 ||
+        (rc = make_optimizer(run, err)) != 0 || (rc = resume(run, err)) != 0) {
         return rc;
     }
     note_rows(run);

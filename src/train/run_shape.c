@@ -1,4 +1,5 @@
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/machine.h"
@@ -12,7 +13,20 @@ _Static_assert((int)TRAIN_Q_PROJ == 1 << ENGINE_Q_PROJ && (int)TRAIN_K_PROJ == 1
                    (int)TRAIN_DOWN_PROJ == 1 << ENGINE_DOWN_PROJ,
                "config and engine number the targets alike");
 
-/* The base is trained on as it was imported; another precision has to be asked of the import. */
+static bool is_float(const char *have)
+{
+    return have[0] == 'F' || have[0] == 'B';
+}
+
+int run_quantized_bits(const struct train_config *config, const char *have)
+{
+    if (!is_float(have)) {
+        return 0;
+    }
+    return config->quantization == TRAIN_4BIT ? 4 : config->quantization == TRAIN_8BIT ? 8 : 0;
+}
+
+/* A float base can be quantised before it is trained on; any other is trained on as it is. */
 static int check_quantization(const struct train_config *config, const char *have, struct err *err)
 {
     bool fits = true;
@@ -20,13 +34,13 @@ static int check_quantization(const struct train_config *config, const char *hav
     case TRAIN_LOADED:
         break;
     case TRAIN_4BIT:
-        fits = strncmp(have, "Q4", 2) == 0;
+        fits = strncmp(have, "Q4", 2) == 0 || strcmp(have, "MLX4") == 0;
         break;
     case TRAIN_8BIT:
-        fits = strncmp(have, "Q8", 2) == 0;
+        fits = strncmp(have, "Q8", 2) == 0 || strcmp(have, "MLX8") == 0;
         break;
     case TRAIN_NO_QUANTIZATION:
-        fits = have[0] == 'F' || have[0] == 'B';
+        fits = is_float(have);
         break;
     }
     if (fits) {
@@ -74,6 +88,18 @@ static uint64_t adapter_values(const struct engine_info *info, const struct engi
     return sum * (uint64_t)lora->rank * (uint64_t)(info->n_layers - lora->first_layer);
 }
 
+/* What is left of the weights when the layers' matrices are quantised: a scale and a bias for every
+ * 32 of their values at worst, and the embeddings as they are. */
+static void quantize_estimate(struct engine_estimate *estimate, int bits)
+{
+    struct engine_info *info = &estimate->info;
+    const uint64_t embedding = 2 * (uint64_t)info->vocab_size * (uint64_t)info->d_model;
+    const uint64_t rest = info->n_parameters > embedding ? info->n_parameters - embedding : 0;
+    const uint64_t bytes = embedding * sizeof(float) + rest * (uint64_t)bits / 8 + rest / 4;
+    estimate->weight_bytes = bytes < estimate->weight_bytes ? bytes : estimate->weight_bytes;
+    (void)snprintf(info->quantization, sizeof info->quantization, "MLX%d", bits);
+}
+
 int run_memory(const char *base_path, const struct train_config *config, int threads,
                uint64_t *bytes, struct err *err)
 {
@@ -88,6 +114,10 @@ int run_memory(const char *base_path, const struct train_config *config, int thr
     info->threads = threads > 0 ? threads : cpu_count();
     const struct engine_train_plan plan = {.tokens_max = run_tokens_max(config, info),
                                            .dropout = (float)config->lora_dropout};
+    const int bits = run_quantized_bits(config, info->quantization);
+    if (bits > 0) {
+        quantize_estimate(&estimate, bits);
+    }
     info->context_length = plan.tokens_max;
     rc = run_lora(config, info, &lora, err);
     if (rc == 0) {

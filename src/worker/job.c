@@ -11,6 +11,8 @@
 #include "registry/models.h"
 #include "worker/job_int.h"
 
+enum { ADVICE_BYTES = 128 };
+
 int job_find_dataset(struct job_run *run, const char *id, struct dataset_record *record,
                      struct err *err)
 {
@@ -82,13 +84,28 @@ static int complete(struct job_run *run, struct err *err)
     return registry_job_publish(run->registry, id, fence, &version, err);
 }
 
+/* What to do about a failure that says only what happened. */
+static const char *advice(const struct err *cause)
+{
+    switch (cause->code) {
+    case ERR_NOSPACE:
+        return "; free some space and resume the job";
+    case ERR_NOMEM:
+        return "; lower max_seq_length or lora_rank, or end other programs, and submit it again";
+    case ERR_IO:
+        return "; see whether the disk is well, then resume the job";
+    default:
+        return "";
+    }
+}
+
 /* Writes to the registry how it ended; an answer of ERR_CONFLICT means that it was no longer ours.
  */
 static int settle(struct job_run *run, int outcome, const struct err *cause, struct err *err)
 {
     const char *id = run->row->id;
     const int64_t fence = run->row->fence;
-    char line[ERR_MESSAGE_BYTES_MAX + 16];
+    char line[ERR_MESSAGE_BYTES_MAX + ADVICE_BYTES + 16];
     int rc;
     if (run->lost) {
         return 0;
@@ -104,8 +121,10 @@ static int settle(struct job_run *run, int outcome, const struct err *cause, str
         rc = registry_job_stopped(run->registry, id, fence, err);
         (void)snprintf(line, sizeof line, "cancelled");
     } else {
-        rc = registry_job_fail(run->registry, id, fence, cause->message, err);
-        (void)snprintf(line, sizeof line, "failed: %s", cause->message);
+        char reason[ERR_MESSAGE_BYTES_MAX + ADVICE_BYTES];
+        (void)snprintf(reason, sizeof reason, "%s%s", cause->message, advice(cause));
+        rc = registry_job_fail(run->registry, id, fence, reason, err);
+        (void)snprintf(line, sizeof line, "failed: %s", reason);
     }
     job_note(run, line);
     return rc == -ERR_CONFLICT ? 0 : rc;

@@ -335,6 +335,7 @@ static void wrong_rank(struct run_fixture *f)
 }
 static void wrong_precision(struct run_fixture *f)
 {
+    f->spec.base_path = "tests/fixtures/engine/serve/q4_1.gguf";
     f->config.quantization = TRAIN_8BIT;
 }
 static void bad_columns(struct run_fixture *f)
