@@ -1,7 +1,9 @@
-/* What config.json says of each family: defaults of its row, layers that slide or have no rope,
- * scales and caps; and everything that is refused, by name. */
+/* What config.json and GGUF metadata say of each family: defaults of its row, layers that slide or
+ * have no rope, scales and caps; and everything that is refused, by name. */
 #include <jansson.h>
 
+#include "formats/gguf_builder.h"
+#include "formats/gguf_config.h"
 #include "formats/hf_config.h"
 #include "test.h"
 
@@ -200,6 +202,182 @@ static void test_what_is_not_served_is_named(void **state)
     }
 }
 
+/* --- GGUF --- */
+
+enum { GGUF_LAYERS = 7, KEYS_MAX = 3 };
+
+/* One GGUF file of a family: numbers beside the required ones, a list of layers, factors of rope.
+ */
+struct gguf_case {
+    const char *arch;
+    struct {
+        const char *key;
+        double value;
+        bool real;
+    } keys[KEYS_MAX];
+    const char *list;                     /* layers of sliding_window_pattern: "s." … */
+    unsigned long_factors, short_factors; /* how many; 0: no such tensor */
+    /* what comes of it */
+    enum err_code code;
+    const char *says; /* the error, or the layers */
+};
+
+static void put_case(struct buf *out, const struct gguf_case *c)
+{
+    static const struct {
+        const char *key;
+        uint32_t value;
+    } required[] = {{"block_count", GGUF_LAYERS},    {"context_length", 512},
+                    {"embedding_length", 64},        {"feed_forward_length", 96},
+                    {"attention.head_count", 4},     {"attention.head_count_kv", 2},
+                    {"attention.key_length", 16},    {"attention.value_length", 16},
+                    {"attention.sliding_window", 5}, {"vocab_size", 40}};
+    const uint64_t n_required = sizeof required / sizeof *required;
+    const uint64_t factors[2] = {c->long_factors, c->short_factors};
+    char key[96];
+    uint64_t n_keys = 0;
+    while (n_keys < KEYS_MAX && c->keys[n_keys].key)
+        n_keys++;
+    put_header(out, 3, (factors[0] > 0) + (factors[1] > 0), 2 + n_required + n_keys + !!c->list);
+    put_kv_string(out, "general.architecture", c->arch);
+    snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", c->arch);
+    put_kv_f32(out, key, 1e-5f);
+    for (size_t i = 0; i < n_required; i++) {
+        snprintf(key, sizeof key, "%s.%s", c->arch, required[i].key);
+        put_kv_u32(out, key, required[i].value);
+    }
+    for (size_t i = 0; i < n_keys; i++) {
+        snprintf(key, sizeof key, "%s.%s", c->arch, c->keys[i].key);
+        if (c->keys[i].real)
+            put_kv_f32(out, key, (float)c->keys[i].value);
+        else
+            put_kv_u32(out, key, (uint32_t)c->keys[i].value);
+    }
+    if (c->list) {
+        snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", c->arch);
+        put_kv_array(out, key, GGUF_BOOL, strlen(c->list));
+        for (const char *at = c->list; *at; at++)
+            buf_putc(out, *at == 's');
+    }
+    if (factors[0] > 0)
+        put_tensor(out, "rope_factors_long.weight", 1, &factors[0], FILE_F32, 0);
+    if (factors[1] > 0)
+        put_tensor(out, "rope_factors_short.weight", 1, &factors[1], FILE_F32,
+                   factors[0] > 0 ? 32 : 0);
+    put_padding(out, GGUF_ALIGNMENT_DEFAULT);
+    for (int i = 0; i < (factors[1] > 0 ? 16 : factors[0] > 0 ? 8 : 0); i++)
+        put_f32(out, 1.0f + (float)i);
+}
+
+static int read_case(const struct gguf_case *c, struct model_config *config, struct err *err)
+{
+    struct buf file;
+    struct gguf *gguf = NULL;
+    buf_init(&file, GGUF_BUILDER_BYTES_MAX);
+    put_case(&file, c);
+    int rc = gguf_parse(file.data, file.len, &gguf, err);
+    rc = rc == 0 ? gguf_config_read(gguf, config, err) : rc;
+    gguf_free(gguf);
+    buf_release(&file);
+    return rc;
+}
+
+static void test_gguf_metadata(void **state)
+{
+    (void)state;
+    static const struct gguf_case ROWS[] = {
+        {.arch = "llama", .says = "......."},
+        {.arch = "qwen3", .says = "......."},
+        {.arch = "phi3", .says = "sssssss"},
+        {.arch = "smollm3", .says = "...n..."},
+        {.arch = "gemma2", .says = "s.s.s.s"},
+        {.arch = "gemma3", .says = "sssss.s"},
+        {.arch = "gemma3",
+         .keys = {{"attention.sliding_window_pattern", 3, false}},
+         .says = "ss.ss.s"},
+        {.arch = "gemma3", .list = "s.ss...", .says = "s.ss..."},
+        {.arch = "gemma3",
+         .list = "s.",
+         .code = ERR_CORRUPT,
+         .says = "'gemma3.attention.sliding_window_pattern' lists 2 layers of 7"},
+        {.arch = "gemma3",
+         .keys = {{"attention.sliding_window", 0, false}},
+         .code = ERR_CORRUPT,
+         .says = "gemma3.attention.sliding_window"}, /* twice */
+        {.arch = "mistral3", .code = ERR_UNSUPPORTED, .says = "architecture 'mistral3'"},
+        {.arch = "granite",
+         .keys = {{"attention.scale", 1.5, true}},
+         .code = ERR_CORRUPT,
+         .says = "the attention scale is 1.5"},
+        {.arch = "granite",
+         .keys = {{"rope.dimension_count", 8, false}},
+         .code = ERR_UNSUPPORTED,
+         .says = "heads of 16 with rope over 8"},
+        {.arch = "phi3", .keys = {{"rope.dimension_count", 8, false}}, .says = "sssssss"},
+        {.arch = "phi3",
+         .keys = {{"rope.scaling.original_context_length", 128, false}},
+         .long_factors = 8,
+         .short_factors = 8,
+         .says = "sssssss"},
+        {.arch = "phi3",
+         .long_factors = 8,
+         .short_factors = 8,
+         .code = ERR_CORRUPT,
+         .says = "original_max_position_embeddings is 0"},
+        {.arch = "phi3",
+         .long_factors = 8,
+         .code = ERR_CORRUPT,
+         .says = "'rope_factors_short.weight' must hold 8"},
+        {.arch = "phi3",
+         .long_factors = 7,
+         .short_factors = 8,
+         .code = ERR_CORRUPT,
+         .says = "'rope_factors_long.weight' must hold 8"},
+    };
+    for (size_t i = 0; i < sizeof ROWS / sizeof *ROWS; i++) {
+        struct model_config config;
+        struct err err = {0};
+        char text[16] = "";
+        const int rc = read_case(&ROWS[i], &config, &err);
+        if (rc == 0)
+            layers_text(&config, text);
+        if (rc != -(int)ROWS[i].code || !strstr(rc == 0 ? text : err.message, ROWS[i].says))
+            fail_msg("row %zu, %s: got %d \"%s\" %s", i, ROWS[i].arch, rc, err.message, text);
+    }
+}
+
+static void test_gguf_scales(void **state)
+{
+    (void)state;
+    struct model_config c;
+    struct err err = {0};
+    const struct gguf_case gemma = {.arch = "gemma2",
+                                    .keys = {{"final_logit_softcapping", 12, true}}};
+    assert_ok(read_case(&gemma, &c, &err), &err);
+    assert_true(c.embedding_scale == 8 && c.attention_cap == 50 && c.logit_cap == 12);
+    assert_true(c.attention_scale == 0 && c.tied_embeddings);
+    const struct gguf_case local = {
+        .arch = "gemma3",
+        .keys = {{"rope.freq_base", 5000, true}, {"rope.freq_base_swa", 70, true}}};
+    assert_ok(read_case(&local, &c, &err), &err);
+    assert_true(c.rope_theta == 5000 && c.rope_theta_local == 70);
+    const struct gguf_case granite = {.arch = "granite",
+                                      .keys = {{"attention.scale", 0.25, true},
+                                               {"logit_scale", 4, true},
+                                               {"residual_scale", 0.5, true}}};
+    assert_ok(read_case(&granite, &c, &err), &err);
+    assert_true(c.attention_scale == 0.25 && c.logit_scale == 0.25 && c.residual_scale == 0.5);
+    const struct gguf_case stretched = {
+        .arch = "phi3",
+        .keys = {{"rope.scaling.original_context_length", 128, false},
+                 {"rope.scaling.attn_factor", 1.25, true}},
+        .long_factors = 8,
+        .short_factors = 8};
+    assert_ok(read_case(&stretched, &c, &err), &err);
+    assert_true(c.rope_scaling.type == ROPE_SCALING_LONG && c.rope_long.attention_factor == 1.25);
+    assert_true(c.rope_long.long_factors[7] == 8.0f && c.rope_long.short_factors[0] == 9.0f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +385,8 @@ int main(void)
         cmocka_unit_test(test_families_fill_in_what_is_unsaid),
         cmocka_unit_test(test_a_text_model_inside_a_larger_one),
         cmocka_unit_test(test_what_is_not_served_is_named),
+        cmocka_unit_test(test_gguf_metadata),
+        cmocka_unit_test(test_gguf_scales),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
