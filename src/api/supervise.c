@@ -238,7 +238,18 @@ static void poke_children(struct supervisor *s)
     }
 }
 
-/* True when a job was taken from a silent worker. */
+/* A child that hangs would keep its place for ever: its death makes room for another. */
+static void end_silent(struct supervisor *s, int64_t pid)
+{
+    for (int i = 0; i < s->n; i++) {
+        if (s->children[i].alive && (int64_t)s->children[i].proc.pid == pid) {
+            log_event(LOG_WARNING, "api", "worker_killed", "pid=%d why=silent", (int)pid);
+            proc_kill(&s->children[i].proc, SIGKILL);
+        }
+    }
+}
+
+/* True when a job was taken from a dead or silent worker. */
 static bool watch_heartbeats(struct supervisor *s)
 {
     struct err err = {0};
@@ -250,6 +261,10 @@ static bool watch_heartbeats(struct supervisor *s)
     s->watched_ns = now;
     if (registry_watch_jobs(s->registry, &s->watch, now, &given_up, &err) != 0) {
         log_event(LOG_WARNING, "api", "watch_failed", "error=\"%s\"", err.message);
+        return false;
+    }
+    for (int i = 0; i < s->watch.n_silent; i++) {
+        end_silent(s, s->watch.silent_pid[i]);
     }
     return given_up > 0;
 }

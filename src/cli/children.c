@@ -1,5 +1,7 @@
 /* The processes that the hub starts for itself: runner, inspect, train-inspect. And worker, which
  * people may start, too. */
+#include <stdio.h>
+
 #include "base/proc.h"
 #include "cli/commands.h"
 #include "infer/inspect.h"
@@ -67,7 +69,14 @@ static int run_worker(const struct args *args, struct err *err)
 {
     const struct worker_options options = {.is_child = args_get(args, "child") != NULL,
                                            .once = args_get(args, "once") != NULL};
-    return worker_run(&args->settings, &options, err) == 0 ? EXIT_DONE : EXIT_FAILED;
+    int n_jobs = 0;
+    if (worker_run(&args->settings, &options, &n_jobs, err) != 0) {
+        return EXIT_FAILED;
+    }
+    if (args->json) {
+        printf("{\"jobs\":%d}\n", n_jobs);
+    }
+    return EXIT_DONE;
 }
 
 const struct command command_worker = {

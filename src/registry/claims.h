@@ -105,9 +105,13 @@ struct job_watch {
         int64_t fence, silent_ns;
         char heartbeat_at[CLOCK_ISO_BYTES];
     } seen[JOB_WATCHED_MAX];
+    int n_given_up;                      /* at this look; */
+    int n_silent;                        /* of these for their silence: */
+    int64_t silent_pid[JOB_WATCHED_MAX]; /* their processes may hang still */
 };
-/* Looks once at now_ns (clock_monotonic_ns()); jobs whose worker was silent too long are given up
- * as the header says. *given_up (may be NULL) counts them. */
+/* Looks once at now_ns (clock_monotonic_ns()); jobs whose worker was silent too long, or whose
+ * process on this host is gone without a parent of this boot to hear of it, are given up as the
+ * header says. *given_up (may be NULL) counts them. */
 int registry_watch_jobs(struct registry *registry, struct job_watch *watch, int64_t now_ns,
                         int *given_up, struct err *err) MUST_CHECK;
 

@@ -129,15 +129,18 @@ static bool process_gone(const struct job_row *job, const char *host)
     return job->worker_pid > 0 && kill((pid_t)job->worker_pid, 0) != 0 && errno == ESRCH;
 }
 
+/* A child of this very process: its death will be heard. */
+static bool is_mine(const struct registry *registry, const struct job_row *job)
+{
+    return job->boot_id && strcmp(job->boot_id, registry->boot_id) == 0;
+}
+
 static bool surely_dead(const struct registry *registry, const struct job_row *job,
                         const char *host)
 {
     bool child = job->owner && strcmp(job->owner, "child") == 0;
-    bool mine = job->boot_id && strcmp(job->boot_id, registry->boot_id) == 0;
 
-    if (mine)
-        return false; /* its death will be heard */
-    return child || process_gone(job, host);
+    return !is_mine(registry, job) && (child || process_gone(job, host));
 }
 
 static int sweep(const struct registry *registry, struct db *db, struct arena *arena, int *swept,
@@ -201,23 +204,30 @@ static void note(struct job_watch *watch, const struct job_row *job, int64_t sil
     watch->seen[i].silent_ns = silent_ns;
 }
 
-static int look(struct db *db, const struct job_watch *before, struct job_watch *after,
-                int64_t gap_ns, struct arena *arena, int *given_up, struct err *err)
+static int look(const struct registry *registry, struct db *db, const struct job_watch *before,
+                struct job_watch *after, int64_t gap_ns, struct arena *arena, struct err *err)
 {
+    char host[HOST_BYTES];
     struct job_row *rows = NULL;
     size_t count = 0;
     enum job_status status;
     int rc = list_running(db, arena, &rows, &count, err);
 
+    claims_host(host);
     for (size_t i = 0; i < count && rc == 0; i++) {
         int64_t silent_ns = silence(before, &rows[i], gap_ns);
 
-        if (silent_ns < JOB_SILENCE_NS) {
+        if (!is_mine(registry, &rows[i]) && process_gone(&rows[i], host)) {
+            rc = give_up(db, &rows[i], DIED, "its process is gone", arena, &status, err);
+            after->n_given_up++;
+        } else if (silent_ns < JOB_SILENCE_NS) {
             note(after, &rows[i], silent_ns);
-            continue;
+        } else {
+            rc =
+                give_up(db, &rows[i], SILENT, "no heartbeat for five minutes", arena, &status, err);
+            after->silent_pid[after->n_silent++] = rows[i].worker_pid;
+            after->n_given_up++;
         }
-        rc = give_up(db, &rows[i], SILENT, "no heartbeat for five minutes", arena, &status, err);
-        ++*given_up;
     }
     return rc;
 }
@@ -229,19 +239,18 @@ int registry_watch_jobs(struct registry *registry, struct job_watch *watch, int6
     struct arena arena;
     struct job_watch after = {.looked_ns = now_ns};
     int64_t gap_ns = watch->n > 0 ? now_ns - watch->looked_ns : 0;
-    int count = 0;
     int rc = registry_begin_write(registry, &db, err);
 
     arena_init(&arena, 0);
     if (gap_ns > LOOK_GAP_NS)
         gap_ns = LOOK_GAP_NS;
     if (rc == 0)
-        rc = look(db, watch, &after, gap_ns, &arena, &count, err);
+        rc = look(registry, db, watch, &after, gap_ns, &arena, err);
     rc = registry_end(db, rc, err);
     if (rc == 0)
         *watch = after;
     if (given_up)
-        *given_up = rc == 0 ? count : 0;
+        *given_up = rc == 0 ? after.n_given_up : 0;
     arena_release(&arena);
     return rc;
 }

@@ -38,7 +38,17 @@ struct worker {
     struct registry *registry;
     bool is_child;
     struct frame_conn conn; /* with serve; valid when is_child */
+    struct job_watch watch; /* where no serve may be there to do it */
 };
+
+/* A worker on its own also takes up what others left: a job is running for nobody when both serve
+ * and its worker are gone. */
+static int look_after_others(struct worker *w, struct err *err)
+{
+    return w->is_child
+               ? 0
+               : registry_watch_jobs(w->registry, &w->watch, clock_monotonic_ns(), NULL, err);
+}
 
 /* Until there may be work. ERR_CLOSED when serve is gone. */
 static int wait_for_work(struct worker *w, struct err *err)
@@ -87,7 +97,8 @@ static int run_one(struct worker *w, const struct settings *s, bool *found, stru
     struct arena arena;
     struct job_row row;
     arena_init(&arena, 0);
-    int rc = registry_claim_job(w->registry, &self, &arena, &row, found, err);
+    int rc = look_after_others(w, err);
+    rc = rc == 0 ? registry_claim_job(w->registry, &self, &arena, &row, found, err) : rc;
     if (rc == 0 && *found) {
         log_event(LOG_INFO, "worker", "job_started", "job=%s", row.id);
         rc = job_run(w->registry, s, &row, &stop_asked, err);
@@ -97,9 +108,10 @@ static int run_one(struct worker *w, const struct settings *s, bool *found, stru
     return rc;
 }
 
-int worker_run(const struct settings *settings, const struct worker_options *options,
+int worker_run(const struct settings *settings, const struct worker_options *options, int *n_jobs,
                struct err *err)
 {
+    *n_jobs = 0;
     struct worker w = {0};
     catch_signals();
     if (setpriority(PRIO_PROCESS, 0, NICENESS) != 0) {
@@ -110,6 +122,7 @@ int worker_run(const struct settings *settings, const struct worker_options *opt
         bool found = false;
         struct err fault = {0};
         rc = run_one(&w, settings, &found, &fault);
+        *n_jobs += found;
         if (rc != 0) { /* the database is away: the job is safe, try again */
             log_event(LOG_WARNING, "worker", "registry", "error=\"%s\"", fault.message);
             rc = 0;

@@ -18,8 +18,9 @@ struct worker_options {
 };
 
 /* Runs until serve is gone, or SIGTERM or SIGINT has come (a running job is checkpointed and handed
- * back), or, with once, nothing is queued. */
-int worker_run(const struct settings *settings, const struct worker_options *options,
+ * back), or, with once, nothing is queued. *n_jobs: how many were claimed, whatever became of them.
+ */
+int worker_run(const struct settings *settings, const struct worker_options *options, int *n_jobs,
                struct err *err) MUST_CHECK;
 
 #endif

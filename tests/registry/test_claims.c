@@ -426,6 +426,33 @@ static void test_silence_with_a_checkpoint(void **state)
     assert_int_equal(watch_until(hub, &watch, &now_ns, 280, 20), 0);
 }
 
+static void test_a_process_that_is_gone_needs_no_silence(void **state)
+{
+    struct hub *hub = *state;
+    struct job_watch watch = {0};
+    struct job_row job;
+    int64_t now_ns = 0;
+
+    hub_fill(hub);
+    hub_job(hub);
+    assert_true(hub_claim_as(hub, false, 0x3ffffffe, &job));       /* no process has this id */
+    assert_int_equal(watch_until(hub, &watch, &now_ns, 0, 20), 0); /* of this very boot: waitpid */
+    registry_close(hub->registry);
+    hub_open(hub);
+    assert_int_equal(watch_until(hub, &watch, &now_ns, 0, 20), 1);
+    assert_int_equal(watch.n_silent, 0);
+    assert_int_equal(hub_get_job(hub, job.id).status, JOB_QUEUED);
+    /* one that hangs is named, so that its parent can end it */
+    assert_true(hub_claim_as(hub, false, getpid(), &job));
+    for (int given_up = 0; given_up == 0; now_ns += 20 * SECOND_NS) {
+        assert_ok(registry_watch_jobs(hub->registry, &watch, now_ns, &given_up, &hub->err),
+                  &hub->err);
+        assert_true(now_ns < 600 * SECOND_NS);
+    }
+    assert_int_equal(watch.n_silent, 1);
+    assert_int_equal(watch.silent_pid[0], getpid());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +469,7 @@ int main(void)
         HUB_TEST(test_sweep),
         HUB_TEST(test_silence),
         HUB_TEST(test_silence_with_a_checkpoint),
+        HUB_TEST(test_a_process_that_is_gone_needs_no_silence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
