@@ -17,6 +17,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "formats/model_digest.h"
 #include "registry/bases.h"
 
 enum { COPY_BYTES = 1 << 20, MANIFEST_BYTES_MAX = BASE_FILES_MAX * 512 };
@@ -227,12 +228,27 @@ static int publish_tree(struct blob_copy *copy, const char *path, struct err *er
     return rc;
 }
 
+/* What lies under the name may have been damaged since: a disk, a restore, a hand. */
+static bool is_whole(const char *path, const char *sha256)
+{
+    struct err ignored = {0};
+    char found[SHA256_HEX_BYTES];
+
+    return model_digest(path, found, &ignored) == 0 && strcmp(found, sha256) == 0;
+}
+
 int blob_copy_publish(struct blob_copy *copy, const struct storage *storage, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
+    bool there = false;
     int rc = storage_blob(storage, copy->sha256, path, err);
 
-    if (rc == 0 && !fs_exists(path)) {
+    if (rc == 0 && fs_exists(path)) {
+        there = is_whole(path, copy->sha256);
+        if (!there && copy->is_folder)
+            rc = fs_remove_tree(path, err);
+    }
+    if (rc == 0 && !there) {
         if (copy->is_folder) {
             rc = publish_tree(copy, path, err);
         } else {

@@ -23,7 +23,7 @@ struct blob_copy {
 /* Copies and hashes, in one reading. ERR_INVALID, ERR_NOSPACE, ERR_CANCELLED … leave nothing. */
 int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
                    const struct blob_source *source, struct err *err) MUST_CHECK;
-/* Puts it in place, or drops it when that content is there already. */
+/* Puts it in place, or drops it when that content is there already, whole. */
 int blob_copy_publish(struct blob_copy *copy, const struct storage *storage,
                       struct err *err) MUST_CHECK;
 void blob_copy_release(struct blob_copy *copy); /* safe after publish and on a zeroed struct */

@@ -57,6 +57,25 @@ static void test_a_file(void **state)
                ERR_NOT_FOUND);
 }
 
+static void test_a_damaged_blob_is_put_right(void **state)
+{
+    struct hub *hub = *state;
+    struct base_row row;
+    char path[FS_PATH_BYTES_MAX];
+    struct buf bytes;
+
+    hub_base(hub, "tiny", "weights");
+    assert_ok(registry_base_path(hub->registry, "tiny", &hub->arena, &row, path, &hub->err),
+              &hub->err);
+    assert_int_equal(truncate(path, 3), 0);
+    hub_base(hub, "tiny", "weights");
+    buf_init(&bytes, 64);
+    assert_ok(fs_read_file(path, 64, &bytes, &hub->err), &hub->err);
+    assert_int_equal(bytes.len, 7);
+    assert_memory_equal(bytes.data, "weights", 7);
+    buf_release(&bytes);
+}
+
 static void make_folder(struct hub *hub)
 {
     assert_ok(fs_mkdirs(hub_path(hub, "model/original"), &hub->err), &hub->err);
@@ -266,6 +285,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         HUB_TEST(test_a_file),
+        HUB_TEST(test_a_damaged_blob_is_put_right),
         HUB_TEST(test_a_folder),
         HUB_TEST(test_bad_imports),
         HUB_TEST(test_cancel),
