@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "engine/adapter_files.h"
@@ -95,8 +96,6 @@ static void on_finished(void *ctx, enum finish finish, const char *text, size_t 
     json_out_key(&out, "text");
     json_out_string_n(&out, text != NULL ? text : "", bytes);
     json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
-    json_out_kv_int(&out, "cached_tokens", job->cached_tokens);
-    json_out_kv_int(&out, "prefix_bytes", (int64_t)scheduler_prefix_bytes(job->runner->scheduler));
     json_out_kv_int(&out, "completion_tokens", n_tokens);
     json_out_kv_int(&out, "queue_ns", job->added_ns - job->received_ns);
     json_out_kv_int(&out, "prompt_ns", first - job->added_ns);
@@ -146,6 +145,27 @@ static struct adapter_slot *slot_for(struct runner *r, const char *key)
     return best;
 }
 
+/* An adapter is known by its checksum: what no longer has it would answer as something else. */
+static int check_adapter(const struct job *job, struct err *err)
+{
+    char found[SHA256_HEX_BYTES];
+    struct err why = {0};
+    if (sha256_file_hex(job->adapter_path, found, &why) != 0) {
+        return err_set(
+            err, ERR_CONFLICT,
+            "the version's adapter cannot be read (%s); put the file back, or train again",
+            why.message);
+    }
+    if (strcmp(found, job->adapter_key) != 0) {
+        return err_set(
+            err, ERR_CONFLICT,
+            "%s is not the adapter that was published (its SHA-256 differs); put the file "
+            "back, or train again",
+            job->adapter_path);
+    }
+    return 0;
+}
+
 static int use_adapter(struct runner *r, struct job *job, const struct engine_adapter **adapter,
                        struct err *err)
 {
@@ -160,8 +180,10 @@ static int use_adapter(struct runner *r, struct job *job, const struct engine_ad
     if (slot->adapter == NULL || strcmp(slot->key, job->adapter_key) != 0) {
         engine_adapter_free(slot->adapter);
         memset(slot, 0, sizeof *slot);
-        const int rc = engine_adapter_load(&slot->adapter, r->model, job->adapter_path,
-                                           job->adapter_scale, err);
+        int rc = check_adapter(job, err);
+        rc = rc == 0 ? engine_adapter_load(&slot->adapter, r->model, job->adapter_path,
+                                           job->adapter_scale, err)
+                     : rc;
         if (rc != 0) {
             return rc;
         }
@@ -190,8 +212,6 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .sent = job->sent.ids,
                                             .n_sent = (int)job->sent.n,
                                             .adapter = adapter,
-                                            .adapter_key =
-                                                job->has_adapter ? job->adapter_key : NULL,
                                             .sampling = job->sampling,
                                             .seed = job->sampling.seed,
                                             .choice = job->choice,
@@ -206,7 +226,6 @@ void runner_begin_job(struct runner *r, struct job *job)
         return;
     }
     job->added_ns = clock_monotonic_ns();
-    job->cached_tokens = scheduler_cached_tokens(job->scheduled);
     job->next = r->jobs;
     r->jobs = job;
     send_accepted(job);
