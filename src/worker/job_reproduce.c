@@ -70,7 +70,7 @@ static int find_all(struct job_run *run, struct found *f, struct err *err)
     spec->version_dir = f->version.artifact_path;
     spec->base_path = f->base;
     spec->scratch_dir = f->scratch;
-    spec->source_revision = MLX_HUB_VERSION;
+    spec->source_revision = MLX_HUB_REVISION;
     spec->threads = run->settings->threads;
     spec->isa = run->settings->isa;
     spec->memory_bytes_max = run->memory_bytes_max;

@@ -117,7 +117,7 @@ static int gather(struct training *t, struct err *err)
     spec->config = &t->config;
     spec->checkpoint_dir = t->checkpoint_dir;
     spec->date = t->date;
-    spec->source_revision = MLX_HUB_VERSION;
+    spec->source_revision = MLX_HUB_REVISION;
     spec->threads = s->threads;
     spec->isa = s->isa;
     spec->memory_bytes_max = t->run->memory_bytes_max;
