@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "registry/jobs.h"
 
+enum { SPACE_MIN = 4 << 20 }; /* bytes; with less, a write of the database may fail */
+
 /* What is needed. The texts say why not; "" is well. */
 struct needs {
     char database[256], storage[256];
@@ -29,6 +31,12 @@ static bool look(struct hub *hub, struct needs *needs)
     if (access(hub->settings.storage_base_path, R_OK | W_OK | X_OK) != 0) {
         snprintf(needs->storage, sizeof needs->storage, "the storage folder cannot be used: %.100s",
                  strerror(errno));
+    }
+    uint64_t space = 0;
+    if (needs->storage[0] == '\0' &&
+        fs_free_space(hub->settings.storage_base_path, &space, &err) == 0 && space < SPACE_MIN) {
+        snprintf(needs->storage, sizeof needs->storage, "the disk is full: %" PRIu64 " bytes left",
+                 space);
     }
     return needs->database[0] == '\0' && needs->storage[0] == '\0';
 }
