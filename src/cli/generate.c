@@ -199,15 +199,21 @@ static bool read_line(char *line, size_t size)
     return true;
 }
 
-static int take_turn(struct source *source, json_t *messages, const char *line, struct err *err)
+static int take_turn(struct source *source, bool json, json_t *messages, const char *line,
+                     struct err *err)
 {
     struct answer a;
-    answer_init(&a, true);
+    answer_init(&a, !json);
     int rc = add_message(messages, "user", line, err);
     rc = rc == 0 ? source_ask(source, messages, NULL, &a, err) : rc;
-    if (rc == 0) {
+    if (rc == 0 && json) {
+        rc = print_result(&a, err) == EXIT_DONE ? 0 : -(int)err->code;
+        fflush(stdout);
+    } else if (rc == 0) {
         putchar('\n');
         print_speed(&a);
+    }
+    if (rc == 0) {
         rc = add_message(messages, "assistant", a.text.data != NULL ? a.text.data : "", err);
     } else if (rc == -ERR_CANCELLED) {
         putchar('\n');
@@ -237,7 +243,7 @@ static int run_chat(const struct args *args, struct err *err)
     }
     while (rc == 0 && line != NULL && read_line(line, LINE_BYTES_MAX) && line[0] != '\0') {
         interrupt_catch();
-        rc = take_turn(&source, messages, line, err);
+        rc = take_turn(&source, args->json, messages, line, err);
     }
     source_close(&source);
     mem_free(line);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/fs.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/interrupt.h"
@@ -62,15 +63,23 @@ bool remote_answers(struct remote *r)
     struct http_request request;
     struct http_response response;
     char url[REMOTE_PATH_BYTES];
+    char id[UUID_BYTES];
+    char header[UUID_BYTES + 16];
+    char echo[UUID_BYTES] = "";
+    const char *const headers[] = {header, NULL};
     bool answers = false;
-    if (make_url(r, "/health", url, NULL) != 0) {
+    if (make_url(r, "/health", url, NULL) != 0 || uuid_make(id, NULL) != 0) {
         return false;
     }
+    snprintf(header, sizeof header, "X-Request-ID: %s", id);
     http_response_init(&response);
     fill_request(r, &request, "GET", url);
+    request.headers = headers;
     request.connect_timeout_ms = REMOTE_PROBE_MS;
     request.timeout_ms = REMOTE_PROBE_MS;
-    if (http_request(r->http, &request, &response, NULL) == 0 && response.body.len > 0) {
+    if (http_request(r->http, &request, &response, NULL) == 0 && response.body.len > 0 &&
+        http_response_find_header(&response, "X-Request-ID", echo, sizeof echo) &&
+        strcmp(echo, id) == 0) {
         json_t *tree = json_parse(response.body.data, response.body.len, NULL);
         answers = json_is_object(tree) && (json_object_get(tree, "status") != NULL ||
                                            json_object_get(tree, "detail") != NULL);

@@ -30,7 +30,8 @@ int remote_init(struct remote *remote, const char *host, int port, const char *a
                 struct err *err) MUST_CHECK;
 void remote_release(struct remote *remote); /* safe on a zeroed struct */
 
-/* Whether a hub answers there: its /health does, in whatever state. */
+/* Whether a hub answers there: its /health does, in whatever state. A hub returns the request's id;
+ * another program that happens to have a /health does not. */
 bool remote_answers(struct remote *remote);
 
 /* One request; body may be NULL. *answer (may be NULL) is the caller's tree, NULL for an empty

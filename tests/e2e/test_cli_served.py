@@ -1,7 +1,9 @@
 """Commands beside a running hub ask it, and print what they print without one."""
+import http.server
 import json
 import os
 import subprocess
+import threading
 
 import pytest
 
@@ -41,6 +43,29 @@ def test_chat_remembers(ask, hub):
                stdin="Hello\nWhat did I say?\n").stdout
     assert len(talk.strip().splitlines()) >= 2
     assert [m["key"] for m in hub.runners()], "the hub's runner answered"
+
+
+def test_chat_speaks_json(ask):
+    lines = ask("chat", "smollm2", "--json", "--max-tokens", "4", stdin="Hello\nAgain\n").stdout
+    answers = [json.loads(line) for line in lines.splitlines()]
+    assert [a["tokens_generated"] <= 4 and bool(a["text"]) for a in answers] == [True, True]
+
+
+def test_another_program_on_the_port_is_no_hub(tmp_path):
+    class Other(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"status":"ok"}')
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Other) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        env = {**os.environ, "MLX_HUB_PORT": str(other.server_port),
+               "MLX_HUB_STORAGE_BASE_PATH": str(tmp_path / "storage")}
+        done = subprocess.run([BINARY, "model", "list", "--json"], env=env, capture_output=True,
+                              text=True, timeout=60, check=True)
+        other.shutdown()
+    assert json.loads(done.stdout) is not None
 
 
 def test_an_unknown_name_is_the_hubs_word(ask):

@@ -1,6 +1,8 @@
 """Start, stop and start again, with the real program."""
 
+import json
 import os
+import pathlib
 import signal
 import subprocess
 import threading
@@ -162,6 +164,44 @@ def test_a_job_survives_its_worker_and_its_hub(own, model_file):
     wait_for(lambda: finished(own, job), seconds=180)
     one, two = own.ask("GET", f"/models/{body['model_id']}/versions", 200)
     assert one["checksum"] == two["checksum"]
+
+
+def test_a_worker_on_its_own_takes_up_what_was_left(own, model_file):
+    body = job_body(own, model_file)
+    body["config"] = {**CONFIG, "max_steps": 8, "log_every": 1}
+    job = own.ask("POST", "/training/jobs", 201, json=body)
+    wait_for(lambda: own.ask("GET", f"/training/jobs/{job['id']}", 200)["progress"]["step"] >= 1)
+    pids = workers_of(own)
+    own.stop(signal.SIGKILL)
+    wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids))
+    done = subprocess.run(
+        [BINARY, "worker", "--once", "--json", "--storage-base-path", str(own.folder / "storage")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=180,
+    )
+    assert json.loads(done.stdout) == {"jobs": 1}
+    own.start()
+    assert finished(own, job)
+
+
+def test_a_damaged_adapter_does_not_answer(own, model_file):
+    body = job_body(own, model_file)
+    job = own.ask("POST", "/training/jobs", 201, json=body)
+    wait_for(lambda: finished(own, job), seconds=180)
+    version = own.ask("GET", f"/models/{body['model_id']}/versions", 200)[0]
+    adapter = pathlib.Path(version["artifact_path"]) / "adapter.safetensors"
+    whole = adapter.read_bytes()
+    asked = {"model_id": body["model_id"], "prompt": "Who", "max_tokens": 4}
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    adapter.write_bytes(flipped)
+    assert "SHA-256" in own.detail("POST", "/inference", 409, json=asked)
+    adapter.unlink()
+    assert "cannot be read" in own.detail("POST", "/inference", 409, json=asked)
+    adapter.write_bytes(whole)
+    own.ask("POST", "/inference", 200, json=asked)
 
 
 def test_a_foreign_page_is_kept_out(own):
