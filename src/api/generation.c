@@ -85,6 +85,9 @@ static void count_done(const struct generation *g, const struct infer_done *d)
     metric_observe(metric_get(METRIC_INFERENCE_TOKENS_PER_SECOND), d->tokens_per_second);
     metric_add(metric_get(METRIC_INFERENCE_TOKENS_GENERATED), (uint64_t)d->completion_tokens);
     metric_add(metric_get(METRIC_INFERENCE_PROMPT_TOKENS), (uint64_t)d->prompt_tokens);
+    metric_add(
+        metric_get(d->cached_tokens > 0 ? METRIC_PREFIX_CACHE_HITS : METRIC_PREFIX_CACHE_MISSES),
+        1);
     if (d->completion_tokens > 1) {
         const double each = rest / (d->completion_tokens - 1);
         metric_observe(metric_get(METRIC_INFERENCE_TIME_PER_OUTPUT_TOKEN), each);

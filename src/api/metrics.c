@@ -24,6 +24,7 @@ static void read_models(struct hub *hub)
     metric_gauge_set(metric_get(METRIC_INFERENCE_QUEUE_DEPTH), cache.queued);
     metric_gauge_set(metric_get(METRIC_MODEL_CACHE_SIZE), cache.n_models);
     metric_gauge_set(metric_get(METRIC_MODEL_CACHE_MEMORY), (double)cache.memory_bytes);
+    metric_gauge_set(metric_get(METRIC_PREFIX_CACHE_BYTES), (double)cache.prefix_bytes);
     metric_gauge_set(metric_get(METRIC_MEMORY_BUDGET), (double)cache.memory_bytes_max);
     metric_gauge_set(metric_with(METRIC_MEMORY_USED, &models), (double)cache.memory_bytes);
     metric_gauge_set(metric_with(METRIC_MEMORY_USED, &hub_itself),

@@ -16,8 +16,10 @@ static const char full_type[] = "full_attention", sliding_type[] = "sliding_atte
 static double natural_log(double x)
 {
     double halvings = 0, sum = 0;
-    for (; x >= 2; x /= 2)
+    while (x >= 2) {
+        x /= 2;
         halvings++;
+    }
     const double s = (x - 1) / (x + 1);
     for (int k = 39; k >= 1; k -= 2)
         sum = sum * s * s + 2.0 / k;

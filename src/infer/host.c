@@ -32,6 +32,7 @@ static int send_open(struct host *h, struct err *err)
     json_out_kv_int(&out, "threads", s->threads);
     json_out_kv_int(&out, "context_length", s->context_length);
     json_out_kv_int(&out, "max_sessions", s->max_sessions);
+    json_out_kv_int(&out, "prefix_bytes", (int64_t)s->prefix_cache_mb << 20);
     json_out_object_end(&out);
     if (rc == 0) {
         rc = buf_check(&buf, "a request", err);
@@ -56,6 +57,7 @@ static void read_opened(struct host *h, const json_t *frame)
         h->memory_bytes = (uint64_t)bytes;
     }
     h->state = HOST_READY;
+    h->prefix_bytes = 0;
     h->loaded_at_us = clock_wall_us();
     h->idle_since_ns = clock_monotonic_ns();
     for (struct infer_request *r = h->waiting.first; r != NULL; r = r->next) {

@@ -106,6 +106,9 @@ static void on_done(struct host *h, const json_t *frame)
     if (r == NULL) {
         return;
     }
+    pthread_mutex_lock(&h->infer->lock);
+    h->prefix_bytes = (uint64_t)json_integer_value(json_object_get(frame, "prefix_bytes"));
+    pthread_mutex_unlock(&h->infer->lock);
     const int64_t now = clock_monotonic_ns();
     const json_t *text = json_object_get(frame, "text");
     const int n = (int)json_integer_value(json_object_get(frame, "completion_tokens"));

@@ -284,6 +284,7 @@ int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err)
         m->last_used_us = h->last_used_us;
         m->keep_alive_ms = h->keep_alive_ms;
         cache->queued += h->waiting.n;
+        cache->prefix_bytes += h->prefix_bytes;
     }
     cache->max_models = infer->settings.max_models;
     cache->memory_bytes = infer_memory_used(infer);

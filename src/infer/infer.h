@@ -152,6 +152,7 @@ struct infer_cache {
     int n_models;
     int max_models;
     uint64_t memory_bytes, memory_bytes_max;
+    uint64_t prefix_bytes; /* of that, kept for prompts that begin alike */
     int queued;
 };
 int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err) MUST_CHECK;

@@ -176,6 +176,7 @@ static int open_model(struct runner *r, const json_t *request, struct err *err)
     int64_t context = 0;
     int64_t kv_bytes = 0;
     int64_t sessions = 1;
+    int64_t prefix_bytes = 0;
     int rc = json_get_string(request, "path", NULL, &path, err);
     if (rc == 0) {
         rc = json_get_string(request, "isa", "best", &options.isa, err);
@@ -195,6 +196,9 @@ static int open_model(struct runner *r, const json_t *request, struct err *err)
     if (rc == 0) {
         rc = json_get_int(request, "max_sessions", 1, &sessions, err);
     }
+    if (rc == 0) {
+        rc = json_get_int(request, "prefix_bytes", 0, &prefix_bytes, err);
+    }
     if (rc == 0 && path == NULL) {
         rc = err_set(err, ERR_INTERNAL, "no path to open");
     }
@@ -204,7 +208,13 @@ static int open_model(struct runner *r, const json_t *request, struct err *err)
     if (rc == 0) {
         rc = engine_model_open(&r->model, path, &options, err);
     }
-    return rc == 0 ? scheduler_new(&r->scheduler, r->model, (int)sessions, err) : rc;
+    if (rc == 0) {
+        rc = scheduler_new(&r->scheduler, r->model, (int)sessions, err);
+    }
+    if (rc == 0) {
+        scheduler_keep_prefixes(r->scheduler, (uint64_t)prefix_bytes);
+    }
+    return rc;
 }
 
 static int receive_open(struct runner *r, struct err *err)

@@ -96,6 +96,8 @@ static void on_finished(void *ctx, enum finish finish, const char *text, size_t 
     json_out_key(&out, "text");
     json_out_string_n(&out, text != NULL ? text : "", bytes);
     json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
+    json_out_kv_int(&out, "cached_tokens", job->cached_tokens);
+    json_out_kv_int(&out, "prefix_bytes", (int64_t)scheduler_prefix_bytes(job->runner->scheduler));
     json_out_kv_int(&out, "completion_tokens", n_tokens);
     json_out_kv_int(&out, "queue_ns", job->added_ns - job->received_ns);
     json_out_kv_int(&out, "prompt_ns", first - job->added_ns);
@@ -212,6 +214,8 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .sent = job->sent.ids,
                                             .n_sent = (int)job->sent.n,
                                             .adapter = adapter,
+                                            .adapter_key =
+                                                job->has_adapter ? job->adapter_key : NULL,
                                             .sampling = job->sampling,
                                             .seed = job->sampling.seed,
                                             .choice = job->choice,
@@ -226,6 +230,7 @@ void runner_begin_job(struct runner *r, struct job *job)
         return;
     }
     job->added_ns = clock_monotonic_ns();
+    job->cached_tokens = scheduler_cached_tokens(job->scheduled);
     job->next = r->jobs;
     r->jobs = job;
     send_accepted(job);

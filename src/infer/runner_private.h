@@ -41,6 +41,7 @@ struct job {
     float adapter_scale;
     struct adapter_slot *slot;
     struct scheduled *scheduled;
+    int cached_tokens;
     int64_t received_ns, added_ns, first_ns;
 };
 

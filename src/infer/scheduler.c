@@ -12,51 +12,12 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "infer/sampler.h"
-#include "infer/stops.h"
+#include "infer/scheduler_private.h"
 
 enum {
     TEXT_BYTES_MAX = 1 << 20,
     SCORE_TOKENS = 32, /* of a prompt that is scored, in one eval: each takes a row of logits */
     HIDDEN_TOKENS = SCHEDULER_CHUNK_TOKENS /* of a prompt that is embedded, in one eval */
-};
-
-struct scheduled {
-    struct engine_session *session;
-    const struct engine_adapter *adapter;
-    int32_t *tokens;
-    int n_tokens, n_prompt, n_max; /* n_max: prompt and answer together */
-    struct infer_sampling sampling;
-    uint64_t seed;
-    uint32_t choice;
-    struct grammar *grammar;
-    float *sum; /* (d_model) of the hidden states so far, when an embedding is wanted */
-    int n_summed;
-    bool score_prompt;
-    int n_scored; /* tokens of the prompt that were told */
-    bool stopped; /* a former runner delivered the stop string, but not the end */
-    struct detok detok;
-    struct stops stops;
-    struct scheduled_events events;
-    void *ctx;
-    bool resting;  /* set aside until another request leaves */
-    float *logits; /* where the eval under way puts its row; NULL: no row this time */
-    int n_rows;    /* rows of s->rows that are this request's */
-};
-
-struct scheduler {
-    struct engine_model *model;
-    const struct engine_info *info;
-    struct sampler sampler;
-    struct scheduled *requests[SCHEDULER_SESSIONS_MAX];
-    int n, sessions_max;
-    float *logits; /* (sessions_max, vocab) */
-    float *raw;    /* (vocab) as the model made them, for scores */
-    float
-        *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
-    float *hidden; /* (HIDDEN_TOKENS, d_model) of the one prompt that is embedded */
-    bool rows_taken, hidden_taken;
-    struct buf text;
 };
 
 int scheduler_new(struct scheduler **out, struct engine_model *model, int sessions_max,
@@ -102,6 +63,7 @@ void scheduler_free(struct scheduler *s)
     for (int i = 0; i < s->n; i++) {
         request_free(s->requests[i]);
     }
+    prefix_cache_release(&s->prefixes);
     sampler_release(&s->sampler);
     buf_release(&s->text);
     mem_free(s->logits);
@@ -109,6 +71,22 @@ void scheduler_free(struct scheduler *s)
     mem_free(s->rows);
     mem_free(s->hidden);
     mem_free(s);
+}
+
+void scheduler_keep_prefixes(struct scheduler *s, uint64_t bytes_max)
+{
+    prefix_cache_release(&s->prefixes);
+    prefix_cache_init(&s->prefixes, s->info, bytes_max);
+}
+
+uint64_t scheduler_prefix_bytes(const struct scheduler *s)
+{
+    return prefix_cache_bytes(&s->prefixes);
+}
+
+int scheduler_cached_tokens(const struct scheduled *r)
+{
+    return r->n_cached;
 }
 
 int scheduler_active(const struct scheduler *s)
@@ -137,6 +115,22 @@ static int replay_text(struct scheduler *s, struct scheduled *r, struct err *err
     return 0;
 }
 
+/* A session that begins as r's tokens do, or a fresh one. Scores and embeddings want every token
+ * computed. */
+static int find_session(struct scheduler *s, struct scheduled *r, const struct scheduled_spec *spec,
+                        struct err *err)
+{
+    int n = 0;
+    if (spec->adapter_key != NULL && strlen(spec->adapter_key) < sizeof r->adapter_key) {
+        memcpy(r->adapter_key, spec->adapter_key, strlen(spec->adapter_key) + 1);
+    }
+    if (!spec->score_prompt && !spec->embed) {
+        n = prefix_cache_take(&s->prefixes, r->adapter_key, r->tokens, r->n_tokens, &r->session);
+    }
+    r->n_cached = n < r->n_prompt ? n : r->n_prompt;
+    return n > 0 ? 0 : engine_session_new(&r->session, s->model, err);
+}
+
 static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
                        struct scheduled **out, struct err *err)
 {
@@ -157,8 +151,7 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     detok_init(&r->detok, engine_model_tokenizer(s->model), true);
     stops_init(&r->stops, &r->sampling);
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
-    int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens)
-                               : engine_session_new(&r->session, s->model, err);
+    int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens) : 0;
     if (rc == 0 && spec->embed) {
         r->sum = mem_calloc((size_t)s->info->d_model, sizeof *r->sum);
         rc = r->sum != NULL ? 0 : mem_err(err, (size_t)s->info->d_model * sizeof *r->sum);
@@ -172,6 +165,9 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
         }
         r->n_tokens = r->n_prompt + n_sent;
         rc = replay_text(s, r, err);
+    }
+    if (rc == 0) {
+        rc = find_session(s, r, spec, err);
     }
     if (rc != 0) {
         request_free(r);
@@ -239,11 +235,22 @@ static void drop(struct scheduler *s, int at)
     }
 }
 
+/* The same for a request whose session is sound: it is kept for the next. */
+static void drop_and_keep(struct scheduler *s, int at)
+{
+    struct scheduled *r = s->requests[at];
+    if (s->prefixes.bytes_max > 0) {
+        prefix_cache_put(&s->prefixes, r->adapter_key, r->tokens, r->session);
+        r->session = NULL;
+    }
+    drop(s, at);
+}
+
 void scheduler_cancel(struct scheduler *s, struct scheduled *request)
 {
     for (int i = 0; i < s->n; i++) {
         if (s->requests[i] == request) {
-            drop(s, i);
+            drop_and_keep(s, i);
             return;
         }
     }
@@ -330,75 +337,6 @@ static int make_pieces(struct scheduler *s, struct engine_piece *pieces)
     return n_pieces;
 }
 
-/* --- scores --- */
-
-/* The log-probability of token->id under a row, and of the n_top likeliest. */
-static void score(const struct scheduler *s, const float *row, int n_top,
-                  struct scheduled_token *token)
-{
-    int32_t top[INFER_TOP_LOGPROBS_MAX];
-    int32_t best;
-    (void)sampler_top(row, s->info->vocab_size, 1, &best);
-    const float best_logprob = engine_log_probability(s->model, row, best);
-    token->scored = true;
-    token->logprob = (row[token->id] - row[best]) + best_logprob;
-    token->n_top = sampler_top(row, s->info->vocab_size, n_top, top);
-    for (int i = 0; i < token->n_top; i++) {
-        token->top[i].id = top[i];
-        token->top[i].logprob = (row[top[i]] - row[best]) + best_logprob;
-    }
-}
-
-/* Adds this eval's hidden states, each once also when the prompt is computed again. True when that
- * was the last, and the embedding is told: their mean, scaled to length 1. */
-static bool embed(const struct scheduler *s, struct scheduled *r)
-{
-    const size_t d = (size_t)s->info->d_model;
-    const int first = engine_session_length(r->session) - r->n_rows;
-    float squares = 0.0f;
-    for (int t = 0; t < r->n_rows; t++) {
-        for (size_t i = 0; first + t == r->n_summed && i < d; i++) {
-            r->sum[i] += s->hidden[(size_t)t * d + i];
-        }
-        r->n_summed += first + t == r->n_summed;
-    }
-    if (r->n_summed < r->n_prompt) {
-        return false;
-    }
-    for (size_t i = 0; i < d; i++) {
-        r->sum[i] /= (float)r->n_prompt;
-        squares += r->sum[i] * r->sum[i];
-    }
-    const float length = __builtin_sqrtf(squares);
-    for (size_t i = 0; i < d && length > 0.0f; i++) {
-        r->sum[i] /= length;
-    }
-    r->events.embedded(r->ctx, r->sum, (int)d);
-    return true;
-}
-
-/* Tells of the prompt's tokens that the rows of this eval, the last of which stands at the end of
- * the session, say something about. */
-static void tell_prompt(struct scheduler *s, struct scheduled *r)
-{
-    const int first = engine_session_length(r->session) - r->n_rows;
-    for (int i = 0; i < r->n_rows; i++) {
-        struct scheduled_token token = {.index = first + i + 1};
-        if (first + i == 0 && r->n_scored == 0) {
-            const struct scheduled_token begin = {.index = 0, .id = r->tokens[0]};
-            r->events.prompt_token(r->ctx, &begin);
-            r->n_scored = 1;
-        }
-        if (token.index == r->n_scored && token.index < r->n_prompt) {
-            token.id = r->tokens[token.index];
-            score(s, s->rows + (size_t)i * (size_t)s->info->vocab_size, r->sampling.top_logprobs,
-                  &token);
-            r->events.prompt_token(r->ctx, &token);
-            r->n_scored++;
-        }
-    }
-}
-
 static bool is_eos(const struct engine_info *info, int32_t token)
 {
     for (int i = 0; i < info->n_eos; i++) {
@@ -470,7 +408,7 @@ static int choose(struct scheduler *s, struct scheduled *r, struct scheduled_tok
                           r->logits, mask, &token->id, err);
     }
     if (rc == 0 && r->sampling.logprobs) {
-        score(s, s->raw, r->sampling.top_logprobs, token);
+        scheduler_score(s, s->raw, r->sampling.top_logprobs, token);
     }
     return rc;
 }
@@ -555,7 +493,7 @@ void scheduler_step(struct scheduler *s)
     }
     int n_pieces = make_pieces(s, pieces);
     int rc = engine_eval(s->model, pieces, n_pieces, &err);
-    while (rc == -ERR_UNAVAILABLE && set_aside_youngest(s)) {
+    while (rc == -ERR_UNAVAILABLE && (prefix_cache_evict(&s->prefixes) || set_aside_youngest(s))) {
         n_pieces = make_pieces(s, pieces);
         err_clear(&err);
         rc = engine_eval(s->model, pieces, n_pieces, &err);
@@ -568,14 +506,14 @@ void scheduler_step(struct scheduler *s)
         bool over = false;
         err_clear(&err);
         if (r->sum != NULL) {
-            over = r->n_rows > 0 && embed(s, r);
+            over = r->n_rows > 0 && scheduler_embed(s, r);
         } else {
-            tell_prompt(s, r);
+            scheduler_tell_prompt(s, r);
         }
         if (r->logits != NULL && advance(s, r, &over, &err) != 0) {
             fail(s, i, &err);
         } else if (over) {
-            drop(s, i);
+            drop_and_keep(s, i);
         } else {
             i++;
         }

@@ -59,6 +59,7 @@ struct scheduled_spec {
                               they are, no event is sent for them */
     int n_sent;
     const struct engine_adapter *adapter; /* or NULL; must live until the request is gone */
+    const char *adapter_key; /* its digest: what a kept prefix is found by; NULL = the bare base */
     struct infer_sampling sampling;
     uint64_t seed;
     uint32_t choice;         /* among answers to one prompt */
@@ -69,6 +70,13 @@ struct scheduled_spec {
 
 int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,
                   struct err *err) MUST_CHECK;
+/* Keeps sessions of finished requests, in at most so many bytes of pages, for prompts that begin
+ * alike. Answers do not change. */
+void scheduler_keep_prefixes(struct scheduler *scheduler, uint64_t bytes_max);
+/* Bytes of pages that are kept so. */
+uint64_t scheduler_prefix_bytes(const struct scheduler *scheduler);
+/* Tokens of the request's prompt that were taken over from an earlier one. */
+int scheduler_cached_tokens(const struct scheduled *request);
 void scheduler_free(struct scheduler *scheduler); /* requests inside end without events */
 
 /* ERR_INVALID "the prompt is N tokens; the context holds M" when there is no room for one new token

@@ -411,7 +411,8 @@ int train_merge(const struct merge_spec *spec, const struct train_hooks *hooks,
     int rc;
     memset(result, 0, sizeof *result);
     if ((rc = model_files_open(spec->base_path, &m.base, err)) == 0 &&
-        (rc = open_version(&m, err)) == 0 && (rc = folder_open(&folder, spec->dest, err)) == 0 &&
+        (rc = merge_check_supported(&m, err)) == 0 && (rc = open_version(&m, err)) == 0 &&
+        (rc = folder_open(&folder, spec->dest, err)) == 0 &&
         (rc = write_weights(&m, folder.temp, err)) == 0 && (rc = check_merged(&m, err)) == 0 &&
         (rc = merge_write_companions(&m, folder.temp, err)) == 0 &&
         (spec->bits > 0 || (rc = merge_check(&m, folder.temp, err)) == 0)) {

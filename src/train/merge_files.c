@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "formats/architecture.h"
 #include "train/merge_int.h"
 
 static const char *const copied[] = {"generation_config.json",
@@ -65,6 +66,12 @@ static int copy_config(const struct merge *m, const char *from, const char *dir,
     json_t *config = rc == 0 ? json_parse_file(path, MODEL_JSON_BYTES_MAX, err) : NULL;
     if (config == NULL) {
         return err_set(err, ERR_CORRUPT, "%s", path);
+    }
+    if (json_object_get(config, "text_config") != NULL) {
+        json_decref(config);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the base is the text part of a larger model: its weights cannot be written "
+                       "as a model of their own");
     }
     rc = check_names(m, config, err);
     (void)json_object_del(config, "quantization");
@@ -152,15 +159,22 @@ static json_t *llama_config(const struct merge *m)
 static int make_companions(const struct merge *m, const char *dir, struct err *err)
 {
     const struct model_config *c = model_files_config(m->base);
-    int rc = check_counterpart(c, err);
-    if (rc != 0) {
-        return rc;
-    }
     json_t *config = llama_config(m);
-    rc = config != NULL ? write_json(dir, "config.json", config, err)
-                        : mem_err(err, MODEL_JSON_BYTES_MAX);
+    int rc = config != NULL ? write_json(dir, "config.json", config, err)
+                            : mem_err(err, MODEL_JSON_BYTES_MAX);
     json_decref(config);
     return rc == 0 ? merge_write_tokenizer(model_files_gguf(m->base), c, dir, err) : rc;
+}
+
+int merge_check_supported(const struct merge *m, struct err *err)
+{
+    const struct model_config *c = model_files_config(m->base);
+    if (c->family->fused) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "%s models keep q, k and v in one matrix, which is not written here",
+                       c->arch);
+    }
+    return model_files_container(m->base) == MODEL_GGUF ? check_counterpart(c, err) : 0;
 }
 
 int merge_write_companions(const struct merge *m, const char *dir, struct err *err)

@@ -28,6 +28,9 @@ void merge_quantize_row(const float *row, size_t cols, uint32_t group, int bits,
 /* Nearest even. */
 uint16_t merge_to_bf16(float value);
 
+/* ERR_UNSUPPORTED for a base whose files other tools would not know again: projections that are
+ * kept fused, a text model inside another, a GGUF file without a counterpart. */
+int merge_check_supported(const struct merge *merge, struct err *err) MUST_CHECK;
 /* config.json, the tokenizer and the chat template beside the weights. */
 int merge_write_companions(const struct merge *merge, const char *dir, struct err *err) MUST_CHECK;
 /* tokenizer.json and tokenizer_config.json from GGUF metadata. */

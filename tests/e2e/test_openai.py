@@ -338,3 +338,28 @@ def test_a_tool_that_must_be_called_is_called(client):
     assert deltas[-1].finish_reason == "tool_calls"
     with pytest.raises(openai.BadRequestError, match="tool_choice"):
         chat(client, tool_choice={"type": "function", "function": {"name": "other"}}, **asked)
+
+
+def test_a_prefix_is_computed_once_and_answers_stay_the_same(hub, client):
+    history = [
+        {"role": "system", "content": "You keep a lighthouse. " * 20},
+        {"role": "user", "content": "Who are you?"},
+    ]
+    hub.ask("DELETE", "/inference/cache", 204)
+    first = chat(client, messages=history, max_tokens=12)
+    assert first.usage.prompt_tokens_details.cached_tokens == 0
+    again = chat(client, messages=history, max_tokens=12)
+    assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
+    assert again.choices[0].message.content == first.choices[0].message.content
+    longer = history + [
+        {"role": "assistant", "content": first.choices[0].message.content},
+        {"role": "user", "content": "And what do you see?"},
+    ]
+    cached = chat(client, messages=longer, max_tokens=12)
+    assert cached.usage.prompt_tokens_details.cached_tokens > first.usage.prompt_tokens - 10
+    assert cached.timings["cache_n"] == cached.usage.prompt_tokens_details.cached_tokens
+    hub.ask("DELETE", "/inference/cache", 204)
+    fresh = chat(client, messages=longer, max_tokens=12)
+    assert fresh.usage.prompt_tokens_details.cached_tokens == 0
+    assert fresh.choices[0].message.content == cached.choices[0].message.content
+    assert "prefix_cache_hits_total" in hub.http.get("/metrics").text

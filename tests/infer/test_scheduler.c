@@ -336,6 +336,46 @@ static void test_a_prompt_is_scored_as_an_answer_is(void **state)
     engine_model_free(model);
 }
 
+/* The same prompts again and again, over kept sessions, under two adapters' names, with few pages.
+ */
+static void test_kept_prefixes_change_no_answer(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {NULL, "an adapter"};
+    struct err err = {0};
+    struct engine_model *model = open_model(1 << 20, "best", 1);
+    const size_t page = engine_model_info(model)->kv_page_bytes;
+    for (int i = 0; i < REQUESTS; i++) {
+        run_alone(model, i, &want[i]);
+    }
+    engine_model_free(model);
+    for (size_t pages = 16; pages <= 256; pages *= 16) {
+        struct scheduler *s = NULL;
+        int cached = 0;
+        model = open_model(pages * page, "best", 1);
+        assert_ok(scheduler_new(&s, model, 4, &err), &err);
+        scheduler_keep_prefixes(s, 12 * page);
+        for (int n = 0; n < 3 * REQUESTS; n++) {
+            const int i = n / 3 * 7 % REQUESTS;
+            struct scheduled *r;
+            struct token_ids prompt;
+            struct scheduled_spec spec = make_spec(model, i, &prompt);
+            memset(&got[i], 0, sizeof got[i]);
+            spec.adapter_key = keys[n % 2];
+            assert_ok(scheduler_add(s, &spec, &events, &got[i], &r, &err), &err);
+            assert_true(scheduler_cached_tokens(r) < (int)prompt.n);
+            cached += scheduler_cached_tokens(r);
+            run_until_empty(s);
+            assert_memory_equal(&got[i], &want[i], sizeof want[i]);
+            assert_true(scheduler_prefix_bytes(s) <= 12 * page);
+            token_ids_release(&prompt);
+        }
+        assert_true(cached > 0);
+        scheduler_free(s);
+        engine_model_free(model);
+    }
+}
+
 struct vector {
     float values[256];
     int n;
@@ -402,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_bounds_are_told_with_both_numbers),
         cmocka_unit_test(test_a_stop_string_ends_the_answer_before_it),
         cmocka_unit_test(test_a_prompt_is_scored_as_an_answer_is),
+        cmocka_unit_test(test_kept_prefixes_change_no_answer),
         cmocka_unit_test(test_an_embedding_is_the_same_alone_and_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,53 @@ static void test_a_gguf_base_without_an_adapter(void **state)
     }
 }
 
+/* Every family: written so that it answers as before, or refused by name. */
+static void test_families(void **state)
+{
+    static const struct {
+        const char *base;
+        const char *refused; /* what the refusal says; NULL: written */
+    } rows[] = {
+        {"gemma2", NULL},
+        {"gemma3", NULL},
+        {"granite", NULL},
+        {"llama", NULL},
+        {"llama_linear", NULL},
+        {"mistral", NULL},
+        {"olmo2", NULL},
+        {"phi3", "keep q, k and v in one matrix"},
+        {"qwen2", NULL},
+        {"qwen3", NULL},
+        {"smollm3", NULL},
+        {"gemma3/wrapped", "text part of a larger model"},
+        {"gemma2/gemma2.gguf", "import the model as safetensors"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char dir[FS_PATH_BYTES_MAX], dest[FS_PATH_BYTES_MAX], base[FS_PATH_BYTES_MAX];
+        struct merge_result result;
+        struct err err = {0};
+        test_dir_make(dir);
+        assert_ok(fs_join(dest, dir, "out", &err), &err);
+        snprintf(base, sizeof base, "tests/fixtures/engine/families/%s", rows[i].base);
+        const struct merge_spec spec = {.base_id = rows[i].base,
+                                        .base_path = base,
+                                        .dest = dest,
+                                        .type = MERGE_F32,
+                                        .threads = 1,
+                                        .isa = "best"};
+        const int rc = train_merge(&spec, NULL, &result, &err);
+        if (rows[i].refused == NULL
+                ? rc != 0 || result.largest_difference > 1e-5
+                : rc != -ERR_UNSUPPORTED || strstr(err.message, rows[i].refused) == NULL) {
+            fail_msg("%s: %d \"%s\", differs by %g", rows[i].base, rc, err.message,
+                     result.largest_difference);
+        }
+        assert_true(fs_exists(dest) == (rc == 0));
+        test_dir_remove(dir);
+    }
+}
+
 static int count_one(void *ctx, const char *name, bool is_dir)
 {
     (void)name;
@@ -305,6 +352,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_answers_like_base_and_adapter),
         cmocka_unit_test(test_a_gguf_base_without_an_adapter),
+        cmocka_unit_test(test_families),
         cmocka_unit_test(test_bytes_that_others_load),
         cmocka_unit_test(test_refusals_leave_nothing),
         cmocka_unit_test(test_every_write_fails_in_turn),

@@ -1,0 +1,62 @@
+/* The scheduler's inside: scheduler.c takes steps, scheduler_score.c says what a step's rows told
+ * beside the next token. */
+#ifndef INFER_SCHEDULER_PRIVATE_H
+#define INFER_SCHEDULER_PRIVATE_H
+
+#include "infer/prefix_cache.h"
+#include "infer/sampler.h"
+#include "infer/scheduler.h"
+#include "infer/stops.h"
+
+struct scheduled {
+    struct engine_session *session;
+    const struct engine_adapter *adapter;
+    char adapter_key[PREFIX_KEY_BYTES];
+    int n_cached;
+    int32_t *tokens;
+    int n_tokens, n_prompt, n_max; /* n_max: prompt and answer together */
+    struct infer_sampling sampling;
+    uint64_t seed;
+    uint32_t choice;
+    struct grammar *grammar;
+    float *sum; /* (d_model) of the hidden states so far, when an embedding is wanted */
+    int n_summed;
+    bool score_prompt;
+    int n_scored; /* tokens of the prompt that were told */
+    bool stopped; /* a former runner delivered the stop string, but not the end */
+    struct detok detok;
+    struct stops stops;
+    struct scheduled_events events;
+    void *ctx;
+    bool resting;  /* set aside until another request leaves */
+    float *logits; /* where the eval under way puts its row; NULL: no row this time */
+    int n_rows;    /* rows of s->rows that are this request's */
+};
+
+struct scheduler {
+    struct engine_model *model;
+    const struct engine_info *info;
+    struct sampler sampler;
+    struct prefix_cache prefixes;
+    struct scheduled *requests[SCHEDULER_SESSIONS_MAX];
+    int n, sessions_max;
+    float *logits; /* (sessions_max, vocab) */
+    float *raw;    /* (vocab) as the model made them, for scores */
+    float
+        *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
+    float *hidden; /* (HIDDEN_TOKENS, d_model) of the one prompt that is embedded */
+    bool rows_taken, hidden_taken;
+    struct buf text;
+};
+
+/* The log-probability of token->id under a row, and of the n_top likeliest. */
+void scheduler_score(const struct scheduler *s, const float *row, int n_top,
+                     struct scheduled_token *token);
+/* Tells of the prompt's tokens that the rows of this eval, the last of which stands at the end of
+ * the session, say something about. */
+void scheduler_tell_prompt(struct scheduler *s, struct scheduled *r);
+/* Adds this eval's hidden states, each once also when the prompt is computed again. True when that
+ * was the last, and the embedding is told: their mean, scaled to length 1. */
+bool scheduler_embed(const struct scheduler *s, struct scheduled *r);
+
+#endif
