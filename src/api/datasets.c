@@ -47,6 +47,14 @@ static int reply_dataset(struct http_response *response, int status,
                          : http_reply_json(response, status, err);
 }
 
+/* A stranger's file is read by a child. */
+static int check_rows(void *ctx, const char *path, const char *name, const char *columns,
+                      struct dataset_report *report, struct err *err)
+{
+    const struct hub *hub = ctx;
+    return train_inspect_rows(hub->program, path, name, columns, report, err);
+}
+
 HANDLER(datasets_create)
 {
     struct hub *hub = ctx;
@@ -59,7 +67,7 @@ HANDLER(datasets_create)
         return http_issues_reply(&issues, request, response, err);
     }
     http_issues_release(&issues);
-    struct dataset_draft draft = {0};
+    struct dataset_draft draft = {.check = check_rows, .check_ctx = hub};
     if (rc == 0) {
         draft.name = body_string(body, "name");
         draft.path = body_string(body, "path");
@@ -69,7 +77,7 @@ HANDLER(datasets_create)
         rc = body_json(body, "columns", request->arena, &draft.columns, err);
     }
     if (rc == 0) {
-        rc = registry_create_dataset(hub->registry, &draft, NULL, request->arena, &row, err);
+        rc = registry_create_dataset(hub->registry, &draft, request->arena, &row, err);
     }
     return rc == 0 ? reply_dataset(response, 201, &row, err) : rc;
 }
@@ -109,7 +117,7 @@ HANDLER(datasets_upload)
 {
     struct hub *hub = ctx;
     struct http_issues issues;
-    struct dataset_draft draft = {0};
+    struct dataset_draft draft = {.check = check_rows, .check_ctx = hub};
     struct dataset_upload *upload = NULL;
     struct dataset_record row;
     http_issues_init(&issues);

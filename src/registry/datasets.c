@@ -157,9 +157,16 @@ int dataset_insert(struct registry *registry, const char *path, const struct dat
     return registry_end(db, rc, err);
 }
 
+int dataset_draft_read(const struct dataset_draft *draft, const char *path, const char *name,
+                       const struct dataset_columns *columns, struct dataset_report *report,
+                       struct err *err)
+{
+    return draft->check ? draft->check(draft->check_ctx, path, name, draft->columns, report, err)
+                        : dataset_check(path, name, columns, report, err);
+}
+
 int registry_create_dataset(struct registry *registry, const struct dataset_draft *draft,
-                            const struct dataset_report *checked, struct arena *arena,
-                            struct dataset_record *row, struct err *err)
+                            struct arena *arena, struct dataset_record *row, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
     struct dataset_columns columns;
@@ -170,10 +177,9 @@ int registry_create_dataset(struct registry *registry, const struct dataset_draf
         rc = registry_dataset_path(registry, draft->path, path, err);
     if (rc == 0)
         rc = dataset_name_free(registry, draft->name, err);
-    if (rc == 0 && !checked)
-        rc = dataset_check(path, NULL, &columns, &report, err);
-    return rc < 0 ? rc
-                  : dataset_insert(registry, path, checked ? checked : &report, arena, row, err);
+    if (rc == 0)
+        rc = dataset_draft_read(draft, path, NULL, &columns, &report, err);
+    return rc < 0 ? rc : dataset_insert(registry, path, &report, arena, row, err);
 }
 
 int registry_get_dataset(struct registry *registry, const char *id, struct arena *arena,

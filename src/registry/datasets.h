@@ -19,19 +19,22 @@ struct dataset_draft {
     const char *path;        /* relative ones start at the datasets folder; unused by uploads */
     const char *schema_info; /* JSON text, NULL = {} */
     const char *columns;     /* JSON text as dataset_columns_parse reads it, or NULL */
+    /* Does what dataset_check does, in another process; NULL: it is done here. */
+    int (*check)(void *ctx, const char *path, const char *name, const char *columns,
+                 struct dataset_report *report, struct err *err);
+    void *check_ctx;
 };
 
 /* Resolves a draft's path: ERR_INVALID "Dataset path must be within …", "Dataset file not found:
- * …", "Not a file: …". For callers that run dataset_check elsewhere first. */
+ * …", "Not a file: …". */
 int registry_dataset_path(const struct registry *registry, const char *path,
                           char out[FS_PATH_BYTES_MAX], struct err *err) MUST_CHECK;
 
-/* checked: what dataset_check said of this file a moment ago in a child, or NULL to check here.
- * ERR_UNPROCESSABLE; ERR_INVALID for the path or the first bad rows; ERR_CONFLICT "Dataset with
+/* ERR_UNPROCESSABLE; ERR_INVALID for the path or the first bad rows; ERR_CONFLICT "Dataset with
  * name '…' already exists", "Dataset with same content already exists: '…'". */
 int registry_create_dataset(struct registry *registry, const struct dataset_draft *draft,
-                            const struct dataset_report *checked, struct arena *arena,
-                            struct dataset_record *row, struct err *err) MUST_CHECK;
+                            struct arena *arena, struct dataset_record *row,
+                            struct err *err) MUST_CHECK;
 
 int registry_get_dataset(struct registry *registry, const char *id, struct arena *arena,
                          struct dataset_record *row, struct err *err) MUST_CHECK;

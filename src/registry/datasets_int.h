@@ -14,4 +14,9 @@ int dataset_name_free(struct registry *registry, const char *name, struct err *e
 int dataset_insert(struct registry *registry, const char *path, const struct dataset_report *report,
                    struct arena *arena, struct dataset_record *row, struct err *err) MUST_CHECK;
 
+/* dataset_check, or what the draft has instead of it. */
+int dataset_draft_read(const struct dataset_draft *draft, const char *path, const char *name,
+                       const struct dataset_columns *columns, struct dataset_report *report,
+                       struct err *err) MUST_CHECK;
+
 #endif

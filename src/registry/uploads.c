@@ -30,7 +30,8 @@ static int copy_draft(struct dataset_upload *upload, const struct dataset_draft 
     int rc = dataset_draft_check(draft, &upload->arena, &row, &upload->columns, err);
 
     upload->draft =
-        (struct dataset_draft){row.name, NULL, rc == 0 ? row.schema_info : NULL, row.columns};
+        (struct dataset_draft){row.name,    NULL,         rc == 0 ? row.schema_info : NULL,
+                               row.columns, draft->check, draft->check_ctx};
     return rc;
 }
 
@@ -118,7 +119,8 @@ int registry_upload_finish(struct dataset_upload *upload, struct arena *arena,
                            struct dataset_record *row, struct err *err)
 {
     struct dataset_report report;
-    int rc = dataset_check(upload->writer.temp, upload->draft.name, &upload->columns, &report, err);
+    int rc = dataset_draft_read(&upload->draft, upload->writer.temp, upload->draft.name,
+                                &upload->columns, &report, err);
 
     if (rc == 0)
         rc = publish(upload, &report, arena, row, err);

@@ -30,6 +30,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/json.h"
+#include "formats/dataset.h"
 #include "formats/train_config.h"
 
 enum {
@@ -63,6 +64,9 @@ int train_check(const struct check_request *request, struct json_out *out,
 /* program NULL: this one. Errors are the child's; ERR_CORRUPT when it ended without an answer. */
 int train_inspect_check(const char *program, const struct check_request *request, struct buf *out,
                         struct err *err) MUST_CHECK;
+/* dataset_check in a child. */
+int train_inspect_rows(const char *program, const char *path, const char *name, const char *columns,
+                       struct dataset_report *report, struct err *err) MUST_CHECK;
 /* train_estimate in a child: bytes that a run would hold. */
 int train_inspect_estimate(const char *program, const char *base_path,
                            const struct train_config *config, uint64_t *bytes,

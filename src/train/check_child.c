@@ -28,6 +28,37 @@ static int check(const json_t *tree, struct json_out *out, struct err *err)
     return train_check(&request, out, err);
 }
 
+static int rows(const json_t *tree, struct json_out *out, struct err *err)
+{
+    const char *path = NULL, *name = NULL, *columns = NULL;
+    struct dataset_columns names;
+    struct dataset_report report;
+    json_t *map = NULL;
+    int rc;
+    if ((rc = json_get_string(tree, "dataset", "", &path, err)) != 0 ||
+        (rc = json_get_string(tree, "name", NULL, &name, err)) != 0 ||
+        (rc = json_get_string(tree, "columns", NULL, &columns, err)) != 0) {
+        return rc;
+    }
+    if (columns != NULL && (map = json_parse(columns, strlen(columns), err)) == NULL) {
+        return err_set(err, ERR_UNPROCESSABLE, "columns");
+    }
+    rc = dataset_columns_parse(&names, map, err);
+    json_decref(map);
+    rc = rc == 0 ? dataset_check(path, name, &names, &report, err) : rc;
+    if (rc == 0) {
+        json_out_object(out);
+        json_out_kv_int(out, "rows", report.rows);
+        for (int i = 0; i < 3; i++) {
+            json_out_kv_int(out, dataset_shape_name((enum dataset_shape)i), report.by_shape[i]);
+        }
+        json_out_kv_int(out, "bytes", (int64_t)report.bytes);
+        json_out_kv_string(out, "sha256", report.sha256);
+        json_out_object_end(out);
+    }
+    return rc;
+}
+
 static int estimate(const json_t *tree, struct json_out *out, struct err *err)
 {
     struct train_config config;
@@ -56,7 +87,9 @@ static int answer(struct frame_conn *conn, const struct buf *request, struct err
     buf_init(&buf, CHECK_ANSWER_BYTES_MAX);
     json_out_init(&out, &buf);
     if (rc == 0) {
-        rc = strcmp(op, "estimate") == 0 ? estimate(tree, &out, &fault) : check(tree, &out, &fault);
+        rc = strcmp(op, "estimate") == 0 ? estimate(tree, &out, &fault)
+             : strcmp(op, "rows") == 0   ? rows(tree, &out, &fault)
+                                         : check(tree, &out, &fault);
     }
     rc = rc == 0 ? buf_check(&buf, "the answer", &fault) : rc;
     if (rc != 0) {
@@ -170,6 +203,48 @@ int train_inspect_check(const char *program, const struct check_request *request
     json_out_object_end(&json);
     const int rc = ask(program, &text, out, err);
     buf_release(&text);
+    return rc;
+}
+
+static int read_report(const struct buf *text, struct dataset_report *report, struct err *err)
+{
+    const char *sha256 = NULL;
+    int64_t bytes = 0;
+    json_t *tree = json_parse(text->data, text->len, err);
+    int rc = tree != NULL ? json_get_int(tree, "rows", 0, &report->rows, err) : -(int)ERR_CORRUPT;
+    for (int i = 0; i < 3 && rc == 0; i++) {
+        rc = json_get_int(tree, dataset_shape_name((enum dataset_shape)i), 0, &report->by_shape[i],
+                          err);
+    }
+    rc = rc == 0 ? json_get_int(tree, "bytes", 0, &bytes, err) : rc;
+    rc = rc == 0 ? json_get_string(tree, "sha256", "", &sha256, err) : rc;
+    report->bytes = (uint64_t)bytes;
+    if (rc == 0) {
+        (void)snprintf(report->sha256, sizeof report->sha256, "%s", sha256);
+    }
+    json_decref(tree);
+    return rc;
+}
+
+int train_inspect_rows(const char *program, const char *path, const char *name, const char *columns,
+                       struct dataset_report *report, struct err *err)
+{
+    struct buf text, answer_buf;
+    struct json_out json;
+    memset(report, 0, sizeof *report);
+    buf_init(&text, REQUEST_BYTES_MAX);
+    buf_init(&answer_buf, REQUEST_BYTES_MAX);
+    json_out_init(&json, &text);
+    json_out_object(&json);
+    json_out_kv_string(&json, "op", "rows");
+    json_out_kv_string(&json, "dataset", path);
+    json_out_kv_string(&json, "name", name);
+    json_out_kv_string(&json, "columns", columns);
+    json_out_object_end(&json);
+    int rc = ask(program, &text, &answer_buf, err);
+    rc = rc == 0 ? read_report(&answer_buf, report, err) : rc;
+    buf_release(&text);
+    buf_release(&answer_buf);
     return rc;
 }
 

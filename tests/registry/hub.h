@@ -106,7 +106,7 @@ static inline const char *hub_dataset(struct hub *hub, const char *name, const c
     struct dataset_record row;
 
     hub_write(hub, arena_printf(&hub->arena, "datasets/%s", file), text);
-    assert_ok(registry_create_dataset(hub->registry, &draft, NULL, &hub->arena, &row, &hub->err),
+    assert_ok(registry_create_dataset(hub->registry, &draft, &hub->arena, &row, &hub->err),
               &hub->err);
     return row.id;
 }

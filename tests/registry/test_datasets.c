@@ -5,18 +5,21 @@ static int create(struct hub *hub, const char *name, const char *path, struct da
 {
     struct dataset_draft draft = {.name = name, .path = path};
 
-    return registry_create_dataset(hub->registry, &draft, NULL, &hub->arena, row, &hub->err);
+    return registry_create_dataset(hub->registry, &draft, &hub->arena, row, &hub->err);
 }
 
 static void test_create_and_get(void **state)
 {
     struct hub *hub = *state;
-    struct dataset_draft draft = {"facts", "sub/facts.jsonl", "{\"x\":1}", "{\"prompt\":\"q\"}"};
+    struct dataset_draft draft = {.name = "facts",
+                                  .path = "sub/facts.jsonl",
+                                  .schema_info = "{\"x\":1}",
+                                  .columns = "{\"prompt\":\"q\"}"};
     struct dataset_record made, row;
 
     assert_ok(fs_mkdirs(hub_path(hub, "datasets/sub"), &hub->err), &hub->err);
     hub_write(hub, "datasets/sub/facts.jsonl", "{\"q\":\"a\",\"completion\":\"b\"}\n");
-    assert_ok(registry_create_dataset(hub->registry, &draft, NULL, &hub->arena, &made, &hub->err),
+    assert_ok(registry_create_dataset(hub->registry, &draft, &hub->arena, &made, &hub->err),
               &hub->err);
     assert_ok(registry_get_dataset(hub->registry, made.id, &hub->arena, &row, &hub->err),
               &hub->err);
