@@ -9,7 +9,8 @@
 #include "kernels/isa/serve.h"
 
 enum {
-    TILE = 8,         /* tokens per tile */
+    TILE = 8, /* tokens per tile */
+    PREFETCH_BYTES = 2048,
     TOKEN_CHUNK = 128 /* tokens whose activations stay in cache; a multiple of TILE */
 };
 
@@ -132,6 +133,15 @@ LANE_INLINE v16 block_sum(enum pack_kind kind, const w8 *block, const struct blo
     }
 }
 
+/* A single token reads each weight once, as fast as memory gives them; the hardware looks ahead
+ * only to the end of a page. */
+LANE_INLINE void prefetch_block(enum pack_kind kind, const uint8_t *quants)
+{
+    for (size_t i = 0; i < pack_quant_bytes(kind); i += 64) {
+        __builtin_prefetch(quants + PREFETCH_BYTES + i, 0, 3);
+    }
+}
+
 /* Tokens [t0, t0+n) × one panel. kind and n are constants where this is inlined. */
 LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const uint8_t *panel,
                         const struct qact *x, size_t t0, float *y, size_t y_stride, size_t rows,
@@ -144,6 +154,9 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
         acc[t] = v16_zero();
     }
     for (size_t b = 0; b < n_blocks; b++) {
+        if (n == 1) {
+            prefetch_block(kind, panel + b * pack_quant_bytes(kind));
+        }
         const w8 block = load_block(kind, panel + b * pack_quant_bytes(kind));
         const struct block_scales s = load_scales(kind, w, scales, b);
 #pragma GCC unroll 8
