@@ -85,6 +85,7 @@ static void count_done(const struct generation *g, const struct infer_done *d)
     metric_observe(metric_get(METRIC_INFERENCE_TOKENS_PER_SECOND), d->tokens_per_second);
     metric_add(metric_get(METRIC_INFERENCE_TOKENS_GENERATED), (uint64_t)d->completion_tokens);
     metric_add(metric_get(METRIC_INFERENCE_PROMPT_TOKENS), (uint64_t)d->prompt_tokens);
+    metric_observe(metric_get(METRIC_INFERENCE_BATCH_SIZE), d->batch_size);
     metric_add(
         metric_get(d->cached_tokens > 0 ? METRIC_PREFIX_CACHE_HITS : METRIC_PREFIX_CACHE_MISSES),
         1);

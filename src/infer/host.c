@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "telemetry/metrics.h"
 
 /* --- the life of a host --- */
 
@@ -318,6 +319,7 @@ static int make_room(struct infer *infer, uint64_t bytes, struct err *err)
         if (victim != NULL) {
             victim->state = HOST_CLOSING;
             host_wake(victim);
+            metric_add(metric_get(METRIC_MODEL_CACHE_EVICTIONS), 1);
         }
         bool closing = false;
         for (int i = 0; i < infer->n_hosts; i++) {
@@ -379,8 +381,10 @@ int host_find(struct infer *infer, const struct infer_spec *spec, struct host **
         struct host *h = infer->hosts[i];
         if (strcmp(h->base_key, spec->base_key) == 0 && h->state != HOST_CLOSING) {
             *out = h;
+            metric_add(metric_get(METRIC_MODEL_CACHE_HITS), 1);
             return 0;
         }
     }
+    metric_add(metric_get(METRIC_MODEL_CACHE_MISSES), 1);
     return host_new(infer, spec, out, err);
 }

@@ -119,6 +119,7 @@ static void on_done(struct host *h, const json_t *frame)
         .prompt_tokens = (int)json_integer_value(json_object_get(frame, "prompt_tokens")),
         .cached_tokens = (int)json_integer_value(json_object_get(frame, "cached_tokens")),
         .completion_tokens = n,
+        .batch_size = (int)json_integer_value(json_object_get(frame, "batch_size")),
         .load_time = r->load_ns > 0 ? seconds(r->load_ns) : 0.0,
         .prompt_time = seconds(json_integer_value(json_object_get(frame, "prompt_ns"))),
         .decode_time = seconds(json_integer_value(json_object_get(frame, "decode_ns"))),

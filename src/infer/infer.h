@@ -92,6 +92,7 @@ struct infer_done {
     int prompt_tokens;
     int cached_tokens; /* of the prompt, taken over from an earlier request */
     int completion_tokens;
+    int batch_size; /* sessions in the evaluation that gave the last token */
     double load_time, prompt_time, decode_time;         /* seconds: of the base, of each phase */
     double time_to_first_token, total_time, queue_time; /* seconds */
     double tokens_per_second;                           /* of decoding */

@@ -99,6 +99,7 @@ static void on_finished(void *ctx, enum finish finish, const char *text, size_t 
     json_out_kv_int(&out, "cached_tokens", job->cached_tokens);
     json_out_kv_int(&out, "prefix_bytes", (int64_t)scheduler_prefix_bytes(job->runner->scheduler));
     json_out_kv_int(&out, "completion_tokens", n_tokens);
+    json_out_kv_int(&out, "batch_size", scheduler_active(job->runner->scheduler));
     json_out_kv_int(&out, "queue_ns", job->added_ns - job->received_ns);
     json_out_kv_int(&out, "prompt_ns", first - job->added_ns);
     json_out_kv_int(&out, "decode_ns", now - first);

@@ -118,6 +118,21 @@ def test_curl_streams(hub, smollm):
     assert "event: done\n" in out
 
 
+def test_metrics_count_what_happened(hub, smollm):
+    def value(name):
+        lines = hub.http.get("/metrics").text.splitlines()
+        return float(next(line.split()[-1] for line in lines if line.startswith(name + " ")))
+
+    names = ("model_cache_hits_total", "inference_batch_size_count",
+             "inference_tokens_generated_total")
+    before = [value(name) for name in names]
+    asked = {"model_id": smollm["id"], "prompt": "Count", "max_tokens": 3, "temperature": 0}
+    hub.ask("POST", "/inference", 200, json=asked)
+    made = hub.ask("POST", "/inference", 200, json=asked)["tokens_generated"]
+    assert [value(n) - b for n, b in zip(names, before)] == [2, 2, 2 * made]
+    assert value("model_cache_misses_total") >= 1
+
+
 def test_a_model_is_unloaded_and_comes_back(hub, smollm):
     key = hub.runners()[0]["key"]
     hub.ask("DELETE", f"/inference/cache/{key}", 204)
