@@ -241,6 +241,7 @@ static int check(struct hub *hub, const char *id, const char *base_model,
     request->columns = row.columns;
     request->base_path = path;
     rc = train_inspect_check(hub->program, request, out, &why);
+    request->base_path = NULL; /* it lay here */
     /* The files are the world's; what the request named exists. A row that is not there is not. */
     if (rc == -ERR_CORRUPT || rc == -ERR_UNSUPPORTED ||
         (rc == -ERR_NOT_FOUND && request->row == 0)) {

@@ -82,7 +82,7 @@ static int answer(struct frame_conn *conn, const struct buf *request, struct err
     struct json_out out;
     struct err fault = {0};
     json_t *tree = json_parse(request->data, request->len, &fault);
-    const char *op = NULL;
+    const char *op = "";
     int rc = tree != NULL ? json_get_string(tree, "op", "", &op, &fault) : -(int)fault.code;
     buf_init(&buf, CHECK_ANSWER_BYTES_MAX);
     json_out_init(&out, &buf);

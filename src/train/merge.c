@@ -246,7 +246,7 @@ static void shard_name(const struct shards *s, char out[SHARD_NAME_BYTES])
 
 static void clear_shard(struct shards *s)
 {
-    for (size_t i = 0; i < s->n; i++) {
+    for (size_t i = 0; s->views != NULL && i < s->n; i++) {
         mem_free((void *)(uintptr_t)s->views[i].data);
     }
     s->n = 0;
