@@ -37,7 +37,7 @@ enum { TARGETS_DEFAULT = TRAIN_Q_PROJ | TRAIN_K_PROJ | TRAIN_V_PROJ | TRAIN_O_PR
 
 static const struct field fields[] = {
     {"quantization", ENUM, AT(quantization), TRAIN_LOADED, 0, 0, quantizations, 0},
-    {"lora_rank", INT, AT(lora_rank), 16, 1, 1024, NULL, 0},
+    {"lora_rank", INT, AT(lora_rank), 16, 1, 256, NULL, 0},
     {"lora_alpha", REAL, AT(lora_alpha), 32, 1e-6, 1e6, NULL, 0},
     {"lora_dropout", REAL, AT(lora_dropout), 0, 0, 0.95, NULL, 0},
     {"use_rslora", BOOL, AT(use_rslora), 0, 0, 0, NULL, 0},

@@ -83,7 +83,7 @@ static void test_what_is_refused(void **state)
         {"{\"lora_rnak\":1}", "Unknown config key 'lora_rnak'"},
         {"{\"quantization\":\"2bit\"}", "config.quantization must be one of loaded, 4bit, 8bit"},
         {"{\"quantization\":4}", "quantization"},
-        {"{\"lora_rank\":0}", "config.lora_rank must be between 1 and 1024"},
+        {"{\"lora_rank\":0}", "config.lora_rank must be between 1 and 256"},
         {"{\"lora_rank\":1.5}", "lora_rank"},
         {"{\"lora_rank\":\"8\"}", "lora_rank"},
         {"{\"lora_alpha\":0}", "config.lora_alpha must be between"},
