@@ -158,7 +158,7 @@ int policy_check_origin(const struct policy *policy, const struct http_request *
     const char *host = http_header(request, "Host");
     const char *authority;
 
-    if (!origin || strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0)
+    if (!origin)
         return 0;
     authority = strstr(origin, "://");
     if (authority && host && strcasecmp(authority + 3, host) == 0)

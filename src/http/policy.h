@@ -32,7 +32,7 @@ int policy_init(struct policy *policy, const char *host, bool loopback, const ch
 /* ERR_INVALID for none, two or a malformed one, ERR_FORBIDDEN for a foreign one. */
 int policy_check_host(const struct policy *policy, const struct http_request *request,
                       struct err *err) MUST_CHECK;
-/* ERR_FORBIDDEN for a foreign Origin on anything but GET and HEAD. */
+/* ERR_FORBIDDEN for a foreign Origin. */
 int policy_check_origin(const struct policy *policy, const struct http_request *request,
                         struct err *err) MUST_CHECK;
 /* The request's Origin when it is a listed one, which gets CORS headers; else NULL. */
