@@ -1,13 +1,20 @@
-/* Hub: 'Q' {op, …} ─▶ child: reads the strangers' files ─▶ 'a' {…} or 'x' {code, message}. */
+/* The question is {op, …}; the child reads the strangers' files. */
 #include <string.h>
 
-#include "base/frame.h"
-#include "base/log.h"
-#include "base/proc.h"
+#include "base/ask.h"
 #include "train/check.h"
 #include "train/train.h"
 
-enum { REQUEST_BYTES_MAX = 1 << 20, TIMEOUT_MS = CHECK_CPU_SECONDS_MAX * 1000 };
+static const struct ask_kind kind = {
+    .command = "train-inspect",
+    .cpu_seconds = CHECK_CPU_SECONDS_MAX,
+    .timeout_ms = CHECK_CPU_SECONDS_MAX * 1000,
+    .answer_bytes_max = CHECK_ANSWER_BYTES_MAX,
+    .broken =
+        "the process that read the files ended unexpectedly: they are damaged, hostile, or too "
+        "large to be read within 1800 s",
+};
+_Static_assert(CHECK_CPU_SECONDS_MAX == 1800, "the sentence names it");
 
 /* --- in the child ----------------------------------------------------------------------------- */
 
@@ -76,119 +83,31 @@ static int estimate(const json_t *tree, struct json_out *out, struct err *err)
     return rc;
 }
 
-static int answer(struct frame_conn *conn, const struct buf *request, struct err *err)
+static int answer(const json_t *tree, struct json_out *out, struct err *err)
 {
-    struct buf buf;
-    struct json_out out;
-    struct err fault = {0};
-    json_t *tree = json_parse(request->data, request->len, &fault);
     const char *op = "";
-    int rc = tree != NULL ? json_get_string(tree, "op", "", &op, &fault) : -(int)fault.code;
-    buf_init(&buf, CHECK_ANSWER_BYTES_MAX);
-    json_out_init(&out, &buf);
-    if (rc == 0) {
-        rc = strcmp(op, "estimate") == 0 ? estimate(tree, &out, &fault)
-             : strcmp(op, "rows") == 0   ? rows(tree, &out, &fault)
-                                         : check(tree, &out, &fault);
-    }
-    rc = rc == 0 ? buf_check(&buf, "the answer", &fault) : rc;
+    const int rc = json_get_string(tree, "op", "", &op, err);
     if (rc != 0) {
-        buf_release(&buf);
-        buf_init(&buf, REQUEST_BYTES_MAX);
-        json_out_init(&out, &buf);
-        json_out_object(&out);
-        json_out_kv_int(&out, "code", fault.code);
-        json_out_kv_string(&out, "message", fault.message);
-        json_out_object_end(&out);
+        return rc;
     }
-    const int sent = frame_send(conn, rc == 0 ? 'a' : 'x', buf.data, buf.len, TIMEOUT_MS, err);
-    buf_release(&buf);
-    json_decref(tree);
-    return sent;
+    return strcmp(op, "estimate") == 0 ? estimate(tree, out, err)
+           : strcmp(op, "rows") == 0   ? rows(tree, out, err)
+                                       : check(tree, out, err);
 }
 
 int train_inspect_main(int control_fd)
 {
-    struct err err = {0};
-    struct frame_conn conn;
-    struct buf request;
-    uint8_t type;
-    int rc = proc_child_init(control_fd, &err);
-    if (rc == 0) { /* address space is not limited: maps of weights are larger than memory */
-        rc = proc_child_limit(0, CHECK_CPU_SECONDS_MAX, &err);
-    }
-    if (rc == 0) {
-        rc = proc_child_watch(control_fd, &err);
-    }
-    if (rc == 0) {
-        rc = frame_conn_init(&conn, control_fd, &err);
-    }
-    if (rc != 0) {
-        log_event(LOG_ERROR, "train", "inspect_start", "error=\"%s\"", err.message);
-        return 1;
-    }
-    buf_init(&request, REQUEST_BYTES_MAX);
-    rc = frame_recv(&conn, &type, &request, TIMEOUT_MS, &err);
-    if (rc == 0) {
-        rc = answer(&conn, &request, &err);
-    }
-    buf_release(&request);
-    frame_conn_release(&conn);
-    return rc == 0 ? 0 : 1;
+    return ask_answer_main(&kind, control_fd, answer);
 }
 
 /* --- in the hub ------------------------------------------------------------------------------- */
-
-static int take_answer(struct frame_conn *conn, struct buf *out, struct err *err)
-{
-    uint8_t type = 0;
-    struct err why = {0};
-    if (frame_recv(conn, &type, out, TIMEOUT_MS, &why) != 0) {
-        return err_set(err, ERR_CORRUPT,
-                       "the process that read the files ended unexpectedly: they are damaged, "
-                       "hostile, or too large to be read within %d s",
-                       CHECK_CPU_SECONDS_MAX);
-    }
-    if (type == 'a') {
-        return 0;
-    }
-    json_t *tree = json_parse(out->data, out->len, &why);
-    const int64_t code = json_integer_value(json_object_get(tree, "code"));
-    const char *message = json_string_value(json_object_get(tree, "message"));
-    const int rc =
-        err_set(err, code > 0 && code < ERR_CODE_COUNT ? (enum err_code)code : ERR_CORRUPT, "%s",
-                message != NULL ? message : "the files cannot be read");
-    json_decref(tree);
-    return rc;
-}
-
-static int ask(const char *program, struct buf *request, struct buf *out, struct err *err)
-{
-    const char *argv[] = {"mlx-hub", "train-inspect", NULL};
-    const struct proc_options options = {.path = program, .argv = argv};
-    struct proc proc = {0};
-    struct frame_conn conn;
-    int rc = buf_check(request, "the request", err);
-    rc = rc == 0 ? proc_spawn(&proc, &options, err) : rc;
-    if (rc != 0) {
-        return rc;
-    }
-    rc = frame_conn_init(&conn, proc.control, err);
-    if (rc == 0) {
-        rc = frame_send(&conn, 'Q', request->data, request->len, TIMEOUT_MS, err);
-        rc = rc == 0 ? take_answer(&conn, out, err) : rc;
-        frame_conn_release(&conn);
-    }
-    proc_release(&proc);
-    return rc;
-}
 
 int train_inspect_check(const char *program, const struct check_request *request, struct buf *out,
                         struct err *err)
 {
     struct buf text;
     struct json_out json;
-    buf_init(&text, REQUEST_BYTES_MAX);
+    buf_init(&text, ASK_QUESTION_BYTES_MAX);
     json_out_init(&json, &text);
     json_out_object(&json);
     json_out_kv_string(&json, "op", "check");
@@ -201,7 +120,7 @@ int train_inspect_check(const char *program, const struct check_request *request
     json_out_kv_bool(&json, "mask_prompt", request->mask_prompt);
     json_out_kv_int(&json, "row", request->row);
     json_out_object_end(&json);
-    const int rc = ask(program, &text, out, err);
+    const int rc = ask_child(&kind, program, &text, out, err);
     buf_release(&text);
     return rc;
 }
@@ -232,8 +151,8 @@ int train_inspect_rows(const char *program, const char *path, const char *name, 
     struct buf text, answer_buf;
     struct json_out json;
     memset(report, 0, sizeof *report);
-    buf_init(&text, REQUEST_BYTES_MAX);
-    buf_init(&answer_buf, REQUEST_BYTES_MAX);
+    buf_init(&text, ASK_QUESTION_BYTES_MAX);
+    buf_init(&answer_buf, ASK_QUESTION_BYTES_MAX);
     json_out_init(&json, &text);
     json_out_object(&json);
     json_out_kv_string(&json, "op", "rows");
@@ -241,7 +160,7 @@ int train_inspect_rows(const char *program, const char *path, const char *name, 
     json_out_kv_string(&json, "name", name);
     json_out_kv_string(&json, "columns", columns);
     json_out_object_end(&json);
-    int rc = ask(program, &text, &answer_buf, err);
+    int rc = ask_child(&kind, program, &text, &answer_buf, err);
     rc = rc == 0 ? read_report(&answer_buf, report, err) : rc;
     buf_release(&text);
     buf_release(&answer_buf);
@@ -254,8 +173,8 @@ int train_inspect_estimate(const char *program, const char *base_path,
     struct buf text, answer_buf;
     struct json_out json;
     int64_t value = 0;
-    buf_init(&text, REQUEST_BYTES_MAX);
-    buf_init(&answer_buf, REQUEST_BYTES_MAX);
+    buf_init(&text, ASK_QUESTION_BYTES_MAX);
+    buf_init(&answer_buf, ASK_QUESTION_BYTES_MAX);
     json_out_init(&json, &text);
     json_out_object(&json);
     json_out_kv_string(&json, "op", "estimate");
@@ -263,7 +182,7 @@ int train_inspect_estimate(const char *program, const char *base_path,
     json_out_key(&json, "config");
     train_config_write(config, &json);
     json_out_object_end(&json);
-    int rc = ask(program, &text, &answer_buf, err);
+    int rc = ask_child(&kind, program, &text, &answer_buf, err);
     if (rc == 0) {
         json_t *tree = json_parse(answer_buf.data, answer_buf.len, err);
         rc = tree != NULL ? json_get_int(tree, "bytes", 0, &value, err) : -(int)ERR_CORRUPT;
