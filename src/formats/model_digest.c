@@ -18,7 +18,7 @@ static bool ends_with(const char *name, const char *ending)
     return n >= m && strcmp(name + n - m, ending) == 0;
 }
 
-static bool is_wanted(const char *name)
+bool model_digest_counts(const char *name)
 {
     static const char *const endings[] = {".safetensors", ".gguf", ".json",
                                           ".model",       ".txt",  ".jinja"};
@@ -35,7 +35,7 @@ static int add_file(void *ctx, const char *name, bool is_dir)
     struct listing *listing = ctx;
     char path[FS_PATH_BYTES_MAX], sha256[SHA256_HEX_BYTES];
     uint64_t bytes = 0;
-    if (is_dir || !is_wanted(name)) {
+    if (is_dir || !model_digest_counts(name)) {
         return 0;
     }
     int rc = fs_join(path, listing->dir, name, listing->err);

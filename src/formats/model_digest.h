@@ -7,11 +7,15 @@
 #ifndef FORMATS_MODEL_DIGEST_H
 #define FORMATS_MODEL_DIGEST_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "base/hash.h"
 
 enum { MODEL_DIGEST_BYTES_MAX = 1 << 20 };
 
+/* Whether a folder's file of this name counts, as said above. */
+bool model_digest_counts(const char *name);
 int model_digest(const char *path, char out[SHA256_HEX_BYTES], struct err *err) MUST_CHECK;
 
 #endif

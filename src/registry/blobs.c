@@ -105,18 +105,6 @@ static bool is_weights(const char *name)
     return ends_with(name, ".safetensors") || ends_with(name, ".gguf");
 }
 
-static bool is_wanted(const char *name)
-{
-    static const char *const endings[] = {".json", ".model", ".txt", ".jinja"};
-
-    if (name[0] == '.')
-        return false;
-    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++)
-        if (ends_with(name, endings[i]))
-            return true;
-    return is_weights(name);
-}
-
 struct tree {
     const struct blob_source *source;
     struct blob_copy *copy;
@@ -151,7 +139,7 @@ static int tree_entry(void *ctx, const char *name, bool is_dir)
     struct tree *tree = ctx;
     char from[FS_PATH_BYTES_MAX];
 
-    if (is_dir || !is_wanted(name))
+    if (is_dir || !model_digest_counts(name))
         return 0;
     if (++tree->files > BASE_FILES_MAX)
         return err_set(tree->err, ERR_INVALID, "%s holds more than %d files", tree->source->path,
