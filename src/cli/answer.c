@@ -135,22 +135,14 @@ static int answer_local(struct source *s, const json_t *messages, const struct b
 /* --- sources ------------------------------------------------------------------------------------
  */
 
-static int find_hub(struct source *source, const struct settings *s, struct err *err)
-{
-    if (s->port == 0 || is_model_path(source->name)) {
-        return 0;
-    }
-    const int rc = remote_init(&source->remote, s->host, s->port, s->api_key, err);
-    source->served = rc == 0 && remote_answers(&source->remote);
-    return rc;
-}
-
 int source_open(struct source *source, const struct args *args,
                 const struct infer_sampling *sampling, struct err *err)
 {
     memset(source, 0, sizeof *source);
     source->name = args->positional[0];
-    int rc = find_hub(source, &args->settings, err);
+    int rc = is_model_path(source->name)
+                 ? 0
+                 : remote_find(&source->remote, &args->settings, &source->served, err);
     if (rc == 0 && !source->served) {
         rc = find_model(&source->model, &args->settings, source->name, err);
         rc = rc == 0 ? infer_new(&source->infer, &args->settings, NULL, err) : rc;

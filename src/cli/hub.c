@@ -32,12 +32,11 @@ static int host_own(struct hub *hub, const struct args *args, bool with_workers,
 
 int hub_open(struct hub *hub, const struct args *args, bool with_workers, struct err *err)
 {
-    const struct settings *s = &args->settings;
+    bool found;
     memset(hub, 0, sizeof *hub);
     interrupt_catch();
-    int rc = s->port == 0 ? 0 : remote_init(&hub->remote, s->host, s->port, s->api_key, err);
-    if (rc == 0 && (s->port == 0 || !remote_answers(&hub->remote))) {
-        remote_release(&hub->remote);
+    int rc = remote_find(&hub->remote, &args->settings, &found, err);
+    if (rc == 0 && !found) {
         rc = host_own(hub, args, with_workers, err);
     }
     if (rc != 0) {

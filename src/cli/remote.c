@@ -89,6 +89,20 @@ bool remote_answers(struct remote *r)
     return answers;
 }
 
+int remote_find(struct remote *r, const struct settings *s, bool *found, struct err *err)
+{
+    memset(r, 0, sizeof *r);
+    *found = false;
+    const int rc = s->port == 0 ? 0 : remote_init(r, s->host, s->port, s->api_key, err);
+    if (rc == 0 && s->port != 0) {
+        *found = remote_answers(r);
+    }
+    if (!*found) {
+        remote_release(r);
+    }
+    return rc;
+}
+
 /* Sends, checks the status, and parses what came. */
 static int exchange(struct remote *r, const struct http_request *request, json_t **answer,
                     struct err *err)

@@ -33,6 +33,10 @@ void remote_release(struct remote *remote); /* safe on a zeroed struct */
 /* Whether a hub answers there: its /health does, in whatever state. A hub returns the request's id;
  * another program that happens to have a /health does not. */
 bool remote_answers(struct remote *remote);
+/* The hub that HOST and PORT name. *found false: none answers there, or PORT is 0; then there is
+ * nothing to release. */
+int remote_find(struct remote *remote, const struct settings *settings, bool *found,
+                struct err *err) MUST_CHECK;
 
 /* One request; body may be NULL. *answer (may be NULL) is the caller's tree, NULL for an empty
  * answer. A status that is no 2xx is an error with the server's sentence; Ctrl-C is
