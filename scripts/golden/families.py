@@ -91,6 +91,16 @@ FAMILIES = {
         num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
         max_position_embeddings=128, original_max_position_embeddings=8,
         rope_parameters=stretched(8)), targets=["o_proj", "down_proj"]),
+    # the ramp runs from dimension 0 to 6; and unrounded, from 0.6 to 2.6
+    "llama_yarn": dict(cls="Llama", gguf="LLAMA", config=dict(
+        num_attention_heads=1, num_key_value_heads=1, intermediate_size=24,
+        tie_word_embeddings=True, rope_parameters=dict(
+            DEFAULT, rope_type="yarn", factor=4.0, original_max_position_embeddings=128))),
+    "qwen2_yarn": dict(cls="Qwen2", gguf=None, config=dict(
+        num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
+        rope_parameters=dict(
+            DEFAULT, rope_type="yarn", factor=2.5, original_max_position_embeddings=64,
+            beta_fast=5.0, beta_slow=0.5, truncate=False, mscale=0.7, mscale_all_dim=1.3))),
     "olmo2": dict(cls="Olmo2", gguf="OLMO2", config=dict(
         num_attention_heads=2, num_key_value_heads=1, intermediate_size=24,
         rope_parameters=dict(DEFAULT, rope_theta=500000.0))),
@@ -159,6 +169,10 @@ def add_metadata(writer, name, config):
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if local is None:
         writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
     if head_dim * config.num_attention_heads != config.hidden_size:

@@ -171,14 +171,37 @@ static int read_long(const struct source *source, struct model_config *config, s
     const uint32_t n = config->rope_dim / 2;
     int rc;
     config->rope_scaling.type = ROPE_SCALING_LONG;
-    rope->attention_factor = 1.0;
     if ((rc = read_factors(source, "rope_factors_long.weight", rope->long_factors, n, err)) != 0 ||
         (rc = read_factors(source, "rope_factors_short.weight", rope->short_factors, n, err)) !=
             0 ||
         (rc = read_u32(source, "rope.scaling.original_context_length",
                        &config->rope_scaling.original_context, err)) != 0)
         return rc;
-    return read_real(source, "rope.scaling.attn_factor", &rope->attention_factor, err);
+    return read_real(source, "rope.scaling.attn_factor", &config->rope_scaling.attention_factor,
+                     err);
+}
+
+/* llama.cpp multiplies what the file says of attention with what follows from the factor. */
+static int read_yarn(const struct source *source, struct model_config *config, struct err *err)
+{
+    struct rope_scaling *scaling = &config->rope_scaling;
+    double said = 1;
+    int rc;
+    *scaling = (struct rope_scaling){.type = ROPE_SCALING_YARN,
+                                     .factor = 1.0,
+                                     .original_context = config->context_length,
+                                     .beta_fast = 32,
+                                     .beta_slow = 1};
+    if ((rc = read_real(source, "rope.scaling.factor", &scaling->factor, err)) != 0 ||
+        (rc = read_u32(source, "rope.scaling.original_context_length", &scaling->original_context,
+                       err)) != 0 ||
+        (rc = read_real(source, "rope.scaling.yarn_beta_fast", &scaling->beta_fast, err)) != 0 ||
+        (rc = read_real(source, "rope.scaling.yarn_beta_slow", &scaling->beta_slow, err)) != 0 ||
+        (rc = read_real(source, "rope.scaling.attn_factor", &said, err)) != 0 ||
+        (rc = read_real(source, "rope.scaling.yarn_attn_factor", &said, err)) != 0)
+        return rc;
+    scaling->attention_factor = said * model_config_yarn_mscale(scaling->factor, 1);
+    return 0;
 }
 
 static int read_scaling(const struct source *source, struct model_config *config, struct err *err)
@@ -197,9 +220,11 @@ static int read_scaling(const struct source *source, struct model_config *config
         scaling->factor = 1.0;
         return read_real(source, "rope.scaling.factor", &scaling->factor, err);
     }
+    if (length == 4 && memcmp(text, "yarn", 4) == 0)
+        return read_yarn(source, config, err);
     if (length != 4 || memcmp(text, "none", 4) != 0)
         return err_set(err, ERR_UNSUPPORTED,
-                       "rope scaling '%.*s' is not supported (none and linear are)",
+                       "rope scaling '%.*s' is not supported (none, linear and yarn are)",
                        (int)(length < 64 ? length : 64), text);
     if (gguf_tensor(source->gguf, "rope_factors_long.weight"))
         return read_long(source, config, err);

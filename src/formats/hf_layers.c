@@ -11,21 +11,6 @@
 
 static const char full_type[] = "full_attention", sliding_type[] = "sliding_attention";
 
-/* ln x for x ≥ 1: halved into [1, 2), then 2·atanh((x − 1)/(x + 1)) by its series. The same bits
- * everywhere, which libm does not promise, and this number shapes results. */
-static double natural_log(double x)
-{
-    double halvings = 0, sum = 0;
-    while (x >= 2) {
-        x /= 2;
-        halvings++;
-    }
-    const double s = (x - 1) / (x + 1);
-    for (int k = 39; k >= 1; k -= 2)
-        sum = sum * s * s + 2.0 / k;
-    return halvings * 0.693147180559945309417 + sum * s;
-}
-
 static int read_factors(const json_t *object, const char *key, float *out, uint32_t n,
                         struct err *err)
 {
@@ -65,9 +50,34 @@ static int read_long(const json_t *root, const json_t *object, struct model_conf
         return rc;
     if (factor == 0)
         factor = (double)config->context_length / *original;
-    rope->attention_factor =
-        factor > 1 ? sqrt(1 + natural_log(factor) / natural_log((double)*original)) : 1.0;
-    return hf_real(object, "attention_factor", &rope->attention_factor, err);
+    config->rope_scaling.attention_factor =
+        factor > 1 ? sqrt(1 + model_config_log(factor) / model_config_log((double)*original)) : 1.0;
+    return hf_real(object, "attention_factor", &config->rope_scaling.attention_factor, err);
+}
+
+/* What ROPE_SCALING_YARN needs beside its type and factor, once context_length is known. */
+static int read_yarn(const json_t *object, struct model_config *config, struct err *err)
+{
+    struct rope_scaling *scaling = &config->rope_scaling;
+    double mscale = 0, mscale_all = 0;
+    bool whole = true;
+    int rc;
+    if (scaling->original_context == 0)
+        scaling->original_context = config->context_length;
+    scaling->beta_fast = 32;
+    scaling->beta_slow = 1;
+    if ((rc = hf_real(object, "beta_fast", &scaling->beta_fast, err)) != 0 ||
+        (rc = hf_real(object, "beta_slow", &scaling->beta_slow, err)) != 0 ||
+        (rc = hf_bool(object, "truncate", &whole, err)) != 0 ||
+        (rc = hf_real(object, "mscale", &mscale, err)) != 0 ||
+        (rc = hf_real(object, "mscale_all_dim", &mscale_all, err)) != 0)
+        return rc;
+    scaling->between = !whole;
+    scaling->attention_factor = model_config_yarn_mscale(scaling->factor, 1);
+    if (mscale != 0 && mscale_all != 0)
+        scaling->attention_factor = model_config_yarn_mscale(scaling->factor, mscale) /
+                                    model_config_yarn_mscale(scaling->factor, mscale_all);
+    return hf_real(object, "attention_factor", &scaling->attention_factor, err);
 }
 
 static int read_scaling(const json_t *object, struct rope_scaling *scaling, struct err *err)
@@ -85,11 +95,13 @@ static int read_scaling(const json_t *object, struct rope_scaling *scaling, stru
         scaling->type = ROPE_SCALING_LLAMA3;
     else if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
         scaling->type = ROPE_SCALING_LONG;
+    else if (strcmp(type, "yarn") == 0)
+        scaling->type = ROPE_SCALING_YARN;
     else
-        return err_set(
-            err, ERR_UNSUPPORTED,
-            "rope scaling '%.64s' is not supported (default, linear, llama3 and longrope are)",
-            type);
+        return err_set(err, ERR_UNSUPPORTED,
+                       "rope scaling '%.64s' is not supported (default, linear, llama3, longrope "
+                       "and yarn are)",
+                       type);
     if ((rc = hf_real(object, "factor", &scaling->factor, err)) != 0 ||
         (rc = hf_real(object, "low_freq_factor", &scaling->low_freq_factor, err)) != 0 ||
         (rc = hf_real(object, "high_freq_factor", &scaling->high_freq_factor, err)) != 0)
@@ -101,7 +113,7 @@ static int read_scaling(const json_t *object, struct rope_scaling *scaling, stru
 static int read_one(const json_t *object, struct model_config *config, double *part,
                     struct err *err)
 {
-    config->rope_scaling = (struct rope_scaling){0};
+    config->rope_scaling = (struct rope_scaling){.attention_factor = 1.0};
     int rc = read_scaling(object, &config->rope_scaling, err);
     if (rc == 0)
         rc = hf_real(object, "rope_theta", &config->rope_theta, err);
@@ -154,6 +166,8 @@ int hf_read_rope(const json_t *root, struct model_config *config, struct err *er
     config->rope_dim = (uint32_t)((double)config->head_dim * part);
     if (rc == 0 && config->rope_scaling.type == ROPE_SCALING_LONG)
         rc = read_long(root, said, config, err);
+    if (rc == 0 && config->rope_scaling.type == ROPE_SCALING_YARN)
+        rc = read_yarn(said, config, err);
     return rc;
 }
 

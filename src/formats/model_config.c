@@ -20,6 +20,7 @@ void model_config_start(struct model_config *config, const struct architecture *
         .context_length = family->context,
         .rope_theta = family->rope_theta,
         .rope_theta_local = family->rope_theta_local,
+        .rope_scaling = {.attention_factor = 1.0},
         .rms_eps = family->rms_eps,
         .activation = family->activation,
         .embedding_scale = 1.0,
@@ -41,6 +42,25 @@ void model_config_mark(struct model_config *config, uint32_t period, bool others
         if (((i + 1) % period == 0) != others)
             config->layers[i] |= (uint8_t)flag;
     }
+}
+
+/* x halved into [1, 2), then 2·atanh((x − 1)/(x + 1)) by its series. */
+double model_config_log(double x)
+{
+    double halvings = 0, sum = 0;
+    while (x >= 2) {
+        x /= 2;
+        halvings++;
+    }
+    const double s = (x - 1) / (x + 1);
+    for (int k = 39; k >= 1; k -= 2)
+        sum = sum * s * s + 2.0 / k;
+    return halvings * 0.693147180559945309417 + sum * s;
+}
+
+double model_config_yarn_mscale(double factor, double mscale)
+{
+    return factor > 1 ? 0.1 * mscale * model_config_log(factor) + 1 : 1.0;
 }
 
 int model_config_add_eos(struct model_config *config, int64_t id, struct err *err)
@@ -93,8 +113,6 @@ static int check_long(const struct model_config *config, struct err *err)
     const struct rope_long *rope = &config->rope_long;
     int rc = check_range("original_max_position_embeddings", config->rope_scaling.original_context,
                          MODEL_CONTEXT_MAX, err);
-    if (rc == 0)
-        rc = check_positive("rope's attention factor", rope->attention_factor, err);
     for (uint32_t i = 0; rc == 0 && i < config->rope_dim / 2; i++) {
         rc = check_positive("a long factor of rope", (double)rope->long_factors[i], err);
         if (rc == 0)
@@ -103,16 +121,41 @@ static int check_long(const struct model_config *config, struct err *err)
     return rc;
 }
 
+/* The slower wave of the ramp turns at least once, else the ramp would run backwards. */
+static int check_yarn(const struct rope_scaling *scaling, struct err *err)
+{
+    int rc = check_range("original_max_position_embeddings", scaling->original_context,
+                         MODEL_CONTEXT_MAX, err);
+    if (rc == 0)
+        rc = check_positive("rope's beta_slow", scaling->beta_slow, err);
+    if (rc != 0)
+        return rc;
+    if (!(scaling->beta_fast > scaling->beta_slow) || !isfinite(scaling->beta_fast))
+        return err_set(err, ERR_CORRUPT, "rope's beta_fast is %g, it must be above %g",
+                       scaling->beta_fast, scaling->beta_slow);
+    if ((double)scaling->original_context < 6.283185307179586 * scaling->beta_slow)
+        return err_set(err, ERR_CORRUPT,
+                       "original_max_position_embeddings is %" PRIu32
+                       ", too short for rope's beta_slow %g",
+                       scaling->original_context, scaling->beta_slow);
+    return 0;
+}
+
 static int check_rope(const struct model_config *config, struct err *err)
 {
     const struct rope_scaling *scaling = &config->rope_scaling;
     int rc = check_positive("rope_theta", config->rope_theta, err);
     if (rc == 0 && config->rope_theta_local != 0)
         rc = check_positive("the local rope_theta", config->rope_theta_local, err);
-    if (rc == 0 && (scaling->type == ROPE_SCALING_LINEAR || scaling->type == ROPE_SCALING_LLAMA3))
+    if (rc == 0 && (scaling->type == ROPE_SCALING_LINEAR || scaling->type == ROPE_SCALING_LLAMA3 ||
+                    scaling->type == ROPE_SCALING_YARN))
         rc = check_positive("the rope scaling factor", scaling->factor, err);
+    if (rc == 0)
+        rc = check_positive("rope's attention factor", scaling->attention_factor, err);
     if (rc == 0 && scaling->type == ROPE_SCALING_LONG)
         return check_long(config, err);
+    if (rc == 0 && scaling->type == ROPE_SCALING_YARN)
+        return check_yarn(scaling, err);
     if (rc != 0 || scaling->type != ROPE_SCALING_LLAMA3)
         return rc;
     if ((rc = check_positive("low_freq_factor", scaling->low_freq_factor, err)) != 0 ||

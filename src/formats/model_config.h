@@ -36,11 +36,13 @@ enum rope_scaling_type {
      * sessions may be longer than original_context; cosines and sines times its attention factor.
      */
     ROPE_SCALING_LONG,
+    /* YaRN: short waves kept, long ones divided by factor, between them a ramp over the dimensions
+     * that turn beta_fast to beta_slow times in original_context. */
+    ROPE_SCALING_YARN,
 };
 
 struct rope_long {
     float long_factors[MODEL_ROPE_FACTORS_MAX], short_factors[MODEL_ROPE_FACTORS_MAX];
-    double attention_factor;
 };
 
 struct rope_scaling {
@@ -49,6 +51,10 @@ struct rope_scaling {
     double low_freq_factor;
     double high_freq_factor;
     uint32_t original_context;
+    double attention_factor; /* of cosines and sines, LONG and YARN; else 1 */
+    double beta_fast;
+    double beta_slow;
+    bool between; /* the ramp's ends are not rounded to whole dimensions */
 };
 
 /* What one layer does differently. */
@@ -99,6 +105,14 @@ void model_config_start(struct model_config *config, const struct architecture *
  * period; 0 marks none. n_layers is bounded here, as it is not checked yet. */
 void model_config_mark(struct model_config *config, uint32_t period, bool others,
                        enum model_layer_flag flag);
+
+/* ln x for x ≥ 1, the same bits everywhere, which libm does not promise: factors of rope that
+ * follow from others shape results. */
+double model_config_log(double x);
+
+/* YaRN's attention factor where a file says none: 0.1·mscale·ln(factor) + 1, 1 for no stretch
+ * (transformers, modeling_rope_utils, _compute_yarn_parameters). */
+double model_config_yarn_mscale(double factor, double mscale);
 
 /* Adds an end token unless it is there already. ERR_CORRUPT when there are too many. */
 int model_config_add_eos(struct model_config *config, int64_t id, struct err *err) MUST_CHECK;

@@ -27,6 +27,8 @@ static const struct family {
     {"phi3", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, true},
     {"phi3_short", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, false}, /* attn_factor is */
     {"phi3_long", 1u << ENGINE_O_PROJ | 1u << ENGINE_DOWN_PROJ, true, false},  /* F32 in the file */
+    {"llama_yarn", 0x7f, true, true},
+    {"qwen2_yarn", 0x7f, false, false},
     {"olmo2", 0x7f, true, true},
     {"granite", 0x7f, true, true},
 };

@@ -154,8 +154,22 @@ static void test_what_is_not_served_is_named(void **state)
          "\"type\":\"su\",\"long_factor\":[1,1,1,1,1,1,1,1],"
          "\"short_factor\":[1,1,1,0,1,1,1,1]}}",
          ERR_CORRUPT, "a short factor of rope is 0"},
-        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}",
-         ERR_UNSUPPORTED, "rope scaling 'yarn'"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}",
+         ERR_UNSUPPORTED, "rope scaling 'dynamic'"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\"}}", ERR_CORRUPT,
+         "the rope scaling factor is 0"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+         "\"beta_fast\":1}}",
+         ERR_CORRUPT, "rope's beta_fast is 1, it must be above 1"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+         "\"beta_slow\":0}}",
+         ERR_CORRUPT, "rope's beta_slow is 0"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+         "\"original_max_position_embeddings\":6}}",
+         ERR_CORRUPT, "too short for rope's beta_slow 1"},
+        {"{\"model_type\":\"qwen2\",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4,"
+         "\"attention_factor\":-1}}",
+         ERR_CORRUPT, "rope's attention factor is -1"},
         {"{\"model_type\":\"qwen2\",\"hidden_act\":\"relu2\"}", ERR_UNSUPPORTED,
          "activation 'relu2'"},
         {"{\"model_type\":\"gemma2\",\"hidden_activation\":\"gelu\"}", ERR_UNSUPPORTED,
@@ -374,7 +388,8 @@ static void test_gguf_scales(void **state)
         .long_factors = 8,
         .short_factors = 8};
     assert_ok(read_case(&stretched, &c, &err), &err);
-    assert_true(c.rope_scaling.type == ROPE_SCALING_LONG && c.rope_long.attention_factor == 1.25);
+    assert_true(c.rope_scaling.type == ROPE_SCALING_LONG &&
+                c.rope_scaling.attention_factor == 1.25);
     assert_true(c.rope_long.long_factors[7] == 8.0f && c.rope_long.short_factors[0] == 9.0f);
 }
 

@@ -223,8 +223,8 @@ static void test_wrong_configs_are_named(void **state)
         {"flag's type", "{\"tie_word_embeddings\":1}", ERR_CORRUPT, "expected a bool"},
         {"theta", "{\"rope_parameters\":{\"rope_theta\":-1}}", ERR_CORRUPT, "rope_theta is -1"},
         {"rope's type", "{\"rope_parameters\":[]}", ERR_CORRUPT, "\"rope_parameters\" is of the"},
-        {"rope scaling", "{\"rope_scaling\":{\"type\":\"yarn\",\"factor\":4}}", ERR_UNSUPPORTED,
-         "rope scaling 'yarn'"},
+        {"rope scaling", "{\"rope_scaling\":{\"type\":\"dynamic\",\"factor\":4}}", ERR_UNSUPPORTED,
+         "rope scaling 'dynamic'"},
         {"factor", "{\"rope_parameters\":{\"rope_type\":\"linear\"}}", ERR_CORRUPT,
          "the rope scaling factor is 0"},
         {"frequency factors",
@@ -289,11 +289,15 @@ static void test_rope_scaling_is_read(void **state)
     } ROWS[] = {
         {"{\"rope_parameters\":null,\"rope_theta\":7,\"rope_scaling\":{\"type\":\"linear\","
          "\"factor\":2.5}}",
-         {ROPE_SCALING_LINEAR, 2.5, 0, 0, 0},
+         {.type = ROPE_SCALING_LINEAR, .factor = 2.5},
          7},
         {"{\"rope_parameters\":{\"rope_theta\":9,\"rope_type\":\"llama3\",\"factor\":8,"
          "\"low_freq_factor\":1,\"high_freq_factor\":4,\"original_max_position_embeddings\":64}}",
-         {ROPE_SCALING_LLAMA3, 8, 1, 4, 64},
+         {.type = ROPE_SCALING_LLAMA3,
+          .factor = 8,
+          .low_freq_factor = 1,
+          .high_freq_factor = 4,
+          .original_context = 64},
          9},
         {"{\"rope_parameters\":null,\"rope_scaling\":null}", {0}, 10000},
     };
@@ -463,7 +467,7 @@ enum gguf_change {
     HEADS_TYPE,
     NO_EPS,
     EXPERTS,
-    YARN,
+    DYNAMIC,
     FREQS,
     FREQS_SHAPE,
     PARTIAL_ROPE,
@@ -532,8 +536,8 @@ static void add_kv(struct plan *plan, enum gguf_change change)
         put_kv_f32(kv, "llama.attention.layer_norm_rms_epsilon", 1e-5f), plan->n_kv++;
     if (change == EXPERTS)
         put_kv_u32(kv, "llama.expert_count", 8), plan->n_kv++;
-    if (change == YARN)
-        put_kv_string(kv, "llama.rope.scaling.type", "yarn"), plan->n_kv++;
+    if (change == DYNAMIC)
+        put_kv_string(kv, "llama.rope.scaling.type", "dynamic"), plan->n_kv++;
     if (change == PARTIAL_ROPE)
         put_kv_u32(kv, "llama.rope.dimension_count", 32), plan->n_kv++;
     if (change == TEMPLATE_NUL) {
@@ -601,7 +605,7 @@ static void test_wrong_gguf_models_are_named(void **state)
         {HEADS_TYPE, ERR_CORRUPT, "'llama.attention.head_count' is of type f32"},
         {NO_EPS, ERR_CORRUPT, "missing metadata: 'llama.attention.layer_norm_rms_epsilon'"},
         {EXPERTS, ERR_UNSUPPORTED, "mixtures of experts (8 here)"},
-        {YARN, ERR_UNSUPPORTED, "rope scaling 'yarn'"},
+        {DYNAMIC, ERR_UNSUPPORTED, "rope scaling 'dynamic'"},
         {FREQS_SHAPE, ERR_CORRUPT, "rope_freqs.weight is [16], expected [32]"},
         {PARTIAL_ROPE, ERR_UNSUPPORTED, "heads of 64 with rope over 32"},
         {TEMPLATE_NUL, ERR_CORRUPT, "the chat template holds a NUL"},

@@ -16,7 +16,7 @@ enum { MODEL_ROPES = 2 };
 /* Cosines and sines of positions; layers share them. */
 struct rope {
     size_t dims;            /* of each head, the first so many turn */
-    float scale;            /* of cosines and sines; 1 but for LongRoPE */
+    float scale;            /* of cosines and sines; 1 but for LongRoPE and YaRN */
     float *inv_freq;        /* dims/2 */
     float *cosines, *sines; /* (context_length, dims/2), filled up to ready */
     int ready;

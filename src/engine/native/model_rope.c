@@ -27,6 +27,35 @@ static double scale_llama3(const struct rope_scaling *s, double inv_freq)
     return (1.0 - smooth) * inv_freq / s->factor + smooth * inv_freq;
 }
 
+/* The dimension whose wave turns so many times in the original context. */
+static double yarn_dim(const struct rope_scaling *s, double theta, double dims, double turns)
+{
+    const double length = (double)s->original_context / (turns * 6.283185307179586);
+    return dims * det_log(length) / (2.0 * det_log(theta));
+}
+
+/* YaRN's scaling of inverse frequency i: how much of it is kept falls from one to zero along the
+ * ramp (transformers, modeling_rope_utils, _compute_yarn_parameters). */
+static double scale_yarn(const struct rope_scaling *s, double theta, double dims, size_t i,
+                         double inv_freq)
+{
+    double low = yarn_dim(s, theta, dims, s->beta_fast);
+    double high = yarn_dim(s, theta, dims, s->beta_slow);
+    low = low > 0 ? low : 0;
+    high = high < dims - 1 ? high : dims - 1;
+    if (!s->between) {
+        const double below = (double)(int64_t)high;
+        low = (double)(int64_t)low;
+        high = below < high ? below + 1 : below;
+    }
+    if (!(high > low)) {
+        high = low + 0.001;
+    }
+    double ramp = ((double)i - low) / (high - low);
+    ramp = ramp < 0 ? 0 : ramp > 1 ? 1 : ramp;
+    return inv_freq / s->factor * ramp + inv_freq * (1.0 - ramp);
+}
+
 static double scaled(const struct rope_scaling *scaling, double inv_freq, float factor)
 {
     switch (scaling->type) {
@@ -48,7 +77,7 @@ static int make_rope(struct engine_model *m, struct rope *rope, double theta,
     const size_t half = rope->dims / 2;
     const size_t n = (size_t)m->info.context_length * half;
     float factors[KERNEL_HEAD_DIM_MAX] = {0};
-    rope->scale = 1.0f;
+    rope->scale = (float)scaling->attention_factor;
     rope->inv_freq = mem_calloc(half, sizeof *rope->inv_freq);
     rope->cosines = mem_alloc_simd(n, sizeof(float));
     rope->sines = mem_alloc_simd(n, sizeof(float));
@@ -62,11 +91,12 @@ static int make_rope(struct engine_model *m, struct rope *rope, double theta,
         const bool far = m->info.context_length > (int)scaling->original_context;
         memcpy(factors, far ? stretch->long_factors : stretch->short_factors,
                half * sizeof *factors);
-        rope->scale = (float)stretch->attention_factor;
     }
     for (size_t i = 0; i < half; i++) {
         const double plain = 1.0 / det_pow(theta, 2.0 * (double)i / (double)rope->dims);
-        rope->inv_freq[i] = (float)scaled(scaling, plain, factors[i]);
+        rope->inv_freq[i] = (float)(scaling->type == ROPE_SCALING_YARN
+                                        ? scale_yarn(scaling, theta, (double)rope->dims, i, plain)
+                                        : scaled(scaling, plain, factors[i]));
     }
     return 0;
 }
@@ -74,7 +104,7 @@ static int make_rope(struct engine_model *m, struct rope *rope, double theta,
 int model_make_ropes(struct engine_model *m, struct err *err)
 {
     const struct model_config *c = model_files_config(m->files);
-    const struct rope_scaling none = {0};
+    const struct rope_scaling none = {.attention_factor = 1.0};
     const bool local = c->rope_theta_local != 0 && c->sliding_window > 0;
     m->ropes[0].dims = m->ropes[1].dims = c->rope_dim;
     int rc = make_rope(m, &m->ropes[0], c->rope_theta, &c->rope_scaling, err);
