@@ -25,6 +25,8 @@ static inline void hub_start(struct hub_fixture *hub, bool with_workers)
     const struct serve_options options = {
         .program = getenv("MLX_HUB_BINARY"), .with_workers = with_workers, .quiet = true};
 
+    /* Without a program the children would be this test, each with children of its own. */
+    assert_non_null(options.program);
     assert_ok(serve_start(&hub->serve, &hub->settings, &options, &err), &err);
     hub->port = serve_port(hub->serve);
 }
