@@ -3,7 +3,8 @@
  *   model     weights of one base, read-only after open, shared by all that follows
  *   adapter   LoRA factors over one base; any number of them; immutable while sessions use it,
  *             writable only through a trainer
- *   session   one token timeline with its KV cache; pages come from the model's page pool
+ *   session   one token timeline: a table of pages of keys and values from the model's pool
+ *   page      of ENGINE_KV_PAGE_TOKENS positions, counted by its users; written while it has one
  *   eval      a batch of pieces of several sessions → logits
  *   trainer   activations and gradients for train steps over one adapter
  *
@@ -35,6 +36,7 @@ enum {
 struct engine_model;
 struct engine_adapter;
 struct engine_session;
+struct engine_page;
 struct engine_trainer;
 
 /* --- model ---------------------------------------------------------------------------------- */
@@ -130,6 +132,30 @@ void engine_session_free(struct engine_session *session);        /* its pages re
 int engine_session_length(const struct engine_session *session); /* tokens held */
 /* Forgets all tokens from position n on. */
 void engine_session_truncate(struct engine_session *session, int n);
+/* A session with the first n tokens of another: pages are shared; the one that both would write
+ * into is copied by the first that does. */
+int engine_session_fork(struct engine_session **session, const struct engine_session *from, int n,
+                        struct err *err) MUST_CHECK;
+/* Pages that appending n_tokens will take from the pool. */
+size_t engine_session_pages_needed(const struct engine_session *session, int n_tokens);
+
+/* --- pages ---------------------------------------------------------------------------------- */
+/* What a page holds depends on the adapter and all tokens up to its end, so it may stand in any
+ * session that begins with those. Each user gives it back once. */
+size_t engine_pages_max(const struct engine_model *model);  /* in use at once */
+size_t engine_pages_used(const struct engine_model *model); /* by sessions and keepers together */
+/* Page i of a session, with one user more: the caller. */
+struct engine_page *engine_session_page(const struct engine_session *session, int i);
+void engine_page_release(struct engine_model *model, struct engine_page *page);
+int engine_page_users(const struct engine_page *page);
+/* Appends the first n_tokens positions of a page, of which the session becomes one more user. The
+ * session ends at a page's boundary and has room. */
+void engine_session_append(struct engine_session *session, struct engine_page *page, int n_tokens);
+/* A page to be filled with kv_page_bytes that were kept elsewhere. ERR_UNAVAILABLE when all pages
+ * are in use. */
+int engine_page_new(struct engine_page **page, struct engine_model *model,
+                    struct err *err) MUST_CHECK;
+void *engine_page_bytes(struct engine_page *page);
 
 struct engine_piece {
     struct engine_session *session;

@@ -164,6 +164,27 @@ static int pass_begin(struct pass *pass, struct err *err)
     return 0;
 }
 
+static int pass_run(struct pass *pass, struct err *err)
+{
+    struct engine_model *model = pass->model;
+    const int rc = pass_begin(pass, err);
+    if (rc != 0) {
+        return rc;
+    }
+    pool_run(model->pool, layers_lane, pass);
+    pass_put_hidden(pass);
+    pass->n_tokens = pass_gather_outputs(pass);
+    pass->any_lora = false;
+    if (pass->n_tokens > 0 && !atomic_load(&pass->not_finite)) {
+        pool_run(model->pool, pass_output_lane, pass);
+    }
+    if (atomic_load(&pass->not_finite)) {
+        return err_set(err, ERR_INVALID,
+                       "a value is not finite: the weights or adapter are broken");
+    }
+    return 0;
+}
+
 int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_pieces,
                 struct err *err)
 {
@@ -173,25 +194,15 @@ int engine_eval(struct engine_model *model, struct engine_piece *pieces, int n_p
         return err_set(err, ERR_INVALID, "%d pieces in one eval; 1 to %d are taken", n_pieces,
                        ENGINE_PIECES_MAX);
     }
-    const int rc = pass_begin(&pass, err);
-    if (rc != 0) {
-        return rc;
-    }
-    pool_run(model->pool, layers_lane, &pass);
-    pass_put_hidden(&pass);
-    pass.n_tokens = pass_gather_outputs(&pass);
-    pass.any_lora = false;
-    if (pass.n_tokens > 0 && !atomic_load(&pass.not_finite)) {
-        pool_run(model->pool, pass_output_lane, &pass);
-    }
-    if (atomic_load(&pass.not_finite)) {
-        return err_set(err, ERR_INVALID,
-                       "a value is not finite: the weights or adapter are broken");
-    }
+    const int rc = pass_run(&pass, err);
     for (int p = 0; p < n_pieces; p++) {
-        pieces[p].session->length += pieces[p].n_tokens;
+        if (rc == 0) {
+            pieces[p].session->length += pieces[p].n_tokens;
+        } else {
+            session_trim(pieces[p].session);
+        }
     }
-    return 0;
+    return rc;
 }
 
 int engine_softmax(const struct engine_model *model, float *logits, struct err *err)

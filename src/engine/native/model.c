@@ -112,15 +112,11 @@ static void take_config(struct engine_model *m)
     }
 }
 
-static int make_page_pool(struct engine_model *m, size_t bytes_max, struct err *err)
+static void make_page_pool(struct engine_model *m, size_t bytes_max)
 {
-    struct page_pool *kv = &m->kv;
-    const size_t one_session =
-        ((size_t)m->info.context_length + ENGINE_KV_PAGE_TOKENS - 1) / ENGINE_KV_PAGE_TOKENS;
-    kv->page_bytes = m->info.kv_page_bytes;
-    kv->pages_max = bytes_max > 0 ? bytes_max / kv->page_bytes : one_session;
-    kv->free = mem_calloc(kv->pages_max + 1, sizeof *kv->free);
-    return kv->free != NULL ? 0 : mem_err(err, kv->pages_max * sizeof *kv->free);
+    const size_t page = m->info.kv_page_bytes;
+    page_pool_init(&m->kv, page,
+                   bytes_max > 0 ? bytes_max / page : pages_for(m->info.context_length));
 }
 
 static int choose_isa(struct engine_model *m, const char *isa, struct err *err)
@@ -171,9 +167,7 @@ static int open_parts(struct engine_model *m, const char *path,
     if (rc == 0) {
         rc = model_make_ropes(m, err);
     }
-    if (rc == 0) {
-        rc = make_page_pool(m, options->kv_bytes_max, err);
-    }
+    make_page_pool(m, options->kv_bytes_max);
     return rc == 0 ? workspace_new(&m->workspace, m, err) : rc;
 }
 

@@ -7,6 +7,7 @@
 #include "base/thread.h"
 #include "engine/engine.h"
 #include "engine/native/packs.h"
+#include "engine/native/pages.h"
 #include "engine/native/weights.h"
 #include "formats/model_files.h"
 #include "kernels/kernels.h"
@@ -33,19 +34,9 @@ struct layer {
     struct attention_rule attention;
 };
 
-/* Pages of all sessions. A page holds, for each layer and kv head in turn, K (head_dim, 16) and
- * V (16, head_dim) as fp16. */
-struct page_pool {
-    size_t page_bytes;
-    size_t pages_max;
-    size_t n_pages;  /* made so far, in use or free */
-    uint16_t **free; /* stack of pages_max */
-    size_t n_free;
-};
-
 struct engine_session {
     struct engine_model *model;
-    uint16_t **pages; /* room for context_length */
+    uint16_t **pages; /* each page's halves; room for context_length */
     size_t n_pages;
     int length;
 };
@@ -108,8 +99,10 @@ int workspace_new(struct workspace **workspace, const struct engine_model *model
 void workspace_free(struct workspace *workspace);
 size_t workspace_bytes(const struct engine_model *model);
 
-/* Makes sure the session has pages for n tokens; on failure it keeps what it had. */
+/* Makes sure the session has pages for n tokens, and may write from its length on; on failure it
+ * keeps what it had. */
 int session_reserve(struct engine_session *session, int n, struct err *err) MUST_CHECK;
-void page_pool_release(struct page_pool *pool);
+/* Gives back the pages that no token of the session stands in. */
+void session_trim(struct engine_session *session);
 
 #endif

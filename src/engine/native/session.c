@@ -1,59 +1,24 @@
-/* Sessions and the pages that hold their keys and values.
- *
- * A page is made when first needed and kept for reuse; its first use finds it zeroed, later ones
- * find old halves, all finite, which no query sees. Pages in use plus free never exceed pages_max.
- */
-#include "base/mem.h"
+/* A session is a table of pages. Whole pages may have other users: sessions that were forked, and
+ * whoever keeps pages for prompts that begin alike. The session writes behind its last token only,
+ * and copies the page that it would write into when somebody else uses it too. */
 #include "engine/native/model.h"
 
 #include <string.h>
 
-static int page_take(struct engine_model *m, uint16_t **page, struct err *err)
-{
-    struct page_pool *kv = &m->kv;
-    if (kv->n_free > 0) {
-        *page = kv->free[--kv->n_free];
-        return 0;
-    }
-    if (kv->n_pages == kv->pages_max) {
-        return err_set(err, ERR_UNAVAILABLE,
-                       "key-value memory is full: %zu of %zu pages of %d tokens are in use",
-                       kv->n_pages, kv->pages_max, ENGINE_KV_PAGE_TOKENS);
-    }
-    *page = mem_alloc_simd(1, kv->page_bytes);
-    if (*page == NULL) {
-        return mem_err(err, kv->page_bytes);
-    }
-    memset(*page, 0, kv->page_bytes);
-    kv->n_pages++;
-    return 0;
-}
-
-void page_pool_release(struct page_pool *kv)
-{
-    for (size_t i = 0; i < kv->n_free; i++) {
-        mem_free(kv->free[i]);
-    }
-    mem_free(kv->free);
-    memset(kv, 0, sizeof *kv);
-}
-
-static size_t pages_for(int n)
-{
-    return ((size_t)n + ENGINE_KV_PAGE_TOKENS - 1) / ENGINE_KV_PAGE_TOKENS;
-}
+#include "base/mem.h"
 
 int engine_session_new(struct engine_session **out, struct engine_model *model, struct err *err)
 {
+    const size_t pages = pages_for(model->info.context_length);
     struct engine_session *s = mem_calloc(1, sizeof *s);
     if (s == NULL) {
         return mem_err(err, sizeof *s);
     }
     s->model = model;
-    s->pages = mem_calloc(pages_for(model->info.context_length), sizeof *s->pages);
+    s->pages = mem_calloc(pages, sizeof *s->pages);
     if (s->pages == NULL) {
         mem_free(s);
-        return mem_err(err, pages_for(model->info.context_length) * sizeof *s->pages);
+        return mem_err(err, pages * sizeof *s->pages);
     }
     *out = s;
     return 0;
@@ -62,8 +27,7 @@ int engine_session_new(struct engine_session **out, struct engine_model *model, 
 static void drop_pages(struct engine_session *s, size_t keep)
 {
     while (s->n_pages > keep) {
-        struct page_pool *kv = &s->model->kv;
-        kv->free[kv->n_free++] = s->pages[--s->n_pages];
+        page_drop(&s->model->kv, page_of(s->pages[--s->n_pages]));
     }
 }
 
@@ -89,16 +53,113 @@ void engine_session_truncate(struct engine_session *session, int n)
     }
 }
 
+/* Whether the page that the next token goes into holds others already, and has other users. */
+static bool tail_is_shared(const struct engine_session *s)
+{
+    return s->length % ENGINE_KV_PAGE_TOKENS != 0 &&
+           page_of(s->pages[s->length / ENGINE_KV_PAGE_TOKENS])->users > 1;
+}
+
+size_t engine_session_pages_needed(const struct engine_session *s, int n_tokens)
+{
+    const size_t want = pages_for(s->length + n_tokens);
+    return (want > s->n_pages ? want - s->n_pages : 0) + (n_tokens > 0 && tail_is_shared(s));
+}
+
+static int own_tail(struct engine_session *s, struct err *err)
+{
+    struct engine_page *own;
+    uint16_t **tail = &s->pages[s->length / ENGINE_KV_PAGE_TOKENS];
+    const int rc = page_take(&s->model->kv, &own, err);
+    if (rc == 0) {
+        memcpy(own->halves, *tail, s->model->kv.page_bytes);
+        page_drop(&s->model->kv, page_of(*tail));
+        *tail = own->halves;
+    }
+    return rc;
+}
+
 int session_reserve(struct engine_session *s, int n, struct err *err)
 {
-    const size_t before = s->n_pages;
-    while (s->n_pages < pages_for(n)) {
-        const int rc = page_take(s->model, &s->pages[s->n_pages], err);
-        if (rc != 0) {
-            drop_pages(s, before);
-            return rc;
+    int rc = n > s->length && tail_is_shared(s) ? own_tail(s, err) : 0;
+    while (rc == 0 && s->n_pages < pages_for(n)) {
+        struct engine_page *page;
+        rc = page_take(&s->model->kv, &page, err);
+        if (rc == 0) {
+            s->pages[s->n_pages++] = page->halves;
         }
-        s->n_pages++;
     }
+    if (rc != 0) {
+        session_trim(s);
+    }
+    return rc;
+}
+
+void session_trim(struct engine_session *s)
+{
+    drop_pages(s, pages_for(s->length));
+}
+
+int engine_session_fork(struct engine_session **out, const struct engine_session *from, int n,
+                        struct err *err)
+{
+    struct engine_session *s = NULL;
+    const int rc = engine_session_new(&s, from->model, err);
+    if (rc != 0) {
+        return rc;
+    }
+    s->length = n < from->length ? n : from->length;
+    s->n_pages = pages_for(s->length);
+    for (size_t i = 0; i < s->n_pages; i++) {
+        s->pages[i] = from->pages[i];
+        page_of(s->pages[i])->users++;
+    }
+    *out = s;
     return 0;
+}
+
+struct engine_page *engine_session_page(const struct engine_session *s, int i)
+{
+    struct engine_page *page = page_of(s->pages[i]);
+    page->users++;
+    return page;
+}
+
+void engine_session_append(struct engine_session *s, struct engine_page *page, int n_tokens)
+{
+    page->users++;
+    s->pages[s->n_pages++] = page->halves;
+    s->length += n_tokens;
+}
+
+/* --- pages that no session holds --- */
+
+size_t engine_pages_max(const struct engine_model *model)
+{
+    return model->kv.pages_max;
+}
+
+size_t engine_pages_used(const struct engine_model *model)
+{
+    return model->kv.n_used;
+}
+
+int engine_page_new(struct engine_page **page, struct engine_model *model, struct err *err)
+{
+    return page_take(&model->kv, page, err);
+}
+
+void engine_page_release(struct engine_model *model, struct engine_page *page)
+{
+    page_drop(&model->kv, page);
+}
+
+int engine_page_users(const struct engine_page *page)
+{
+    return page->users;
+}
+
+void *engine_page_bytes(struct engine_page *page)
+{
+    return page->halves;
 }
