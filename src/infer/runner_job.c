@@ -96,7 +96,7 @@ static void on_finished(void *ctx, enum finish finish, const char *text, size_t 
     json_out_key(&out, "text");
     json_out_string_n(&out, text != NULL ? text : "", bytes);
     json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
-    json_out_kv_int(&out, "cached_tokens", job->cached_tokens);
+    json_out_kv_int(&out, "cached_tokens", scheduler_cached_tokens(job->scheduled));
     json_out_kv_int(&out, "prefix_bytes", (int64_t)scheduler_prefix_bytes(job->runner->scheduler));
     json_out_kv_int(&out, "completion_tokens", n_tokens);
     json_out_kv_int(&out, "batch_size", scheduler_active(job->runner->scheduler));
@@ -133,12 +133,12 @@ static void on_failed(void *ctx, const struct err *err)
 }
 
 /* A free slot, or the least recently used one without users; NULL when all are in use. */
-static struct adapter_slot *slot_for(struct runner *r, const char *key)
+static struct adapter_slot *slot_for(struct runner *r, const char *key, float scale)
 {
     struct adapter_slot *best = NULL;
     for (int i = 0; i < ADAPTERS_MAX; i++) {
         struct adapter_slot *slot = &r->adapters[i];
-        if (slot->adapter != NULL && strcmp(slot->key, key) == 0) {
+        if (slot->adapter != NULL && slot->scale == scale && strcmp(slot->key, key) == 0) {
             return slot;
         }
         if (slot->users == 0 && (best == NULL || slot->last_used < best->last_used)) {
@@ -176,11 +176,12 @@ static int use_adapter(struct runner *r, struct job *job, const struct engine_ad
     if (!job->has_adapter) {
         return 0;
     }
-    struct adapter_slot *slot = slot_for(r, job->adapter_key);
+    struct adapter_slot *slot = slot_for(r, job->adapter_key, job->adapter_scale);
     if (slot == NULL) {
         return err_set(err, ERR_BUSY, "all %d adapters are in use", ADAPTERS_MAX);
     }
-    if (slot->adapter == NULL || strcmp(slot->key, job->adapter_key) != 0) {
+    if (slot->adapter == NULL || slot->scale != job->adapter_scale ||
+        strcmp(slot->key, job->adapter_key) != 0) {
         engine_adapter_free(slot->adapter);
         memset(slot, 0, sizeof *slot);
         int rc = check_adapter(job, err);
@@ -191,12 +192,21 @@ static int use_adapter(struct runner *r, struct job *job, const struct engine_ad
             return rc;
         }
         memcpy(slot->key, job->adapter_key, sizeof slot->key);
+        slot->scale = job->adapter_scale;
     }
     slot->users++;
     slot->last_used = clock_monotonic_ns();
     job->slot = slot;
     *adapter = slot->adapter;
     return 0;
+}
+
+/* What an adapter does depends on its file and on its scale. */
+static void prefix_key(const struct job *job, char key[PREFIX_KEY_BYTES])
+{
+    uint32_t bits;
+    memcpy(&bits, &job->adapter_scale, sizeof bits);
+    (void)snprintf(key, PREFIX_KEY_BYTES, "%s*%08x", job->adapter_key, bits);
 }
 
 void runner_begin_job(struct runner *r, struct job *job)
@@ -208,15 +218,16 @@ void runner_begin_job(struct runner *r, struct job *job)
                                                    .embedded = on_embedded};
     struct err err = {0};
     const struct engine_adapter *adapter;
+    char key[PREFIX_KEY_BYTES];
     int rc = use_adapter(r, job, &adapter, &err);
     if (rc == 0) {
+        prefix_key(job, key);
         const struct scheduled_spec spec = {.prompt = job->prompt.ids,
                                             .n_prompt = (int)job->prompt.n,
                                             .sent = job->sent.ids,
                                             .n_sent = (int)job->sent.n,
                                             .adapter = adapter,
-                                            .adapter_key =
-                                                job->has_adapter ? job->adapter_key : NULL,
+                                            .adapter_key = job->has_adapter ? key : NULL,
                                             .sampling = job->sampling,
                                             .seed = job->sampling.seed,
                                             .choice = job->choice,
@@ -231,7 +242,6 @@ void runner_begin_job(struct runner *r, struct job *job)
         return;
     }
     job->added_ns = clock_monotonic_ns();
-    job->cached_tokens = scheduler_cached_tokens(job->scheduled);
     job->next = r->jobs;
     r->jobs = job;
     send_accepted(job);

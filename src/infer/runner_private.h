@@ -9,6 +9,7 @@
 #include "base/frame.h"
 #include "engine/engine.h"
 #include "infer/infer.h"
+#include "infer/prefix_cache.h"
 #include "infer/prompt.h"
 #include "infer/scheduler.h"
 
@@ -16,6 +17,7 @@ enum { QUEUE_MAX = 256, ADAPTERS_MAX = 16, SEND_TIMEOUT_MS = 60000, ANSWER_BYTES
 
 struct adapter_slot {
     char key[INFER_KEY_BYTES];
+    float scale;
     struct engine_adapter *adapter;
     int users;
     int64_t last_used;
@@ -41,7 +43,6 @@ struct job {
     float adapter_scale;
     struct adapter_slot *slot;
     struct scheduled *scheduled;
-    int cached_tokens;
     int64_t received_ns, added_ns, first_ns;
 };
 

@@ -1,12 +1,13 @@
 /* Continuous batching: many requests over one model, one engine_eval at a time.
  *
  *   add ─▶ WAITING ─▶ PREFILL (in chunks) ─▶ DECODE ─▶ finished (event) ─▶ freed
- *                        ▲                     │
- *                        └── set aside: pages ran out; its tokens are computed again, same bits
+ *              ▲                               │
+ *              └── set aside: pages ran out; its tokens are computed again, same bits
  *
- * Every step takes one token of each decoding request and fills up with prompt chunks, oldest
- * first, so nobody starves and a long prompt does not stop the others. What a request gets never
- * depends on who shares its steps (numerics). Owned by the model's thread; events are called from
+ * Every step takes one token of each decoding request and fills up with chunks of prompts, a share
+ * for each, so nobody starves and a long prompt does not stop the others. Prompts that begin alike
+ * stand on the same pages, also while they are at work. What a request gets never depends on who
+ * shares its steps and pages (numerics). Owned by the model's thread; events are called from
  * scheduler_step on that thread.
  */
 #ifndef INFER_SCHEDULER_H
@@ -59,7 +60,8 @@ struct scheduled_spec {
                               they are, no event is sent for them */
     int n_sent;
     const struct engine_adapter *adapter; /* or NULL; must live until the request is gone */
-    const char *adapter_key; /* its digest: what a kept prefix is found by; NULL = the bare base */
+    const char *adapter_key; /* a digest of what it does, below PREFIX_KEY_BYTES: kept pages are
+                                found by it; NULL = the bare base */
     struct infer_sampling sampling;
     uint64_t seed;
     uint32_t choice;         /* among answers to one prompt */
@@ -70,17 +72,18 @@ struct scheduled_spec {
 
 int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,
                   struct err *err) MUST_CHECK;
-/* Keeps sessions of finished requests, in at most so many bytes of pages, for prompts that begin
- * alike. Answers do not change. */
+/* Keeps pages of what was computed, at most so many bytes, for prompts that begin alike. Answers do
+ * not change. */
 void scheduler_keep_prefixes(struct scheduler *scheduler, uint64_t bytes_max);
 /* Bytes of pages that are kept so. */
 uint64_t scheduler_prefix_bytes(const struct scheduler *scheduler);
-/* Tokens of the request's prompt that were taken over from an earlier one. */
+/* Tokens of the request's prompt that stand on pages of earlier ones; whole when it is finished. */
 int scheduler_cached_tokens(const struct scheduled *request);
 void scheduler_free(struct scheduler *scheduler); /* requests inside end without events */
 
-/* ERR_INVALID "the prompt is N tokens; the context holds M" when there is no room for one new token
- * (max_tokens is cut to what fits); ERR_BUSY when sessions_max requests are inside. */
+/* ERR_INVALID "the prompt is N tokens; the context holds M" (or the memory for keys and values)
+ * when there is never room for one new token (max_tokens is cut to what fits); ERR_BUSY when
+ * sessions_max requests are inside. */
 int scheduler_add(struct scheduler *scheduler, const struct scheduled_spec *spec,
                   const struct scheduled_events *events, void *ctx, struct scheduled **request,
                   struct err *err) MUST_CHECK;

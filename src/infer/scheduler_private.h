@@ -1,4 +1,5 @@
-/* The scheduler's inside: scheduler.c takes steps, scheduler_score.c says what a step's rows told
+/* The scheduler's inside: scheduler.c takes steps, scheduler_add.c takes requests in,
+ * scheduler_plan.c says what a step evaluates on which pages, scheduler_score.c what its rows told
  * beside the next token. */
 #ifndef INFER_SCHEDULER_PRIVATE_H
 #define INFER_SCHEDULER_PRIVATE_H
@@ -8,11 +9,18 @@
 #include "infer/scheduler.h"
 #include "infer/stops.h"
 
+enum {
+    TEXT_BYTES_MAX = 1 << 20,
+    SCORE_TOKENS = 32, /* of a prompt that is scored, in one eval: each takes a row of logits */
+    HIDDEN_TOKENS = SCHEDULER_CHUNK_TOKENS /* of a prompt that is embedded, in one eval */
+};
+
 struct scheduled {
     struct engine_session *session;
     const struct engine_adapter *adapter;
     char adapter_key[PREFIX_KEY_BYTES];
-    int n_cached;
+    int n_cached; /* tokens of the prompt that stand on kept pages */
+    int n_taken;  /* tokens of this step */
     int32_t *tokens;
     int n_tokens, n_prompt, n_max; /* n_max: prompt and answer together */
     struct infer_sampling sampling;
@@ -28,9 +36,11 @@ struct scheduled {
     struct stops stops;
     struct scheduled_events events;
     void *ctx;
-    bool resting;  /* set aside until another request leaves */
-    float *logits; /* where the eval under way puts its row; NULL: no row this time */
-    int n_rows;    /* rows of s->rows that are this request's */
+    bool waiting;       /* holds no page: not begun yet, or set aside */
+    bool was_set_aside; /* once: what it finds kept may be its own */
+    bool whole_blocks;  /* kept pages only as a whole: there is no page for a copy */
+    float *logits;      /* where the eval under way puts its row; NULL: no row this time */
+    int n_rows;         /* rows of s->rows that are this request's */
 };
 
 struct scheduler {
@@ -46,8 +56,23 @@ struct scheduler {
         *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
     float *hidden; /* (HIDDEN_TOKENS, d_model) of the one prompt that is embedded */
     bool rows_taken, hidden_taken;
+    bool may_start;       /* something has changed for those that wait */
+    int64_t ns_per_token; /* of prompts, on this machine; 0 = not known yet */
     struct buf text;
 };
+
+/* Tokens that r's session lacks: at least one. */
+static inline int scheduler_missing(const struct scheduled *r)
+{
+    return r->n_tokens - engine_session_length(r->session);
+}
+
+void scheduler_request_free(struct scheduled *r);
+/* Keeps the pages of r's session for others, with `last` the one that is not full too. */
+void scheduler_keep(struct scheduler *s, const struct scheduled *r, bool last);
+/* The pieces of the next eval, at most one of each request; their pages are free. r->logits and
+ * r->n_rows say where each finds its rows. */
+int scheduler_plan(struct scheduler *s, struct engine_piece *pieces);
 
 /* The log-probability of token->id under a row, and of the n_top likeliest. */
 void scheduler_score(const struct scheduler *s, const float *row, int n_top,

@@ -363,6 +363,8 @@ static void test_kept_prefixes_change_no_answer(void **state)
             memset(&got[i], 0, sizeof got[i]);
             spec.adapter_key = keys[n % 2];
             assert_ok(scheduler_add(s, &spec, &events, &got[i], &r, &err), &err);
+            scheduler_step(s);
+            assert_int_equal(scheduler_active(s), 1);
             assert_true(scheduler_cached_tokens(r) < (int)prompt.n);
             cached += scheduler_cached_tokens(r);
             run_until_empty(s);
