@@ -111,6 +111,7 @@ static void put_models(struct json_out *out, struct hub *hub)
 {
     struct err err = {0};
     struct infer_cache cache;
+    struct infer_memory memory;
     if (infer_list(hub->infer, &cache, &err) != 0) {
         put_part(out, "inference", "degraded", err.message);
     } else {
@@ -119,6 +120,9 @@ static void put_models(struct json_out *out, struct hub *hub)
         json_out_kv_int(out, "queued", cache.queued);
         json_out_key(out, "memory_bytes");
         json_out_uint(out, cache.memory_bytes);
+        infer_memory(hub->infer, &memory);
+        json_out_key(out, "memory_bytes_job");
+        json_out_uint(out, memory.held);
         json_out_key(out, "memory_bytes_max");
         json_out_uint(out, cache.memory_bytes_max);
         mem_free(cache.models);

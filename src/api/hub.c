@@ -1,5 +1,6 @@
 #include "api/hub.h"
 
+#include "api/memory.h"
 #include "api/ticker.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -59,6 +60,7 @@ int hub_new(struct hub **out, const struct settings *settings, const char *progr
         rc = infer_new(&hub->infer, settings, hub->program, err);
     }
     if (rc == 0) {
+        infer_on_short(hub->infer, memory_recheck, hub);
         rc = ticker_new(&hub->ticker, hub->registry, err);
     }
     if (rc != 0) {

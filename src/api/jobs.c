@@ -94,15 +94,15 @@ static int check_fits(struct hub *hub, struct job_draft *draft, struct arena *ar
     if (rc != 0) {
         return rc;
     }
-    const uint64_t bytes =
-        memory_of_training(hub->registry, hub->program, draft->model_id, &config);
+    const uint64_t bytes = memory_of_training(hub->registry, hub->program, draft->model_id,
+                                              draft->dataset_id, &config);
     if ((double)bytes > limit * 1073741824.0) {
         return err_set(err, ERR_UNPROCESSABLE,
                        "Training on '%s' needs %.2f GB and the memory limit is %.2f GB: lower "
                        "max_seq_length or lora_rank",
                        base.id, (double)bytes / 1073741824.0, limit);
     }
-    if (bytes > 0 && memory_is_short(hub->infer, &hub->settings, bytes, text)) {
+    if (bytes > 0 && memory_is_short(hub->infer, bytes, text)) {
         draft->waiting_for = arena_strdup(arena, text);
     }
     return 0;

@@ -1,13 +1,35 @@
+/* Estimates come from the trainer's own plan (train_inspect_estimate); what a manifest says of a
+ * version stands for the config of jobs that are about it. */
 #include "api/memory.h"
 
+#include <string.h>
+
+#include "api/hub.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "formats/manifest.h"
 #include "registry/bases.h"
+#include "registry/datasets.h"
+#include "registry/jobs.h"
 #include "registry/models.h"
+#include "registry/versions.h"
 #include "train/check.h"
+#include "train/train.h"
+
+static uint64_t rows_bytes(struct registry *registry, const char *dataset_id, int64_t tokens_max,
+                           struct arena *arena)
+{
+    struct err err = {0};
+    struct dataset_record row;
+    if (dataset_id == NULL || dataset_id[0] == '\0' ||
+        registry_get_dataset(registry, dataset_id, arena, &row, &err) != 0) {
+        return 0;
+    }
+    return train_rows_estimate(row.rows, row.bytes, tokens_max);
+}
 
 uint64_t memory_of_training(struct registry *registry, const char *program, const char *model_id,
-                            const struct train_config *config)
+                            const char *dataset_id, const struct train_config *config)
 {
     struct err err = {0};
     struct arena arena;
@@ -24,34 +46,141 @@ uint64_t memory_of_training(struct registry *registry, const char *program, cons
         log_event(LOG_DEBUG, "api", "no_estimate", "base=%s error=\"%s\"", base.id, err.message);
         bytes = 0;
     }
+    if (bytes > 0) {
+        bytes += rows_bytes(registry, dataset_id, config->max_seq_length, &arena) +
+                 rows_bytes(registry, config->val_dataset_id, config->max_seq_length, &arena);
+    }
     arena_release(&arena);
     return bytes;
 }
 
-static uint64_t models_bytes(struct infer *infer)
+/* Weights alone: what a job reads that copies them from one form into another. */
+static uint64_t weights_bytes(struct registry *registry, const char *model_id, struct arena *arena)
 {
     struct err err = {0};
-    struct infer_cache cache;
-    if (infer == NULL || infer_list(infer, &cache, &err) != 0) {
+    struct model_row model;
+    struct base_row base;
+    char path[FS_PATH_BYTES_MAX];
+    if (model_id == NULL || registry_get_model(registry, model_id, arena, &model, &err) != 0 ||
+        registry_base_path(registry, model.base_model, arena, &base, path, &err) != 0) {
         return 0;
     }
-    mem_free(cache.models);
-    return cache.memory_bytes;
+    return (uint64_t)base.bytes;
 }
 
-bool memory_is_short(struct infer *infer, const struct settings *settings, uint64_t bytes,
-                     char text[MEMORY_TEXT_BYTES])
+/* An evaluation holds the trainer without an optimizer, over all layers at worst. */
+static void evaluation_config(struct train_config *config)
 {
-    const double limit = settings->memory_limit_gb * 1073741824.0;
-    const double held = (double)models_bytes(infer);
-    const double left = held < limit ? limit - held : 0.0;
-    if ((double)bytes <= left) {
+    const int64_t max_seq_length = config->max_seq_length;
+    train_config_defaults(config);
+    config->max_seq_length = max_seq_length;
+    config->lora_targets = TRAIN_ALL_LINEAR;
+}
+
+static uint64_t version_bytes(struct registry *registry, const char *program,
+                              const struct job_row *row, struct arena *arena)
+{
+    struct err err = {0};
+    struct version_row version;
+    struct manifest manifest = {0};
+    uint64_t bytes = 0;
+    if (row->model_version_id != NULL &&
+        registry_get_version_by_id(registry, row->model_version_id, arena, &version, &err) == 0 &&
+        version.artifact_path != NULL &&
+        manifest_read(&manifest, version.artifact_path, &err) == 0) {
+        struct train_config config = manifest.config;
+        if (row->kind == JOB_EVALUATE) {
+            evaluation_config(&config);
+        }
+        bytes = memory_of_training(registry, program, version.model_id, row->dataset_id, &config);
+    }
+    manifest_release(&manifest);
+    return bytes;
+}
+
+uint64_t memory_of_job(struct registry *registry, const char *program, const struct job_row *row)
+{
+    struct err err = {0};
+    struct train_config config;
+    struct arena arena;
+    uint64_t bytes = 0;
+    arena_init(&arena, 0);
+    switch (row->kind) {
+    case JOB_TRAIN:
+        if (train_config_parse_text(&config, row->config, &err) == 0) {
+            bytes = memory_of_training(registry, program, row->model_id, row->dataset_id, &config);
+        }
+        break;
+    case JOB_EVALUATE:
+    case JOB_REPRODUCE:
+        bytes = version_bytes(registry, program, row, &arena);
+        break;
+    case JOB_EXPORT:
+    case JOB_QUANTIZE:
+        bytes = weights_bytes(registry, row->model_id, &arena);
+        break;
+    case JOB_PULL:
+        break;
+    }
+    arena_release(&arena);
+    return bytes;
+}
+
+static void explain(const struct infer_memory *memory, uint64_t bytes, char text[MEMORY_TEXT_BYTES])
+{
+    const uint64_t left = memory->busy < memory->bytes_max ? memory->bytes_max - memory->busy : 0;
+    if (bytes > left) {
+        (void)snprintf(
+            text, MEMORY_TEXT_BYTES,
+            "memory: the job needs %.1f MB and %.1f MB are free; %d busy models hold %.1f MB of "
+            "the limit of %.1f MB",
+            (double)bytes / 1e6, (double)left / 1e6, memory->n_busy, (double)memory->busy / 1e6,
+            (double)memory->bytes_max / 1e6);
+    } else {
+        (void)snprintf(text, MEMORY_TEXT_BYTES,
+                       "memory: the job needs %.1f MB of the limit of %.1f MB; idle models that "
+                       "hold %.1f MB are being unloaded",
+                       (double)bytes / 1e6, (double)memory->bytes_max / 1e6,
+                       (double)(memory->models - memory->busy) / 1e6);
+    }
+}
+
+bool memory_is_short(struct infer *infer, uint64_t bytes, char text[MEMORY_TEXT_BYTES])
+{
+    struct infer_memory memory;
+    infer_memory(infer, &memory);
+    if (bytes <= memory.bytes_max && memory.busy <= memory.bytes_max - bytes) {
         return false;
     }
-    (void)snprintf(
-        text, MEMORY_TEXT_BYTES,
-        "memory: training needs %.1f MB and %.1f MB are free; loaded models hold %.1f MB "
-        "of the limit of %.1f MB",
-        (double)bytes / 1e6, left / 1e6, held / 1e6, limit / 1e6);
+    explain(&memory, bytes, text);
     return true;
+}
+
+bool memory_take(struct infer *infer, const char *job_id, uint64_t bytes,
+                 char text[MEMORY_TEXT_BYTES])
+{
+    struct infer_memory memory;
+    if (infer_reserve(infer, job_id, bytes, &memory)) {
+        return true;
+    }
+    explain(&memory, bytes, text);
+    return false;
+}
+
+void memory_recheck(void *ctx)
+{
+    struct hub *hub = ctx;
+    struct err err = {0};
+    struct arena arena;
+    struct job_row row;
+    char holder[INFER_ID_BYTES];
+    if (!infer_holder(hub->infer, holder)) {
+        return;
+    }
+    arena_init(&arena, 0);
+    const int rc = registry_get_job(hub->registry, holder, &arena, &row, &err);
+    if (rc == -ERR_NOT_FOUND || (rc == 0 && job_status_final(row.status))) {
+        infer_give_back(hub->infer, holder);
+    }
+    arena_release(&arena);
 }

@@ -18,6 +18,8 @@ static void read_models(struct hub *hub)
     struct infer_cache cache;
     const char *models = "models";
     const char *hub_itself = "hub";
+    const char *training = "training";
+    struct infer_memory memory;
     if (infer_list(hub->infer, &cache, &err) != 0) {
         return;
     }
@@ -27,6 +29,8 @@ static void read_models(struct hub *hub)
     metric_gauge_set(metric_get(METRIC_PREFIX_CACHE_BYTES), (double)cache.prefix_bytes);
     metric_gauge_set(metric_get(METRIC_MEMORY_BUDGET), (double)cache.memory_bytes_max);
     metric_gauge_set(metric_with(METRIC_MEMORY_USED, &models), (double)cache.memory_bytes);
+    infer_memory(hub->infer, &memory);
+    metric_gauge_set(metric_with(METRIC_MEMORY_USED, &training), (double)memory.held);
     metric_gauge_set(metric_with(METRIC_MEMORY_USED, &hub_itself),
                      (double)machine_resident_bytes());
     mem_free(cache.models);
@@ -34,11 +38,8 @@ static void read_models(struct hub *hub)
 
 static void set_active(struct hub_scrape *seen, const struct job_row *row)
 {
-    const char *training = "training";
     const bool running = row != NULL;
-    const double memory = running ? (double)row->progress.memory_bytes : 0.0;
     metric_gauge_set(metric_get(METRIC_TRAINING_JOBS_IN_PROGRESS), running);
-    metric_gauge_set(metric_with(METRIC_MEMORY_USED, &training), memory);
     metric_gauge_set(metric_get(METRIC_TRAINING_TOKENS_PER_SECOND),
                      running ? row->progress.tokens_per_second : 0.0);
     if (!running) {

@@ -4,7 +4,9 @@
  *   1. Everything but the flags under `lock` belongs to the supervisor's thread.
  *   2. `ended` is set by proc's thread under `lock`; the record is used again only after the
  *      supervisor's thread has released the child.
- *   3. A death is told to the registry before the next worker starts, so that it finds the job. */
+ *   3. A death is told to the registry before the next worker starts, so that it finds the job.
+ *   4. A child claims only what it was granted, and a grant follows the job's memory being taken
+ *      out of the limit: nothing is loaded into what a job is about to use. */
 #include "api/supervise.h"
 
 #include <errno.h>
@@ -15,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "api/memory.h"
 #include "base/clock.h"
@@ -34,6 +37,8 @@ struct worker_child {
     struct frame_conn conn;
     int64_t started_ns, due_ns; /* due: when the next may start */
     int young_deaths;           /* in a row */
+    char granted[UUID_BYTES];   /* the job it was last told to take */
+    int64_t granted_ns;
     /* under lock */
     bool ended;
     struct proc_exit how;
@@ -44,8 +49,8 @@ struct supervisor {
     const char *program;
     struct registry *registry;
     struct infer *infer;
-    char waiting_id[UUID_BYTES]; /* the job whose need is known; "" = none */
-    uint64_t waiting_bytes;
+    char need_id[UUID_BYTES]; /* the job whose need is known; "" = none */
+    uint64_t need_bytes;
     pthread_t thread;
     struct job_watch watch;
     int64_t watched_ns;
@@ -119,6 +124,7 @@ static int start_child(struct supervisor *s, struct worker_child *child, struct 
         return rc;
     }
     child->alive = true;
+    child->granted[0] = '\0';
     child->started_ns = clock_monotonic_ns();
     log_event(LOG_INFO, "api", "worker_started", "pid=%d", (int)child->proc.pid);
     return 0;
@@ -214,26 +220,62 @@ static void bury_dead(struct supervisor *s)
 
 /* --- the thread --- */
 
+/* What the queue needs of this thread. */
+enum queue_state {
+    QUEUE_EMPTY,
+    QUEUE_RUNNING, /* a job runs: its end is looked for */
+    QUEUE_READY,   /* the head may be claimed */
+    QUEUE_WAITS    /* the head waits for memory */
+};
+
+/* The running job, else the head of the queue. *found: there is one. */
+static int first_job(struct supervisor *s, struct arena *arena, struct job_row *row, bool *found,
+                     struct err *err)
+{
+    struct job_row *rows = NULL;
+    size_t count = 0;
+    int64_t total = 0;
+    const struct job_filter filter = {.status = "queued", .oldest_first = true, .limit = 1};
+    int rc = registry_active_job(s->registry, arena, row, found, err);
+    if (rc != 0 || *found) {
+        return rc;
+    }
+    rc = registry_list_jobs(s->registry, &filter, arena, &rows, &count, &total, err);
+    if (rc == 0 && count > 0) {
+        *row = rows[0];
+        *found = true;
+    }
+    return rc;
+}
+
 static bool is_work(struct supervisor *s)
 {
     struct err err = {0};
     struct arena arena;
-    struct job_row *rows;
-    size_t count = 0;
-    int64_t total = 0;
-    const struct job_filter filter = {.status = "queued", .limit = 1};
+    struct job_row row;
+    bool found = false;
     arena_init(&arena, 0);
-    const int rc = registry_list_jobs(s->registry, &filter, &arena, &rows, &count, &total, &err);
+    const int rc = first_job(s, &arena, &row, &found, &err);
     arena_release(&arena);
-    return rc == 0 && count > 0;
+    return rc == 0 && found;
 }
 
-static void poke_children(struct supervisor *s)
+/* Tells children that are alive to take this job; again after a while, should it not have been
+ * taken. */
+static void grant(struct supervisor *s, const char *id)
 {
+    const int64_t now = clock_monotonic_ns();
     for (int i = 0; i < s->n; i++) {
+        struct worker_child *child = &s->children[i];
         struct err err = {0};
-        if (s->children[i].alive && frame_send(&s->children[i].conn, 'W', "", 0, 0, &err) != 0) {
-            log_event(LOG_DEBUG, "api", "poke_unsent", "error=\"%s\"", err.message);
+        if (!child->alive || (strcmp(child->granted, id) == 0 &&
+                              now - child->granted_ns < SUPERVISE_GRANT_MS * 1000000LL)) {
+            continue;
+        }
+        (void)snprintf(child->granted, sizeof child->granted, "%s", id);
+        child->granted_ns = now;
+        if (frame_send(&child->conn, 'W', id, strlen(id), 0, &err) != 0) {
+            log_event(LOG_DEBUG, "api", "grant_unsent", "error=\"%s\"", err.message);
         }
     }
 }
@@ -269,58 +311,75 @@ static bool watch_heartbeats(struct supervisor *s)
     return given_up > 0;
 }
 
-/* What the waiting job needs; asked once. */
+/* What a job needs; asked once. */
 static uint64_t need_of(struct supervisor *s, const struct job_row *row)
 {
-    struct err err = {0};
-    struct train_config config;
-    if (strcmp(s->waiting_id, row->id) == 0) {
-        return s->waiting_bytes;
+    if (strcmp(s->need_id, row->id) != 0) {
+        s->need_bytes = memory_of_job(s->registry, s->program, row);
+        (void)snprintf(s->need_id, sizeof s->need_id, "%s", row->id);
     }
-    s->waiting_bytes = 0;
-    if (row->kind == JOB_TRAIN && train_config_parse_text(&config, row->config, &err) == 0) {
-        s->waiting_bytes = memory_of_training(s->registry, s->program, row->model_id, &config);
-    }
-    (void)snprintf(s->waiting_id, sizeof s->waiting_id, "%s", row->id);
-    return s->waiting_bytes;
+    return s->need_bytes;
 }
 
-/* Whether the head of the queue waits for memory still; tells it when the numbers have changed, and
- * lets it go when it fits. */
-static bool head_waits(struct supervisor *s)
+/* Memory for the head of the queue; it is told for what it waits when that has changed. */
+static int admit(struct supervisor *s, const struct job_row *row, enum queue_state *state,
+                 struct err *err)
+{
+    char text[MEMORY_TEXT_BYTES];
+    const bool may = memory_take(s->infer, row->id, need_of(s, row), text);
+    *state = may ? QUEUE_READY : QUEUE_WAITS;
+    if (may ? row->waiting_for == NULL
+            : row->waiting_for != NULL && strcmp(text, row->waiting_for) == 0) {
+        return 0;
+    }
+    return registry_job_waiting(s->registry, row->id, may ? NULL : text, err);
+}
+
+/* A worker of another host has that host's memory. */
+static bool is_here(const struct job_row *row)
+{
+    char host[256] = "";
+    return row->worker_host == NULL || gethostname(host, sizeof host) != 0 ||
+           strncmp(host, row->worker_host, sizeof host) == 0;
+}
+
+/* Keeps the ledger: what the running job holds, or the head of the queue is about to. */
+static enum queue_state settle_queue(struct supervisor *s)
 {
     struct err err = {0};
     struct arena arena;
-    struct job_row *rows;
-    char text[MEMORY_TEXT_BYTES];
-    size_t count = 0;
-    int64_t total = 0;
-    bool waits = false;
-    const struct job_filter filter = {.status = "queued", .oldest_first = true, .limit = 1};
+    struct job_row row;
+    bool found = false;
+    enum queue_state state = QUEUE_EMPTY;
     arena_init(&arena, 0);
-    int rc = registry_list_jobs(s->registry, &filter, &arena, &rows, &count, &total, &err);
-    if (rc == 0 && count > 0 && rows[0].waiting_for != NULL) {
-        waits = memory_is_short(s->infer, s->settings, need_of(s, &rows[0]), text);
-        if (!waits || strcmp(text, rows[0].waiting_for) != 0) {
-            rc = registry_job_waiting(s->registry, rows[0].id, waits ? text : NULL, &err);
-        }
-        if (rc == 0 && !waits) {
-            poke_children(s);
-        }
+    int rc = first_job(s, &arena, &row, &found, &err);
+    if (rc == 0 && !found) {
+        infer_give_back(s->infer, NULL);
+    } else if (rc == 0 && row.status == JOB_RUNNING) {
+        infer_hold(s->infer, row.id, is_here(&row) ? need_of(s, &row) : 0);
+        state = QUEUE_RUNNING;
+    } else if (rc == 0) {
+        rc = admit(s, &row, &state, &err);
+    }
+    if (rc == 0 && state == QUEUE_READY) {
+        start_missing(s);
+        grant(s, row.id);
     }
     if (rc != 0) {
+        state = QUEUE_WAITS;
         log_event(LOG_WARNING, "api", "queue_unread", "error=\"%s\"", err.message);
     }
     arena_release(&arena);
-    return waits;
+    return state;
 }
 
-static int64_t next_due_ns(const struct supervisor *s, bool wanted, bool waits)
+static int64_t next_due_ns(const struct supervisor *s, bool wanted, enum queue_state state)
 {
     int64_t due = s->watched_ns + SUPERVISE_WATCH_MS * 1000000LL;
-    if (waits) {
-        const int64_t look = clock_monotonic_ns() + SUPERVISE_MEMORY_MS * 1000000LL;
-        return look < due ? look : due;
+    if (state != QUEUE_EMPTY) {
+        const int64_t ms = state == QUEUE_WAITS ? SUPERVISE_MEMORY_MS : SUPERVISE_BUSY_MS;
+        const int64_t look = clock_monotonic_ns() + ms * 1000000LL;
+        due = look < due ? look : due;
     }
     for (int i = 0; wanted && i < s->n; i++) {
         if (!s->children[i].alive && s->children[i].due_ns < due) {
@@ -390,13 +449,10 @@ static void *supervisor_main(void *ctx)
     for (;;) {
         bury_dead(s);
         wanted = watch_heartbeats(s) || wanted;
-        const bool waits = wanted && head_waits(s);
-        if (wanted && !waits) {
-            start_missing(s);
-        }
+        const enum queue_state state = wanted ? settle_queue(s) : QUEUE_EMPTY;
         pthread_mutex_lock(&s->lock);
         if (!any_news(s)) {
-            wait_until(s, next_due_ns(s, wanted, waits));
+            wait_until(s, next_due_ns(s, wanted, state));
         }
         const bool stop = s->asked_to_stop || s->stopping;
         const bool poked = s->poked;
@@ -406,10 +462,7 @@ static void *supervisor_main(void *ctx)
             wind_down(s);
             return NULL;
         }
-        if (poked) {
-            wanted = true;
-            poke_children(s);
-        }
+        wanted = wanted || poked;
     }
 }
 

@@ -4,8 +4,8 @@
  * One thread does it all. It hears of a child's death from waitpid, tells the registry at once, so
  * that the job is taken up from its last checkpoint, and starts another worker: immediately after a
  * single death, later and later while they die young. It also looks at the heartbeats of workers
- * that are nobody's children, and at whether the head of the queue, where that waits for memory,
- * fits by now beside the loaded models.
+ * that are nobody's children, and it keeps the job's side of the memory limit (memory.h): the head
+ * of the queue is granted to a worker once its memory is free.
  */
 #ifndef API_SUPERVISE_H
 #define API_SUPERVISE_H
@@ -17,7 +17,9 @@
 enum {
     SUPERVISE_WORKERS_MAX = 64,
     SUPERVISE_WATCH_MS = 10000, /* between looks at heartbeats */
-    SUPERVISE_MEMORY_MS = 1000, /* between looks at memory, while a job waits for it */
+    SUPERVISE_MEMORY_MS = 500,  /* between looks at memory, while a job waits for it */
+    SUPERVISE_BUSY_MS = 200,    /* between looks at the queue, while a job runs or may start */
+    SUPERVISE_GRANT_MS = 2000,  /* a job is granted again when nobody has taken it for so long */
     SUPERVISE_BACK_OFF_MAX_MS = 30000,
     SUPERVISE_YOUNG_MS = 60000, /* who lived longer died of something else */
     SUPERVISE_STOP_MS = 30000   /* for a checkpoint, when asked to stop */

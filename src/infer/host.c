@@ -272,79 +272,22 @@ static void *host_main(void *ctx)
     return NULL;
 }
 
-/* --- room for one more model --- */
+/* --- finding --- */
 
-uint64_t infer_memory_used(const struct infer *infer)
+static struct host *find_living(const struct infer *infer, const struct infer_spec *spec)
 {
-    uint64_t used = 0;
-    for (int i = 0; i < infer->n_hosts; i++) {
-        used += infer->hosts[i]->memory_bytes;
-    }
-    return used;
-}
-
-/* The idle host that was used longest ago, or NULL. */
-static struct host *idlest(const struct infer *infer)
-{
-    struct host *best = NULL;
     for (int i = 0; i < infer->n_hosts; i++) {
         struct host *h = infer->hosts[i];
-        if (h->state == HOST_READY && h->sent.n == 0 && h->waiting.n == 0 &&
-            (best == NULL || h->last_used_us < best->last_used_us)) {
-            best = h;
+        if (strcmp(h->base_key, spec->base_key) == 0 && h->state != HOST_CLOSING) {
+            return h;
         }
     }
-    return best;
-}
-
-void host_wake(struct host *h)
-{
-    struct err err = {0};
-    if (frame_send(&h->conn, 'Q', "", 0, SEND_TIMEOUT_MS, &err) != 0) {
-        log_event(LOG_DEBUG, "infer", "quit_unsent", "error=\"%s\"", err.message);
-    }
-}
-
-/* Evicts idle hosts until one of `bytes` fits. Under lock, which is given up while waiting. */
-static int make_room(struct infer *infer, uint64_t bytes, struct err *err)
-{
-    if (bytes > infer->memory_bytes_max) {
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the model needs %.2f GB and the memory limit is %.2f GB",
-                       (double)bytes / 1e9, (double)infer->memory_bytes_max / 1e9);
-    }
-    while (infer->n_hosts >= infer->settings.max_models ||
-           infer_memory_used(infer) + bytes > infer->memory_bytes_max) {
-        struct host *victim = idlest(infer);
-        if (victim != NULL) {
-            victim->state = HOST_CLOSING;
-            host_wake(victim);
-            metric_add(metric_get(METRIC_MODEL_CACHE_EVICTIONS), 1);
-        }
-        bool closing = false;
-        for (int i = 0; i < infer->n_hosts; i++) {
-            closing = closing || infer->hosts[i]->state == HOST_CLOSING;
-        }
-        if (!closing) {
-            return err_set(err, ERR_UNAVAILABLE,
-                           "the model needs %.2f GB; %.2f of %.2f GB are in use by %d busy models "
-                           "(at most %d)",
-                           (double)bytes / 1e9, (double)infer_memory_used(infer) / 1e9,
-                           (double)infer->memory_bytes_max / 1e9, infer->n_hosts,
-                           infer->settings.max_models);
-        }
-        pthread_cond_wait(&infer->changed, &infer->lock);
-    }
-    return 0;
+    return NULL;
 }
 
 static int host_new(struct infer *infer, const struct infer_spec *spec, struct host **out,
                     struct err *err)
 {
-    int rc = make_room(infer, spec->memory_bytes, err);
-    if (rc != 0) {
-        return rc;
-    }
     struct host *h = mem_calloc(1, sizeof *h);
     char *path = mem_strdup(spec->base_path);
     if (h == NULL || path == NULL || infer->n_hosts == HOSTS_MAX) {
@@ -377,14 +320,16 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
 int host_find(struct infer *infer, const struct infer_spec *spec, struct host **out,
               struct err *err)
 {
-    for (int i = 0; i < infer->n_hosts; i++) {
-        struct host *h = infer->hosts[i];
-        if (strcmp(h->base_key, spec->base_key) == 0 && h->state != HOST_CLOSING) {
-            *out = h;
-            metric_add(metric_get(METRIC_MODEL_CACHE_HITS), 1);
-            return 0;
-        }
+    *out = find_living(infer, spec);
+    if (*out != NULL) {
+        metric_add(metric_get(METRIC_MODEL_CACHE_HITS), 1);
+        return 0;
     }
     metric_add(metric_get(METRIC_MODEL_CACHE_MISSES), 1);
-    return host_new(infer, spec, out, err);
+    const int rc = ledger_make_room(infer, spec->memory_bytes, err);
+    if (rc != 0) {
+        return rc;
+    }
+    *out = find_living(infer, spec); /* another request may have started it meanwhile */
+    return *out != NULL ? 0 : host_new(infer, spec, out, err);
 }

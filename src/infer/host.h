@@ -1,5 +1,6 @@
 /* The inside of infer: what its files share. infer.c is the door, requests.c the lists and how a
- * request goes to a runner, host_frames.c what a runner answers, host.c the life of a runner.
+ * request goes to a runner, host_frames.c what a runner answers, host.c the life of a runner,
+ * ledger.c who holds what of the memory limit.
  *
  * Invariants
  *   1. `lock` guards the lists, counts and states; it is not held over events, spawning or waiting.
@@ -93,6 +94,10 @@ struct infer {
     int n_requests;
     uint32_t next_number;
     uint64_t memory_bytes_max;
+    uint64_t held_bytes; /* of the limit, by the job that holder names */
+    char holder[INFER_ID_BYTES];
+    void (*on_short)(void *ctx);
+    void *on_short_ctx;
     bool closing;
 };
 
@@ -118,8 +123,13 @@ void host_frame_error(const json_t *frame, struct err *err);
  * lock is given up while waiting for that. */
 int host_find(struct infer *infer, const struct infer_spec *spec, struct host **out,
               struct err *err) MUST_CHECK;
+
+/* --- ledger.c, under lock --- */
+/* Ends idle hosts until one of `bytes` fits; the lock is given up while waiting for them.
+ * ERR_UNAVAILABLE with both numbers, and nobody is ended, when they would not be enough. */
+int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err) MUST_CHECK;
 /* Tells a child whose host is closing to end when it is idle. */
 void host_wake(struct host *h);
-uint64_t infer_memory_used(const struct infer *infer);
+uint64_t infer_memory_used(const struct infer *infer); /* by hosts */
 
 #endif

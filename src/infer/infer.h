@@ -13,7 +13,7 @@
  * infer's own threads, one request's events never at once and in order; they must not block and
  * must not call back into infer except infer_cancel. After `done` or `failed` no event follows.
  * Bounds: max_queue requests wait in all (ERR_BUSY beyond), max_models runners, memory_bytes_max
- * over all runners (ERR_UNAVAILABLE with both numbers).
+ * over all runners and the running job (ERR_UNAVAILABLE with both numbers).
  */
 #ifndef INFER_INFER_H
 #define INFER_INFER_H
@@ -159,5 +159,29 @@ struct infer_cache {
 int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err) MUST_CHECK;
 /* Ends the runner of base_key (NULL: all idle ones). ERR_NOT_FOUND, ERR_CONFLICT while in use. */
 int infer_unload(struct infer *infer, const char *base_key, struct err *err) MUST_CHECK;
+
+/* --- one limit for models and jobs ---
+ * A job of the hub's worker takes its memory out of the same limit: at most one at a time. */
+struct infer_memory {
+    uint64_t bytes_max;
+    uint64_t models, busy; /* by loaded models; of that, by those that are at work */
+    uint64_t held;         /* by the job */
+    int n_busy;
+};
+void infer_memory(struct infer *infer, struct infer_memory *memory);
+/* Takes `bytes` for the job `holder`, in the place of whatever was held, and ends idle models for
+ * it when that makes room. True: it may start. False: models end still (held is `bytes`; ask
+ * again), or busy ones are in the way (held is 0). *memory is what was seen. */
+bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
+                   struct infer_memory *memory);
+/* The same for a job that runs already: without asking. */
+void infer_hold(struct infer *infer, const char *holder, uint64_t bytes);
+/* Whether a job holds memory, and which. */
+bool infer_holder(struct infer *infer, char holder[INFER_ID_BYTES]);
+/* Nothing is held any more by `holder` (NULL: by anyone). */
+void infer_give_back(struct infer *infer, const char *holder);
+/* `ask` is called, no lock held, before a model is refused because of what a job holds: it may find
+ * that the job has ended, and give back. Set before the first request. */
+void infer_on_short(struct infer *infer, void (*ask)(void *ctx), void *ctx);
 
 #endif

@@ -61,6 +61,8 @@ static int claim(struct db *db, const struct job_worker *worker, struct arena *a
         rc = job_row_first(db, arena, row, &found, err);
     if (rc < 0 || running || !found || (worker->is_child && row->waiting_for))
         return rc;
+    if (worker->job_id && strcmp(worker->job_id, row->id) != 0)
+        return 0;
     claims_host(host);
     as.owner = worker->is_child ? "child" : "foreign";
     as.boot_id = worker->boot_id;

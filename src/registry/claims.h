@@ -39,6 +39,7 @@ struct job_worker {
     const char *boot_id; /* of the serve that started it, or of the worker's own registry */
     const char *host;    /* NULL = this one's name */
     int64_t pid;
+    const char *job_id; /* takes this one only, if it is the head; NULL: whatever is */
 };
 
 /* Takes the head of the queue unless a job is running, or serve found that the head must wait for

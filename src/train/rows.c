@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "train/train.h"
 
 enum { ROWS_PER_POLL = 64, TOKENS_FIRST = 1 << 14, ROWS_FIRST = 1 << 8 };
 
@@ -19,6 +20,20 @@ size_t train_rows_bytes(const struct train_rows *rows)
 {
     return rows->tokens_cap * (sizeof *rows->tokens + sizeof *rows->targets) +
            rows->rows_cap * sizeof *rows->rows;
+}
+
+/* A token is four bytes of text; what a template adds to a row is some TOKENS_OF_TURNS. */
+uint64_t train_rows_estimate(int64_t rows, int64_t file_bytes, int64_t max_seq_length)
+{
+    enum { BYTES_OF_TOKEN = 4, TOKENS_OF_TURNS = 16 };
+    if (rows <= 0 || file_bytes <= 0 || max_seq_length <= 0) {
+        return 0;
+    }
+    const uint64_t n = (uint64_t)rows;
+    const uint64_t all = (uint64_t)file_bytes / BYTES_OF_TOKEN + n * TOKENS_OF_TURNS;
+    const uint64_t cut = n * (uint64_t)max_seq_length;
+    const uint64_t tokens = all < cut ? all : cut;
+    return tokens * (sizeof(int32_t) + sizeof(uint8_t)) + n * sizeof(struct train_row);
 }
 
 static int reserve(struct train_rows *rows, size_t n, struct err *err)

@@ -1,4 +1,5 @@
-/* claim ─▶ run ─▶ claim …; with nothing queued: wait for a poke from serve, at most POLL_MS. */
+/* claim ─▶ run ─▶ claim …; on its own a worker takes the head of the queue and looks again every
+ * POLL_MS; a child of serve takes what serve grants, since serve has found memory for that. */
 #include "worker/worker.h"
 
 #include <signal.h>
@@ -15,7 +16,7 @@
 #include "registry/registry.h"
 #include "worker/job.h"
 
-enum { POLL_MS = 500, POKE_BYTES_MAX = 256, NICENESS = 5 };
+enum { POLL_MS = 500, GRANT_BYTES_MAX = 256, NICENESS = 5 };
 
 static atomic_bool stop_asked;
 
@@ -37,8 +38,9 @@ static void catch_signals(void)
 struct worker {
     struct registry *registry;
     bool is_child;
-    struct frame_conn conn; /* with serve; valid when is_child */
-    struct job_watch watch; /* where no serve may be there to do it */
+    struct frame_conn conn;   /* with serve; valid when is_child */
+    char granted[UUID_BYTES]; /* the job that a child may take, "" = none */
+    struct job_watch watch;   /* where no serve may be there to do it */
 };
 
 /* A worker on its own also takes up what others left: a job is running for nobody when both serve
@@ -53,16 +55,20 @@ static int look_after_others(struct worker *w, struct err *err)
 /* Until there may be work. ERR_CLOSED when serve is gone. */
 static int wait_for_work(struct worker *w, struct err *err)
 {
-    struct buf poke;
+    struct buf grant;
     uint8_t type;
     if (!w->is_child) {
         clock_sleep_ms(POLL_MS);
         return 0;
     }
-    buf_init(&poke, POKE_BYTES_MAX);
+    buf_init(&grant, GRANT_BYTES_MAX);
     struct err quiet = {0};
-    const int rc = frame_recv(&w->conn, &type, &poke, POLL_MS, &quiet);
-    buf_release(&poke);
+    const int rc = frame_recv(&w->conn, &type, &grant, POLL_MS, &quiet);
+    if (rc == 0 && grant.len < sizeof w->granted) {
+        memcpy(w->granted, grant.data, grant.len);
+        w->granted[grant.len] = '\0';
+    }
+    buf_release(&grant);
     if (rc == 0 || rc == -ERR_TIMEOUT) {
         return 0;
     }
@@ -93,9 +99,13 @@ static int run_one(struct worker *w, const struct settings *s, bool *found, stru
 {
     const struct job_worker self = {.is_child = w->is_child,
                                     .boot_id = registry_boot_id(w->registry),
-                                    .pid = (int64_t)getpid()};
+                                    .pid = (int64_t)getpid(),
+                                    .job_id = w->is_child ? w->granted : NULL};
     struct arena arena;
     struct job_row row;
+    if (w->is_child && w->granted[0] == '\0') {
+        return 0;
+    }
     arena_init(&arena, 0);
     int rc = look_after_others(w, err);
     rc = rc == 0 ? registry_claim_job(w->registry, &self, &arena, &row, found, err) : rc;
@@ -105,6 +115,9 @@ static int run_one(struct worker *w, const struct settings *s, bool *found, stru
         log_event(LOG_INFO, "worker", "job_ended", "job=%s", row.id);
     }
     arena_release(&arena);
+    if (rc == 0) {
+        w->granted[0] = '\0'; /* one grant, one job */
+    }
     return rc;
 }
 

@@ -1,7 +1,7 @@
 /* The worker: takes jobs from the queue and trains, one at a time.
  *
- * A process of its own: a child of serve (is_child: it dies with serve, and serve pokes it through
- * the control socket when there is work), or started by hand on a host that shares the storage. A
+ * A process of its own: a child of serve (is_child: it dies with serve, and takes the jobs that
+ * serve grants through the control socket), or started by hand on a host that shares the storage. A
  * crash here interrupts a job, never the hub; the job is taken up again from its last checkpoint.
  */
 #ifndef WORKER_WORKER_H

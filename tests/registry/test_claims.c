@@ -24,7 +24,7 @@ static void *take_all(void *ctx)
 
     arena_init(&arena, 0);
     while (done < JOBS && !claimer->failed) {
-        struct job_worker worker = {false, "boot", NULL, getpid()};
+        struct job_worker worker = {false, "boot", NULL, getpid(), NULL};
         struct job_row job;
         struct err err = {0};
         bool claimed = false;

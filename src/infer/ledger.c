@@ -1,0 +1,226 @@
+/* The memory limit and who holds what of it: hosts, and one job of the hub's worker.
+ *
+ *   used = memory of all hosts, those that close too (invariant 5 of host.h) + what the job holds
+ *
+ * A host is idle when it is ready and has no request. Idle hosts are ended, the longest unused
+ * first, for a model or a job that fits once they are gone, and are left alone when even that would
+ * not be enough: nobody is sent away in vain. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "infer/host.h"
+#include "telemetry/metrics.h"
+
+static bool is_idle(const struct host *h)
+{
+    return h->state == HOST_READY && h->sent.n == 0 && h->waiting.n == 0;
+}
+
+uint64_t infer_memory_used(const struct infer *infer)
+{
+    uint64_t used = 0;
+    for (int i = 0; i < infer->n_hosts; i++) {
+        used += infer->hosts[i]->memory_bytes;
+    }
+    return used;
+}
+
+/* Of the hosts that neither close nor could be asked to. */
+static uint64_t busy_bytes(const struct infer *infer, int *n)
+{
+    uint64_t bytes = 0;
+    *n = 0;
+    for (int i = 0; i < infer->n_hosts; i++) {
+        const struct host *h = infer->hosts[i];
+        if (h->state != HOST_CLOSING && !is_idle(h)) {
+            bytes += h->memory_bytes;
+            ++*n;
+        }
+    }
+    return bytes;
+}
+
+/* Of the hosts that do not close. */
+static uint64_t staying_bytes(const struct infer *infer, int *n)
+{
+    uint64_t bytes = 0;
+    *n = 0;
+    for (int i = 0; i < infer->n_hosts; i++) {
+        const struct host *h = infer->hosts[i];
+        if (h->state != HOST_CLOSING) {
+            bytes += h->memory_bytes;
+            ++*n;
+        }
+    }
+    return bytes;
+}
+
+/* The idle host that was used longest ago, or NULL. */
+static struct host *idlest(const struct infer *infer)
+{
+    struct host *best = NULL;
+    for (int i = 0; i < infer->n_hosts; i++) {
+        struct host *h = infer->hosts[i];
+        if (is_idle(h) && (best == NULL || h->last_used_us < best->last_used_us)) {
+            best = h;
+        }
+    }
+    return best;
+}
+
+void host_wake(struct host *h)
+{
+    struct err err = {0};
+    if (frame_send(&h->conn, 'Q', "", 0, SEND_TIMEOUT_MS, &err) != 0) {
+        log_event(LOG_DEBUG, "infer", "quit_unsent", "error=\"%s\"", err.message);
+    }
+}
+
+/* Asks idle hosts to end until those that stay leave room for `bytes` and for `slots` more hosts.
+ */
+static void evict(struct infer *infer, uint64_t bytes, int slots)
+{
+    for (;;) {
+        int n = 0;
+        const uint64_t staying = staying_bytes(infer, &n);
+        struct host *victim = idlest(infer);
+        if (victim == NULL || (staying + bytes <= infer->memory_bytes_max &&
+                               n + slots <= infer->settings.max_models)) {
+            return;
+        }
+        victim->state = HOST_CLOSING;
+        host_wake(victim);
+        metric_add(metric_get(METRIC_MODEL_CACHE_EVICTIONS), 1);
+        log_event(LOG_INFO, "infer", "evicted", "model=\"%s\" bytes=%" PRIu64, victim->base_id,
+                  victim->memory_bytes);
+    }
+}
+
+/* --- for a model --- */
+
+static int refuse(const struct infer *infer, uint64_t bytes, uint64_t busy, int n, struct err *err)
+{
+    char job[96] = "";
+    if (infer->held_bytes > 0) {
+        (void)snprintf(job, sizeof job, ", %.2f GB by a running job",
+                       (double)infer->held_bytes / 1e9);
+    }
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the model needs %.2f GB; %.2f of %.2f GB are in use by %d busy models (at most "
+                   "%d)%s",
+                   (double)bytes / 1e9, (double)busy / 1e9, (double)infer->memory_bytes_max / 1e9,
+                   n, infer->settings.max_models, job);
+}
+
+/* The job may have ended without anybody having said so yet. Gives the lock up. */
+static void recheck(struct infer *infer)
+{
+    void (*ask)(void *) = infer->on_short;
+    void *ctx = infer->on_short_ctx;
+    if (ask == NULL || infer->held_bytes == 0) {
+        return;
+    }
+    pthread_mutex_unlock(&infer->lock);
+    ask(ctx);
+    pthread_mutex_lock(&infer->lock);
+}
+
+int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err)
+{
+    bool asked = false;
+    if (bytes > infer->memory_bytes_max) {
+        return err_set(err, ERR_UNAVAILABLE,
+                       "the model needs %.2f GB and the memory limit is %.2f GB",
+                       (double)bytes / 1e9, (double)infer->memory_bytes_max / 1e9);
+    }
+    while (infer->n_hosts >= infer->settings.max_models ||
+           infer_memory_used(infer) + infer->held_bytes + bytes > infer->memory_bytes_max) {
+        int n = 0;
+        const uint64_t busy = busy_bytes(infer, &n);
+        const bool fits = n < infer->settings.max_models &&
+                          busy + infer->held_bytes + bytes <= infer->memory_bytes_max;
+        if (!fits && asked) {
+            return refuse(infer, bytes, busy, n, err);
+        }
+        if (!fits) {
+            asked = true;
+            recheck(infer);
+            continue;
+        }
+        evict(infer, infer->held_bytes + bytes, 1);
+        pthread_cond_wait(&infer->changed, &infer->lock);
+    }
+    return 0;
+}
+
+/* --- for a job --- */
+
+static void look(const struct infer *infer, struct infer_memory *memory)
+{
+    memory->bytes_max = infer->memory_bytes_max;
+    memory->models = infer_memory_used(infer);
+    memory->busy = busy_bytes(infer, &memory->n_busy);
+    memory->held = infer->held_bytes;
+}
+
+void infer_memory(struct infer *infer, struct infer_memory *memory)
+{
+    pthread_mutex_lock(&infer->lock);
+    look(infer, memory);
+    pthread_mutex_unlock(&infer->lock);
+}
+
+bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
+                   struct infer_memory *memory)
+{
+    pthread_mutex_lock(&infer->lock);
+    look(infer, memory);
+    const bool fits = bytes <= memory->bytes_max && memory->busy <= memory->bytes_max - bytes;
+    if (fits) {
+        evict(infer, bytes, 0);
+        (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
+        infer->held_bytes = bytes;
+    } else {
+        infer->held_bytes = 0;
+    }
+    memory->held = infer->held_bytes;
+    const bool free_now = fits && infer_memory_used(infer) <= infer->memory_bytes_max - bytes;
+    pthread_mutex_unlock(&infer->lock);
+    return free_now;
+}
+
+void infer_hold(struct infer *infer, const char *holder, uint64_t bytes)
+{
+    pthread_mutex_lock(&infer->lock);
+    (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
+    infer->held_bytes = bytes;
+    pthread_mutex_unlock(&infer->lock);
+}
+
+bool infer_holder(struct infer *infer, char holder[INFER_ID_BYTES])
+{
+    pthread_mutex_lock(&infer->lock);
+    const bool held = infer->held_bytes > 0;
+    (void)snprintf(holder, INFER_ID_BYTES, "%s", infer->holder);
+    pthread_mutex_unlock(&infer->lock);
+    return held;
+}
+
+void infer_give_back(struct infer *infer, const char *holder)
+{
+    pthread_mutex_lock(&infer->lock);
+    if (holder == NULL || strcmp(infer->holder, holder) == 0) {
+        infer->held_bytes = 0;
+    }
+    pthread_mutex_unlock(&infer->lock);
+}
+
+void infer_on_short(struct infer *infer, void (*ask)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&infer->lock);
+    infer->on_short = ask;
+    infer->on_short_ctx = ctx;
+    pthread_mutex_unlock(&infer->lock);
+}

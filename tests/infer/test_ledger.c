@@ -1,0 +1,368 @@
+/* Who holds what of the memory limit: models loaded, evicted, refused, and a job beside them. The
+ * runners are this program: they hold nothing, answer "text" requests at once and work on a
+ * generation until it is cancelled. */
+#include <stdatomic.h>
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/frame.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "infer/infer.h"
+#include "test.h"
+
+enum { POLLS_MAX = 2000, POLL_MS = 5, FRAME_BYTES = 1 << 16, LIMIT_MB = 100 };
+
+#define MB (1ULL << 20)
+
+/* --- the runner ------------------------------------------------------------------------------- */
+
+static void answer(struct frame_conn *conn, uint8_t type, int64_t number, const char *rest)
+{
+    struct buf out;
+    struct err err = {0};
+
+    buf_init(&out, FRAME_BYTES);
+    buf_printf(&out, "{\"r\":%lld%s}", (long long)number, rest);
+    if (frame_send(conn, type, out.data, out.len, -1, &err) != 0)
+        _exit(1);
+    buf_release(&out);
+}
+
+static int fake_runner(void)
+{
+    struct frame_conn conn;
+    struct buf payload;
+    struct err err = {0};
+    uint8_t type = 0;
+
+    if (proc_child_init(PROC_CONTROL_FD, &err) != 0 ||
+        frame_conn_init(&conn, PROC_CONTROL_FD, &err) != 0)
+        return 1;
+    buf_init(&payload, FRAME_BYTES);
+    while (frame_recv(&conn, &type, &payload, -1, &err) == 0 && type != 'Q') {
+        json_t *frame = json_parse(payload.data, payload.len, &err);
+        const int64_t number = json_integer_value(json_object_get(frame, "r"));
+        const char *path = json_string_value(json_object_get(frame, "path"));
+
+        if (type == 'O' && path != NULL && strcmp(path, "broken") == 0)
+            answer(&conn, 'x', 0, ",\"code\":6,\"message\":\"the file is damaged\"");
+        else if (type == 'O')
+            answer(&conn, 'o', 0, ",\"engine\":\"none\",\"numerics_version\":1");
+        else if (type == 'G')
+            answer(&conn, 'a', number, ",\"prompt_tokens\":1");
+        else if (type == 'C')
+            answer(&conn, 'x', number, ",\"code\":14,\"message\":\"cancelled\"");
+        else if (type == 'T')
+            answer(&conn, 'j', number, ",\"result\":{}");
+        json_decref(frame);
+    }
+    buf_release(&payload);
+    return 0;
+}
+
+/* --- the hub's side --------------------------------------------------------------------------- */
+
+static struct infer *open_infer(int max_models)
+{
+    static const char *const names[] = {"log_level"};
+    const char *values[] = {"ERROR"};
+    struct settings settings;
+    struct infer *infer = NULL;
+    struct err err = {0};
+
+    assert_ok(settings_load(&settings, names, values, 1, &err), &err);
+    settings.memory_limit_gb = (double)(LIMIT_MB * MB) / 1073741824.0;
+    settings.max_models = max_models;
+    assert_ok(infer_new(&infer, &settings, NULL, &err), &err);
+    return infer;
+}
+
+static struct infer_spec spec_of(const char *name, uint64_t mb)
+{
+    const struct infer_spec spec = {
+        .base_id = name, .base_key = name, .base_path = name, .memory_bytes = mb * MB};
+
+    return spec;
+}
+
+/* Loads a model, which is idle afterwards. */
+static int use(struct infer *infer, const struct infer_spec *spec, struct err *err)
+{
+    struct buf out;
+    json_t *nothing = json_object();
+
+    buf_init(&out, FRAME_BYTES);
+    const int rc = infer_text(infer, INFER_TOKENIZE, spec, nothing, &out, err);
+    buf_release(&out);
+    json_decref(nothing);
+    return rc;
+}
+
+static int load(struct infer *infer, const char *name, uint64_t mb, struct err *err)
+{
+    const struct infer_spec spec = spec_of(name, mb);
+
+    return use(infer, &spec, err);
+}
+
+static bool is_loaded(struct infer *infer, const char *name)
+{
+    struct infer_cache cache;
+    struct err err = {0};
+    bool found = false;
+
+    assert_ok(infer_list(infer, &cache, &err), &err);
+    for (int i = 0; i < cache.n_models; i++)
+        found = found || strcmp(cache.models[i].base_id, name) == 0;
+    mem_free(cache.models);
+    return found;
+}
+
+static void wait_until_gone(struct infer *infer, const char *name)
+{
+    for (int i = 0; i < POLLS_MAX && is_loaded(infer, name); i++)
+        clock_sleep_ms(POLL_MS);
+    assert_false(is_loaded(infer, name));
+}
+
+/* A request that runs until it is cancelled. */
+struct work {
+    struct infer_request *request;
+    atomic_int accepted, failed;
+};
+
+static void on_accepted(void *ctx, const struct infer_accepted *accepted)
+{
+    (void)accepted;
+    atomic_store(&((struct work *)ctx)->accepted, 1);
+}
+
+static void on_token(void *ctx, const struct infer_token *token)
+{
+    (void)ctx;
+    (void)token;
+}
+
+static void on_done(void *ctx, const struct infer_done *done)
+{
+    (void)ctx;
+    (void)done;
+}
+
+static void on_failed(void *ctx, const struct err *err)
+{
+    (void)err;
+    atomic_store(&((struct work *)ctx)->failed, 1);
+}
+
+static void wait_for(atomic_int *flag)
+{
+    for (int i = 0; i < POLLS_MAX && !atomic_load(flag); i++)
+        clock_sleep_ms(POLL_MS);
+    assert_true(atomic_load(flag));
+}
+
+static void begin_work(struct infer *infer, struct work *work, const char *name, uint64_t mb)
+{
+    const struct infer_events events = {
+        .accepted = on_accepted, .token = on_token, .done = on_done, .failed = on_failed};
+    struct infer_spec spec = spec_of(name, mb);
+    struct err err = {0};
+
+    memset(work, 0, sizeof *work);
+    spec.prompt = "a";
+    spec.prompt_bytes = 1;
+    infer_sampling_defaults(&spec.sampling);
+    assert_ok(infer_submit(infer, &spec, &events, work, &work->request, &err), &err);
+    wait_for(&work->accepted);
+}
+
+static void end_work(struct work *work)
+{
+    infer_cancel(work->request);
+    wait_for(&work->failed);
+}
+
+/* --- tests ------------------------------------------------------------------------------------ */
+
+static void the_longest_unused_goes(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct err err = {0};
+
+    (void)state;
+    assert_ok(load(infer, "a", 40, &err), &err);
+    assert_ok(load(infer, "b", 40, &err), &err);
+    assert_ok(load(infer, "a", 40, &err), &err);
+    assert_ok(load(infer, "c", 40, &err), &err);
+    wait_until_gone(infer, "b");
+    assert_true(is_loaded(infer, "a"));
+    assert_true(is_loaded(infer, "c"));
+    infer_free(infer, 1000);
+}
+
+static void so_many_models_and_no_more(void **state)
+{
+    struct infer *infer = open_infer(2);
+    struct err err = {0};
+
+    (void)state;
+    assert_ok(load(infer, "a", 1, &err), &err);
+    assert_ok(load(infer, "b", 1, &err), &err);
+    assert_ok(load(infer, "c", 1, &err), &err);
+    wait_until_gone(infer, "a");
+    assert_true(is_loaded(infer, "b"));
+    infer_free(infer, 1000);
+}
+
+static void nobody_is_evicted_in_vain(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct work work;
+    struct err err = {0};
+
+    (void)state;
+    begin_work(infer, &work, "busy", 60);
+    assert_ok(load(infer, "idle", 20, &err), &err);
+    assert_int_equal(load(infer, "big", 50, &err), -ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "needs 0.05 GB"));
+    assert_non_null(strstr(err.message, "0.06 of 0.10 GB are in use by 1 busy models"));
+    err_clear(&err);
+    assert_true(is_loaded(infer, "idle"));
+    assert_int_equal(load(infer, "giant", 101, &err), -ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "the memory limit is 0.10 GB"));
+    err_clear(&err);
+    assert_ok(load(infer, "fits", 40, &err), &err);
+    wait_until_gone(infer, "idle");
+    end_work(&work);
+    infer_free(infer, 1000);
+}
+
+static void a_failed_load_harms_nobody(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct work work;
+    struct err err = {0};
+
+    (void)state;
+    begin_work(infer, &work, "busy", 20);
+    assert_int_not_equal(load(infer, "broken", 20, &err), 0);
+    assert_string_equal(err.message, "the file is damaged");
+    err_clear(&err);
+    wait_until_gone(infer, "broken");
+    assert_int_equal(atomic_load(&work.failed), 0);
+    assert_ok(load(infer, "busy", 20, &err), &err);
+    assert_ok(load(infer, "other", 80, &err), &err); /* nothing is counted for the broken one */
+    end_work(&work);
+    infer_free(infer, 1000);
+}
+
+static void keep_alive_is_the_requests(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_spec spec = spec_of("a", 10);
+    struct err err = {0};
+    struct infer_cache cache;
+
+    (void)state;
+    spec.has_keep_alive = true;
+    spec.keep_alive_ms = -1;
+    assert_ok(use(infer, &spec, &err), &err);
+    assert_ok(infer_list(infer, &cache, &err), &err);
+    assert_int_equal(cache.n_models, 1);
+    assert_int_equal(cache.models[0].keep_alive_ms, -1);
+    mem_free(cache.models);
+    spec.keep_alive_ms = 0;
+    assert_ok(use(infer, &spec, &err), &err);
+    wait_until_gone(infer, "a");
+    infer_free(infer, 1000);
+}
+
+static void idle_models_go_for_a_job(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_memory memory;
+    struct err err = {0};
+    int polls = 0;
+
+    (void)state;
+    assert_ok(load(infer, "a", 60, &err), &err);
+    while (!infer_reserve(infer, "job", 70 * MB, &memory) && polls++ < POLLS_MAX) {
+        assert_int_equal(memory.held, 70 * MB); /* nobody else gets it meanwhile */
+        clock_sleep_ms(POLL_MS);
+    }
+    assert_false(is_loaded(infer, "a"));
+    infer_memory(infer, &memory);
+    assert_int_equal(memory.models, 0);
+    assert_int_equal(memory.held, 70 * MB);
+    infer_free(infer, 1000);
+}
+
+static void a_job_waits_for_busy_models(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_memory memory;
+    struct work work;
+    struct err err = {0};
+
+    (void)state;
+    begin_work(infer, &work, "busy", 40);
+    assert_ok(load(infer, "idle", 10, &err), &err);
+    assert_false(infer_reserve(infer, "job", 70 * MB, &memory));
+    assert_int_equal(memory.busy, 40 * MB);
+    assert_int_equal(memory.n_busy, 1);
+    assert_int_equal(memory.held, 0);
+    assert_true(is_loaded(infer, "idle"));
+    end_work(&work);
+    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 70 * MB, &memory); i++)
+        clock_sleep_ms(POLL_MS);
+    assert_int_equal(memory.held, 70 * MB);
+    infer_free(infer, 1000);
+}
+
+static atomic_int asked;
+
+static void job_has_ended(void *infer)
+{
+    atomic_fetch_add(&asked, 1);
+    infer_give_back(infer, "job");
+}
+
+static void a_running_job_counts(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct err err = {0};
+
+    (void)state;
+    infer_hold(infer, "job", 70 * MB);
+    assert_int_equal(load(infer, "a", 40, &err), -ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "0.07 GB by a running job"));
+    err_clear(&err);
+    assert_ok(load(infer, "small", 20, &err), &err);
+    infer_give_back(infer, "another");
+    assert_int_equal(load(infer, "a", 40, &err), -ERR_UNAVAILABLE);
+    err_clear(&err);
+    infer_on_short(infer, job_has_ended, infer);
+    assert_ok(load(infer, "a", 40, &err), &err);
+    assert_int_equal(atomic_load(&asked), 1);
+    infer_free(infer, 1000);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_longest_unused_goes),     cmocka_unit_test(so_many_models_and_no_more),
+        cmocka_unit_test(nobody_is_evicted_in_vain),   cmocka_unit_test(a_failed_load_harms_nobody),
+        cmocka_unit_test(keep_alive_is_the_requests),  cmocka_unit_test(idle_models_go_for_a_job),
+        cmocka_unit_test(a_job_waits_for_busy_models), cmocka_unit_test(a_running_job_counts),
+    };
+    struct err err = {0};
+
+    if (argc > 1 && strcmp(argv[1], "runner") == 0)
+        return fake_runner();
+    if (log_init("ERROR", false, &err) != 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
