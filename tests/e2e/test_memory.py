@@ -1,0 +1,149 @@
+"""One memory limit for loaded models and jobs, with the real model."""
+
+import signal
+import threading
+
+import pytest
+
+from conftest import Hub, wait_for
+from test_life import CONFIG, finished, job_body
+
+LIMIT_GB = 1.0  # the model takes some 0.3 GB of it, a job at most 0.75
+LONG = {"max_seq_length": 1024, "lora_rank": 8, "lora_targets": "all-linear"}
+STORY = [{"role": "user", "content": "Tell me a long story about a river and a lighthouse."}]
+
+
+@pytest.fixture
+def small(tmp_path):
+    hub = Hub(
+        tmp_path / "hub", "--mlx-memory-limit-gb", str(LIMIT_GB), "--context-length", "2048"
+    ).start()
+    yield hub
+    if hub.process is not None:
+        hub.stop(signal.SIGKILL)
+
+
+def get_job(hub, job: dict) -> dict:
+    return hub.ask("GET", f"/training/jobs/{job['id']}", 200)
+
+
+def gauge(hub, name: str) -> float:
+    lines = hub.http.get("/metrics").text.splitlines()
+    return float(next(line.split()[-1] for line in lines if line.startswith(name)))
+
+
+class Busy:
+    """The model at work until told otherwise."""
+
+    def __init__(self, hub, model_id: str):
+        self.hub = hub
+        self.body = {
+            "model_id": model_id,
+            "messages": STORY,
+            "max_tokens": 1500,
+            "temperature": 1.0,
+            "top_k": 0,
+            "top_p": 1.0,
+        }
+        self.stopping = False
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
+        wait_for(lambda: any(m["active_requests"] for m in hub.runners()))
+
+    def work(self):
+        while not self.stopping:
+            for _ in self.hub.stream(self.body):
+                if self.stopping:
+                    break
+
+    def stop(self):
+        self.stopping = True
+        self.thread.join()
+
+
+def test_jobs_and_models_share_the_limit(small, model_file):
+    body = job_body(small, model_file)
+    body["config"] = {**CONFIG, **LONG, "max_steps": 40, "log_every": 1}
+    busy = Busy(small, body["model_id"])
+    job = small.ask("POST", "/training/jobs", 201, json=body)
+    waiting = wait_for(lambda: get_job(small, job)["waiting_for"])
+    assert waiting.startswith("memory: the job needs ")
+    assert "MB are free" in waiting and "1 busy models hold" in waiting
+    assert get_job(small, job)["status"] == "queued"
+    busy.stop()
+    wait_for(lambda: get_job(small, job)["progress"]["step"] >= 1, seconds=120)
+    assert small.runners() == []
+    held = gauge(small, 'memory_used_bytes{part="training"}')
+    assert held > get_job(small, job)["progress"]["memory_bytes"] * 0.9
+
+    asked = {"model_id": body["model_id"], "prompt": "Who", "max_tokens": 2}
+    refused = small.detail("POST", "/inference", 503, json=asked)
+    assert "the model needs" in refused and "GB by a running job" in refused
+    small.ask("POST", f"/training/jobs/{job['id']}/cancel", 200)
+    wait_for(lambda: get_job(small, job)["status"] == "cancelled")
+    small.ask("POST", "/inference", 200, json=asked)
+
+    # one that resumes waits like any other
+    busy = Busy(small, body["model_id"])
+    again = small.ask("POST", f"/training/jobs/{job['id']}/resume", 201)
+    wait_for(lambda: get_job(small, again)["waiting_for"])
+    busy.stop()
+    wait_for(lambda: get_job(small, again)["status"] == "running")
+    small.ask("POST", f"/training/jobs/{again['id']}/cancel", 200)
+
+
+def test_what_can_never_fit_is_refused_with_both_numbers(small, model_file):
+    body = job_body(small, model_file)
+    body["config"] = {**CONFIG, **LONG, "max_seq_length": 8192, "lora_rank": 256}
+    refused = small.detail("POST", "/training/jobs", 422, json=body)[0]["msg"]
+    assert " GB and the memory limit is 1.00 GB" in refused
+
+
+def test_adapters_share_a_base_and_a_batch(small, model_file):
+    body = job_body(small, model_file)
+    for seed in 1, 2:
+        job = small.ask(
+            "POST", "/training/jobs", 201, json={**body, "config": {**CONFIG, "seed": seed}}
+        )
+        wait_for(lambda: finished(small, job), seconds=180)
+    two, one = small.ask("GET", f"/models/{body['model_id']}/versions", 200)
+    small.ask(
+        "PATCH",
+        f"/models/{body['model_id']}/versions/{one['version']}",
+        200,
+        json={"aliases": ["production"]},
+    )
+    names = ["smol", f"otto@{two['version']}", "otto:production", "otto:latest", "otto"]
+    ask = {"messages": STORY, "max_tokens": 24, "temperature": 0}
+
+    def answer(name: str) -> str:
+        reply = small.ask("POST", "/v1/chat/completions", 200, json={**ask, "model": name})
+        return reply["choices"][0]["message"]["content"]
+
+    alone = {name: answer(name) for name in names}
+    pid = small.runners()[0]["pid"]
+    together: dict[str, str] = {}
+    threads = [
+        threading.Thread(target=lambda n=name: together.__setitem__(n, answer(n)))
+        for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+    by_id = small.ask(
+        "POST",
+        "/inference",
+        200,
+        json={
+            "model_id": body["model_id"],
+            "version_id": two["id"],
+            "messages": STORY,
+            "max_tokens": 24,
+            "temperature": 0,
+            "repetition_penalty": 1.0,
+        },
+    )
+    assert by_id["text"] == alone[names[1]]
+    assert [model["pid"] for model in small.runners()] == [pid]
