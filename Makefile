@@ -6,10 +6,10 @@ FUZZ_SECONDS ?= 60
 export FUZZ_SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check coverage san fuzz bench golden install clean
+.PHONY: help build demo test check coverage san fuzz bench bench-inference bench-training golden install clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 build: ## build ./build/mlx-hub, installing what that needs
 	@scripts/bootstrap build
@@ -45,6 +45,16 @@ bench: ## measure against the peers, which it installs into .cache/
 	@scripts/bootstrap build bench
 	@scripts/build build
 	@bench/run
+
+bench-inference: ## every prompt length, depth, file and socket against llama.cpp
+	@scripts/bootstrap build bench
+	@scripts/build build
+	@bench/run --group inference --matrix --rounds 3
+
+bench-training: ## LoRA steps and runs against PEFT and mlx-lm, and cost by shape and length
+	@scripts/bootstrap build bench
+	@scripts/build build
+	@bench/run --group training --matrix --rounds 3
 
 golden: ## make the golden files again with the pinned Python packages
 	@scripts/bootstrap build test

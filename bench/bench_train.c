@@ -1,10 +1,12 @@
-/* Times LoRA steps: tokens/s, GFLOP/s and memory of the trainer alone.
+/* Times LoRA steps of the trainer alone: forward, backward and gradients, without the optimizer,
+ * whose part is below one in a thousand. Driven, so that it can take turns with a peer: each line
+ * read is a step, answered with one JSON object of its seconds, tokens and operations, and of
+ * memory so far. A first line tells of the model, after a short step that is not counted.
  *
- * usage: bench_train MODEL [rows=4] [length=512] [rank=16] [targets=15] [steps=3] [threads=0]
- *                    [isa=best] [first=0] [chat=0]
- * Every row is a micro-step of its own, every token but a row's first is a target; with chat=1 rows
- * are packed from pieces of 20 to 300 tokens of which the first 40% are no targets. The first step
- * is not counted. Prints one line of key=value pairs.
+ * usage: bench_train MODEL [rows=4] [length=512] [rank=16] [targets=15] [threads=0] [isa=best]
+ *                    [first=0]
+ * Every row is a micro-step of its own, every token but a row's first is a target; first: the first
+ * layer that trains.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +17,11 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 
-enum { PIECES_MAX = 64, TOKENS_MAX = 1 << 16 };
+enum { TOKENS_MAX = 1 << 16, WARM_TOKENS = 64, LINE_BYTES = 64 };
 
 struct settings {
     const char *model, *isa;
-    int rows, length, rank, targets, steps, threads, first, chat;
+    int rows, length, rank, targets, threads, first;
 };
 
 static const char *text(int argc, char **argv, const char *key, const char *otherwise)
@@ -62,64 +64,60 @@ static uint32_t draw(uint32_t *state)
     return *state >> 8;
 }
 
-/* Fills one micro-step; returns its rows. */
-static int make_rows(struct engine_row *rows, int32_t *tokens, uint8_t *targets,
-                     const struct settings *s, int vocab, uint32_t *state)
-{
-    int n = 0, at = 0;
-    while (at < s->length && n < PIECES_MAX) {
-        int length = s->chat ? 20 + (int)(draw(state) % 281) : s->length;
-        length = length > s->length - at ? s->length - at : length;
-        rows[n++] =
-            (struct engine_row){.tokens = tokens + at, .targets = targets + at, .n_tokens = length};
-        for (int i = 0; i < length; i++, at++) {
-            tokens[at] = (int32_t)(draw(state) % (uint32_t)vocab);
-            targets[at] = i >= (s->chat ? length * 2 / 5 + 1 : 1);
-        }
-    }
-    return n;
-}
-
-static int one_step(struct engine_trainer *trainer, const struct engine_info *info,
-                    const struct settings *s, int step, uint64_t *n_targets, struct err *err)
+static int one_step(struct engine_trainer *trainer, int vocab, int n_rows, int length, int step,
+                    struct err *err)
 {
     static int32_t tokens[TOKENS_MAX];
     static uint8_t targets[TOKENS_MAX];
-    struct engine_row rows[PIECES_MAX];
     struct engine_loss loss = {0};
     uint32_t state = (uint32_t)step;
     engine_trainer_zero(trainer);
-    for (int i = 0; i < s->rows; i++) {
-        const int n = make_rows(rows, tokens, targets, s, info->vocab_size, &state);
-        int rc = engine_train_step(trainer, rows, n, (uint64_t)step, 1e-3f, &loss, err);
-        if (rc != 0) {
-            return rc;
+    int rc = 0;
+    for (int r = 0; rc == 0 && r < n_rows; r++) {
+        for (int i = 0; i < length; i++) {
+            tokens[i] = (int32_t)(draw(&state) % (uint32_t)vocab);
+            targets[i] = i >= 1;
+        }
+        const struct engine_row row = {.tokens = tokens, .targets = targets, .n_tokens = length};
+        rc = engine_train_step(trainer, &row, 1, (uint64_t)step, 1e-3f, &loss, err);
+    }
+    return rc;
+}
+
+static void report(const struct engine_info *info, const struct settings *s, double seconds)
+{
+    const double tokens = (double)s->rows * s->length;
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"seconds\": %.4f, \"tokens\": %.0f, \"gflop\": %.2f, \"heap_peak_mb\": %.1f, "
+           "\"rss_peak_mb\": %.1f}\n",
+           seconds, tokens, flops_per_token(info, s) * tokens * 1e-9, (double)mem_peak() * 1e-6,
+           (double)usage.ru_maxrss * 1.024e-3);
+    fflush(stdout);
+}
+
+static int drive(struct engine_trainer *trainer, const struct engine_info *info,
+                 const struct settings *s, uint64_t planned, struct err *err)
+{
+    char line[LINE_BYTES];
+    const int warm = s->length < WARM_TOKENS ? s->length : WARM_TOKENS;
+    int rc = one_step(trainer, info->vocab_size, 1, warm, 0, err);
+    if (rc != 0) {
+        return rc;
+    }
+    printf("{\"isa\": \"%s\", \"threads\": %d, \"layers\": %d, \"planned_mb\": %.1f, "
+           "\"weights_mb\": %.1f}\n",
+           info->isa, info->threads, info->n_layers, (double)planned * 1e-6,
+           (double)info->weight_bytes * 1e-6);
+    fflush(stdout);
+    for (int step = 1; rc == 0 && fgets(line, sizeof line, stdin) != NULL; step++) {
+        const int64_t begin = clock_monotonic_ns();
+        rc = one_step(trainer, info->vocab_size, s->rows, s->length, step, err);
+        if (rc == 0) {
+            report(info, s, (double)(clock_monotonic_ns() - begin) * 1e-9);
         }
     }
-    *n_targets += loss.n_targets;
-    return 0;
-}
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e-6;
-}
-
-static void report(const struct engine_info *info, const struct settings *s, double seconds,
-                   double cpu, uint64_t n_targets, uint64_t planned)
-{
-    const double tokens = (double)s->steps * s->rows * s->length;
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    printf("isa=%s threads=%d tokens_per_s=%.1f tokens_per_cpu_s=%.1f targets_per_s=%.1f "
-           "gflops=%.1f step_s=%.3f "
-           "planned_mb=%.0f heap_peak_mb=%.0f rss_peak_mb=%.0f\n",
-           info->isa, info->threads, tokens / seconds, tokens / cpu, (double)n_targets / seconds,
-           flops_per_token(info, s) * tokens / seconds * 1e-9, seconds / s->steps,
-           (double)planned / 1e6, (double)mem_peak() / 1e6, (double)usage.ru_maxrss * 1e-3);
+    return rc;
 }
 
 static int bench(const struct settings *s, struct err *err)
@@ -131,31 +129,12 @@ static int bench(const struct settings *s, struct err *err)
     const struct engine_lora lora = {
         .rank = s->rank, .scale = 2.0f, .targets = (unsigned)s->targets, .first_layer = s->first};
     const struct engine_train_plan plan = {.tokens_max = s->length, .seed = 1};
-    uint64_t planned = 0, n_targets = 0;
+    uint64_t planned = 0;
     int rc = engine_model_open(&model, s->model, &options, err);
-    if (rc == 0) {
-        rc = engine_adapter_new(&adapter, model, &lora, 1, err);
-    }
-    if (rc == 0) {
-        rc = engine_trainer_estimate(model, &lora, &plan, &planned, err);
-    }
-    if (rc == 0) {
-        rc = engine_trainer_new(&trainer, model, adapter, &plan, err);
-    }
-    int64_t begin = 0;
-    double cpu = 0;
-    for (int step = 0; rc == 0 && step <= s->steps; step++) {
-        if (step == 1) {
-            begin = clock_monotonic_ns();
-            cpu = cpu_seconds();
-            n_targets = 0;
-        }
-        rc = one_step(trainer, engine_model_info(model), s, step, &n_targets, err);
-    }
-    if (rc == 0) {
-        const double seconds = (double)(clock_monotonic_ns() - begin) * 1e-9;
-        report(engine_model_info(model), s, seconds, cpu_seconds() - cpu, n_targets, planned);
-    }
+    rc = rc == 0 ? engine_adapter_new(&adapter, model, &lora, 1, err) : rc;
+    rc = rc == 0 ? engine_trainer_estimate(model, &lora, &plan, &planned, err) : rc;
+    rc = rc == 0 ? engine_trainer_new(&trainer, model, adapter, &plan, err) : rc;
+    rc = rc == 0 ? drive(trainer, engine_model_info(model), s, planned, err) : rc;
     engine_trainer_free(trainer);
     engine_adapter_free(adapter);
     engine_model_free(model);
@@ -165,7 +144,7 @@ static int bench(const struct settings *s, struct err *err)
 int main(int argc, char **argv)
 {
     if (argc < 2) {
-        fprintf(stderr, "usage: bench_train MODEL [key=value …]\n");
+        fprintf(stderr, "usage: bench_train MODEL [key=value …] < LINES\n");
         return 2;
     }
     const struct settings s = {
@@ -175,13 +154,11 @@ int main(int argc, char **argv)
         .length = number(argc, argv, "length", 512),
         .rank = number(argc, argv, "rank", 16),
         .targets = number(argc, argv, "targets", 15),
-        .steps = number(argc, argv, "steps", 3),
         .threads = number(argc, argv, "threads", 0),
         .first = number(argc, argv, "first", 0),
-        .chat = number(argc, argv, "chat", 0),
     };
-    if (s.length < 2 || s.length > TOKENS_MAX || s.steps < 1 || s.rows < 1) {
-        fprintf(stderr, "bench_train: length 2 to %d, rows and steps at least 1\n", TOKENS_MAX);
+    if (s.length < 2 || s.length > TOKENS_MAX || s.rows < 1) {
+        fprintf(stderr, "bench_train: length 2 to %d, rows at least 1\n", TOKENS_MAX);
         return 2;
     }
     struct err err = {0};

@@ -1,18 +1,19 @@
 #!/usr/bin/env python3
-"""Times LoRA steps of PyTorch + PEFT in fp32 on the CPU: the peer of bench_train.
+"""Times LoRA steps of PyTorch + PEFT in fp32 on the CPU: the peer of bench_train, and driven like it.
 
-usage: peft_step.py [--gguf FILE] [--rows 4] [--length 512] [--rank 16] [--steps 3] [--threads 2]
-                    [--accumulate]
+usage: peft_step.py [--gguf FILE] [--rows 4] [--length 512] [--rank 16] [--threads 2] [--accumulate]
 
 The base is the GGUF file de-quantised by transformers, or without --gguf random weights of
 SmolLM2-135M's shape (same work: the weights are fp32 either way). Adapters on q, k, v, o; every
 token but a row's first is a target. One batch of all rows per step as PEFT users have it, or with
---accumulate one row at a time (less memory). The first step is not counted. Prints one line of
-key=value pairs.
+--accumulate one row at a time (less memory). A first step is not counted; then each line read is one,
+answered with a JSON object.
 """
 import argparse
+import json
 import os
 import resource
+import sys
 import time
 
 parser = argparse.ArgumentParser()
@@ -20,7 +21,6 @@ parser.add_argument("--gguf")
 parser.add_argument("--rows", type=int, default=4)
 parser.add_argument("--length", type=int, default=512)
 parser.add_argument("--rank", type=int, default=16)
-parser.add_argument("--steps", type=int, default=3)
 parser.add_argument("--threads", type=int, default=2)
 parser.add_argument("--accumulate", action="store_true")
 args = parser.parse_args()
@@ -62,15 +62,13 @@ def main():
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     step(model, optimizer)
-    begin, cpu = time.perf_counter(), time.process_time()
-    for _ in range(args.steps):
+    print(json.dumps({"torch": torch.__version__.split("+")[0]}), flush=True)
+    for _ in sys.stdin:
+        begin = time.perf_counter()
         step(model, optimizer)
-    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
-    tokens = args.steps * args.rows * args.length
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1e-3
-    print(f"peer=peft torch={torch.__version__.split('+')[0]} threads={args.threads} "
-          f"tokens_per_s={tokens / seconds:.1f} tokens_per_cpu_s={tokens / cpu:.1f} "
-          f"step_s={seconds / args.steps:.3f} rss_peak_mb={rss:.0f}")
+        print(json.dumps({"seconds": time.perf_counter() - begin, "tokens": args.rows * args.length,
+                          "rss_peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1.024e-3}),
+              flush=True)
 
 
 main()
