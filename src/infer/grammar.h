@@ -5,10 +5,12 @@
  * The grammar becomes, step by step and remembered, an automaton over bytes; a mask over the
  * vocabulary is what that automaton lets through, remembered by its state.
  *
- * Served: type, properties, required, additionalProperties, items, prefixItems, minItems, maxItems,
- * enum, const, anyOf, oneOf (as anyOf), allOf of one, $ref into the schema, minLength, maxLength,
- * minimum 0, the formats date, time, date-time and uuid. Anything else that would restrict is
- * ERR_INVALID naming it: a schema is enforced or refused.
+ * Served: type, properties, required, additionalProperties, patternProperties and propertyNames of
+ * objects without properties, minProperties, maxProperties, items, prefixItems, minItems, maxItems,
+ * enum, const, anyOf, oneOf whose branches can be told apart, allOf and $ref (into the schema)
+ * beside other words, minLength, maxLength, pattern (grammar_regex.h), format (grammar_string.c),
+ * minimum, maximum, their exclusive ones and multipleOf (grammar_number.h). Anything else that
+ * would restrict is ERR_INVALID naming it: a schema is enforced or refused.
  *
  * A vocabulary is immutable and shared; a grammar belongs to one request and one thread.
  */

@@ -47,8 +47,7 @@ static void multibyte(struct compiler *c, uint32_t rule, const char *first, cons
     rules_end(c->r);
 }
 
-/* One character inside of quotes: UTF-8, or an escape that stands for no half of a pair. */
-static uint32_t character_rule(struct compiler *c)
+uint32_t json_character_rule(struct compiler *c)
 {
     if (c->character != NONE) {
         return (uint32_t)c->character;
@@ -89,7 +88,7 @@ uint32_t json_string_rule(struct compiler *c, int low, int high)
     if (plain && c->string != NONE) {
         return (uint32_t)c->string;
     }
-    const uint32_t characters = rules_repeat(c->r, character_rule(c), low, high);
+    const uint32_t characters = rules_repeat(c->r, json_character_rule(c), low, high);
     const uint32_t rule = rules_new(c->r);
     rules_begin(c->r, rule);
     rules_text(c->r, "\"");
@@ -231,101 +230,9 @@ uint32_t json_value_rule(struct compiler *c)
     return rule;
 }
 
-/* --- formats --- */
-
-/* d: a digit, h: a hexadecimal one, others stand for themselves. */
-static void pattern(struct compiler *c, const char *text)
+json_t *json_follow(json_t *root, const char *pointer)
 {
-    for (; *text != '\0'; text++) {
-        if (*text == 'd') {
-            rules_class(c->r, RANGES("09"));
-        } else if (*text == 'h') {
-            rules_class(c->r, RANGES("09af"));
-        } else {
-            rules_bytes(c->r, text, 1);
-        }
-    }
-}
-
-static uint32_t date_rule(struct compiler *c)
-{
-    static const char *const months[] = {"0", "19", "1", "02"};
-    static const char *const days[] = {"0", "19", "1", "09", "2", "08"};
-    uint32_t parts[2];
-    for (int part = 0; part < 2; part++) {
-        parts[part] = rules_new(c->r);
-        for (int i = 0; i < (part == 0 ? 4 : 6); i += 2) {
-            rules_begin(c->r, parts[part]);
-            rules_text(c->r, part == 0 ? months[i] : days[i]);
-            rules_class(c->r, part == 0 ? months[i + 1] : days[i + 1], 2);
-            rules_end(c->r);
-        }
-    }
-    const uint32_t rule = rules_new(c->r);
-    rules_begin(c->r, rule);
-    rules_class(c->r, RANGES("12"));
-    pattern(c, "ddd-");
-    rules_ref(c->r, parts[0]);
-    rules_text(c->r, "-");
-    rules_ref(c->r, parts[1]);
-    rules_end(c->r);
-    return rule;
-}
-
-static uint32_t time_rule(struct compiler *c)
-{
-    const uint32_t hour = rules_new(c->r);
-    rules_begin(c->r, hour);
-    rules_class(c->r, RANGES("01"));
-    pattern(c, "d");
-    rules_end(c->r);
-    rules_begin(c->r, hour);
-    rules_text(c->r, "2");
-    rules_class(c->r, RANGES("03"));
-    rules_end(c->r);
-    const uint32_t rule = rules_new(c->r);
-    rules_begin(c->r, rule);
-    rules_ref(c->r, hour);
-    for (int i = 0; i < 2; i++) {
-        rules_text(c->r, ":");
-        rules_class(c->r, RANGES("05"));
-        pattern(c, "d");
-    }
-    rules_text(c->r, "Z");
-    rules_end(c->r);
-    return rule;
-}
-
-int json_format(struct compiler *c, const char *format, uint32_t *rule)
-{
-    const bool date = strcmp(format, "date") == 0;
-    const bool time = strcmp(format, "time") == 0;
-    const bool both = strcmp(format, "date-time") == 0;
-    const uint32_t date_part = date || both ? date_rule(c) : 0;
-    const uint32_t time_part = time || both ? time_rule(c) : 0;
-    if (!date && !time && !both && strcmp(format, "uuid") != 0) {
-        return err_set(c->err, ERR_INVALID, "'format' \"%.60s\" in a schema is not supported",
-                       format);
-    }
-    *rule = rules_new(c->r);
-    rules_begin(c->r, *rule);
-    rules_text(c->r, "\"");
-    if (date || both) {
-        rules_ref(c->r, date_part);
-    }
-    rules_text(c->r, both ? "T" : "");
-    if (time || both) {
-        rules_ref(c->r, time_part);
-    }
-    pattern(c, date || time || both ? "" : "hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh");
-    rules_text(c->r, "\"");
-    rules_end(c->r);
-    return 0;
-}
-
-const json_t *json_follow(const json_t *root, const char *pointer)
-{
-    const json_t *at = root;
+    json_t *at = root;
     while (*pointer == '/' && at != NULL) {
         char name[POINTER_BYTES_MAX];
         size_t n = 0;

@@ -96,7 +96,8 @@ void rules_class(struct rules *r, const char *ranges, size_t n)
         at++;
     }
     if (at == CLASSES_MAX) {
-        (void)err_set(&r->err, ERR_INTERNAL, "more than %d classes of bytes", CLASSES_MAX);
+        (void)err_set(&r->err, ERR_TOO_LARGE, "the schema asks for more than %d classes of bytes",
+                      CLASSES_MAX);
         return;
     }
     if (at == r->n_classes) {
@@ -148,6 +149,57 @@ uint32_t rules_repeat(struct rules *r, uint32_t of, int low, int high)
     rules_ref(r, rest);
     rules_end(r);
     return whole;
+}
+
+/* --- what leads nowhere --- */
+
+static bool ends(const struct rules *r, uint32_t alternative, const uint8_t *ending)
+{
+    const struct element *e = &r->elements[r->alternatives[alternative - 1].first];
+    while (e->kind != ELEMENT_END && (e->kind != ELEMENT_RULE || ending[e->value])) {
+        e++;
+    }
+    return e->kind == ELEMENT_END;
+}
+
+/* Which rules have a text at all, by rounds until no more are found. */
+static void find_ending(const struct rules *r, uint8_t *ending)
+{
+    bool more = true;
+    while (more) {
+        more = false;
+        for (size_t rule = 0; rule < r->n_rules; rule++) {
+            for (uint32_t a = r->heads[rule]; a != 0 && !ending[rule];
+                 a = r->alternatives[a - 1].next) {
+                if (ends(r, a, ending)) {
+                    ending[rule] = 1;
+                    more = true;
+                }
+            }
+        }
+    }
+}
+
+int rules_prune(struct rules *r, uint32_t root, struct err *err)
+{
+    uint8_t *ending = mem_calloc(r->n_rules + 1, 1);
+    if (ending == NULL) {
+        return mem_err(err, r->n_rules);
+    }
+    find_ending(r, ending);
+    for (size_t rule = 0; rule < r->n_rules; rule++) {
+        uint32_t *link = &r->heads[rule];
+        while (*link != 0) {
+            if (ends(r, *link, ending)) {
+                link = &r->alternatives[*link - 1].next;
+            } else {
+                *link = r->alternatives[*link - 1].next;
+            }
+        }
+    }
+    const int rc = ending[root] ? 0 : err_set(err, ERR_INVALID, "no text satisfies the schema");
+    mem_free(ending);
+    return rc;
 }
 
 /* --- left recursion --- */

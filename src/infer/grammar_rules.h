@@ -13,7 +13,7 @@
 
 #include "base/err.h"
 
-enum { RULES_MAX = 1 << 15, ALTERNATIVES_MAX = 1 << 16, ELEMENTS_MAX = 1 << 18, CLASSES_MAX = 64 };
+enum { RULES_MAX = 1 << 15, ALTERNATIVES_MAX = 1 << 16, ELEMENTS_MAX = 1 << 18, CLASSES_MAX = 512 };
 
 enum element_kind { ELEMENT_END, ELEMENT_BYTE, ELEMENT_CLASS, ELEMENT_RULE };
 
@@ -56,6 +56,9 @@ void rules_end(struct rules *rules);
 /* A rule with one alternative: `of` between low and high times (high -1: any number). */
 uint32_t rules_repeat(struct rules *rules, uint32_t of, int low, int high);
 
+/* Takes away alternatives that can never be finished, so that every beginning has an end.
+ * ERR_INVALID when nothing of `root` is left. */
+int rules_prune(struct rules *rules, uint32_t root, struct err *err) MUST_CHECK;
 /* Fails when a rule can come back to itself without a byte in between. */
 int rules_check_left(const struct rules *rules, struct err *err) MUST_CHECK;
 

@@ -1,25 +1,26 @@
 /* Every schema becomes one rule, its parts first. A `$ref` is looked up by its pointer, so that a
- * schema that refers to itself finds the rule that is being written. */
+ * schema that refers to itself finds the rule that is being written. Words that stand beside others
+ * and restrict, too, are put together first (grammar_merge.c). */
 #include "infer/grammar_schema.h"
 
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/json.h"
+#include "base/mem.h"
 #include "infer/grammar.h"
 #include "infer/grammar_json.h"
+#include "infer/grammar_number.h"
 
 enum { LITERAL_BYTES_MAX = 1 << 16 };
 
-static int refuse(struct compiler *c, const char *what)
+int schema_refuse(struct compiler *c, const char *what)
 {
     return err_set(c->err, ERR_INVALID, "'%s' in a schema is not supported", what);
 }
 
-static int compile(struct compiler *c, const json_t *schema, int depth, uint32_t *rule);
-
 /* A value written out. */
-static int literal(struct compiler *c, const json_t *value, uint32_t rule)
+int schema_literal(struct compiler *c, const json_t *value, uint32_t rule)
 {
     struct buf text;
     struct json_out out;
@@ -36,48 +37,7 @@ static int literal(struct compiler *c, const json_t *value, uint32_t rule)
     return rc;
 }
 
-static int compile_values(struct compiler *c, const json_t *values, uint32_t *rule)
-{
-    size_t i;
-    const json_t *value;
-    if (json_array_size(values) == 0) {
-        return err_set(c->err, ERR_INVALID, "'enum' in a schema must list at least one value");
-    }
-    *rule = rules_new(c->r);
-    json_array_foreach(values, i, value)
-    {
-        const int rc = literal(c, value, *rule);
-        if (rc != 0) {
-            return rc;
-        }
-    }
-    return 0;
-}
-
-static int compile_any(struct compiler *c, const json_t *schemas, const char *name, int depth,
-                       uint32_t *rule)
-{
-    size_t i;
-    const json_t *schema;
-    if (json_array_size(schemas) == 0) {
-        return err_set(c->err, ERR_INVALID, "'%s' in a schema must list at least one schema", name);
-    }
-    *rule = rules_new(c->r);
-    json_array_foreach(schemas, i, schema)
-    {
-        uint32_t part;
-        const int rc = compile(c, schema, depth + 1, &part);
-        if (rc != 0) {
-            return rc;
-        }
-        rules_begin(c->r, *rule);
-        rules_ref(c->r, part);
-        rules_end(c->r);
-    }
-    return 0;
-}
-
-static int compile_ref(struct compiler *c, const char *ref, int depth, uint32_t *rule)
+static int ref_rule(struct compiler *c, const char *ref, int depth, uint32_t *rule)
 {
     uint32_t target;
     for (size_t i = 0; i < c->n_refs; i++) {
@@ -86,9 +46,9 @@ static int compile_ref(struct compiler *c, const char *ref, int depth, uint32_t 
             return 0;
         }
     }
-    const json_t *schema = ref[0] == '#' ? json_follow(c->root, ref + 1) : NULL;
+    json_t *schema = schema_target(c, ref);
     if (schema == NULL) {
-        return err_set(c->err, ERR_INVALID, "'$ref' \"%.100s\" leads nowhere in the schema", ref);
+        return -(int)c->err->code;
     }
     if (c->n_refs == REFS_MAX) {
         return err_set(c->err, ERR_TOO_LARGE, "a schema may have %d different references",
@@ -97,7 +57,7 @@ static int compile_ref(struct compiler *c, const char *ref, int depth, uint32_t 
     *rule = rules_new(c->r);
     c->refs[c->n_refs].pointer = ref;
     c->refs[c->n_refs++].rule = *rule;
-    const int rc = compile(c, schema, depth + 1, &target);
+    const int rc = schema_rule(c, schema, depth + 1, &target);
     if (rc == 0) {
         rules_begin(c->r, *rule);
         rules_ref(c->r, target);
@@ -106,270 +66,52 @@ static int compile_ref(struct compiler *c, const char *ref, int depth, uint32_t 
     return rc;
 }
 
-/* A count that a schema gives; `fallback` when it does not. */
+/* A count that a schema gives; `fallback` when it does not. Fewer than may be is what may be, too:
+ * an upper bound beyond ours becomes ours. */
 static int count(struct compiler *c, const json_t *schema, const char *name, int fallback, int *out)
 {
     int64_t value = fallback;
+    const bool most = fallback < 0;
     const int rc = json_get_int(schema, name, fallback, &value, c->err);
-    if (rc == 0 && (value < -1 || value > GRAMMAR_REPEATS_MAX)) {
+    if (rc == 0 && value < 0 && json_is_number(json_object_get(schema, name))) {
+        return err_set(c->err, ERR_INVALID, "'%s' in a schema must not be negative", name);
+    }
+    if (rc == 0 && value > GRAMMAR_REPEATS_MAX && !most) {
         return err_set(c->err, ERR_INVALID, "'%s' in a schema may be at most %d", name,
                        GRAMMAR_REPEATS_MAX);
     }
-    *out = (int)value;
+    *out = value > GRAMMAR_REPEATS_MAX ? GRAMMAR_REPEATS_MAX : (int)value;
     return rc;
 }
 
-static int counts(struct compiler *c, const json_t *schema, const char *low_name,
+int schema_counts(struct compiler *c, const json_t *schema, const char *low_name,
                   const char *high_name, int *low, int *high)
 {
     int rc = count(c, schema, low_name, 0, low);
     if (rc == 0) {
         rc = count(c, schema, high_name, -1, high);
     }
-    if (rc == 0 && (*low < 0 || (*high >= 0 && *high < *low))) {
+    if (rc == 0 && *high >= 0 && *high < *low) {
         rc = err_set(c->err, ERR_INVALID, "'%s' and '%s' in a schema leave nothing", low_name,
                      high_name);
     }
     return rc;
 }
 
-static int compile_string(struct compiler *c, const json_t *schema, uint32_t *rule)
-{
-    const char *format = json_string_value(json_object_get(schema, "format"));
-    int low;
-    int high;
-    if (json_object_get(schema, "pattern") != NULL) {
-        return refuse(c, "pattern");
-    }
-    if (format != NULL) {
-        return json_format(c, format, rule);
-    }
-    const int rc = counts(c, schema, "minLength", "maxLength", &low, &high);
-    if (rc == 0) {
-        *rule = json_string_rule(c, low, high);
-    }
-    return rc;
-}
-
-static int compile_number(struct compiler *c, const json_t *schema, bool whole, uint32_t *rule)
-{
-    static const char *const bounds[] = {"maximum", "exclusiveMinimum", "exclusiveMaximum",
-                                         "multipleOf"};
-    const json_t *minimum = json_object_get(schema, "minimum");
-    for (size_t i = 0; i < sizeof bounds / sizeof bounds[0]; i++) {
-        if (json_object_get(schema, bounds[i]) != NULL) {
-            return refuse(c, bounds[i]);
-        }
-    }
-    if (minimum != NULL && (!json_is_number(minimum) || json_number_value(minimum) != 0.0)) {
-        return refuse(c, "minimum other than 0");
-    }
-    *rule = whole ? json_integer_rule(c, minimum == NULL) : json_number_rule(c, minimum == NULL);
-    return 0;
-}
-
-/* [a, b, … items]: the first ones by prefixItems. */
-static int compile_tuple(struct compiler *c, const json_t *prefix, int depth, uint32_t *rule)
-{
-    const size_t n = json_array_size(prefix);
-    uint32_t tail = rules_new(c->r);
-    rules_begin(c->r, tail);
-    rules_end(c->r);
-    for (size_t i = n; i-- > 0;) {
-        uint32_t item;
-        const int rc = compile(c, json_array_get(prefix, i), depth + 1, &item);
-        if (rc != 0) {
-            return rc;
-        }
-        const uint32_t space = json_space_rule(c);
-        const uint32_t part = rules_new(c->r);
-        rules_begin(c->r, part);
-        rules_text(c->r, i > 0 ? "," : "[");
-        rules_ref(c->r, space);
-        rules_ref(c->r, item);
-        rules_ref(c->r, tail);
-        rules_end(c->r);
-        tail = part;
-    }
-    *rule = rules_new(c->r);
-    rules_begin(c->r, *rule);
-    rules_ref(c->r, tail);
-    rules_text(c->r, "]");
-    rules_end(c->r);
-    return 0;
-}
-
-static int compile_array(struct compiler *c, const json_t *schema, int depth, uint32_t *rule)
-{
-    const json_t *items = json_object_get(schema, "items");
-    const json_t *prefix = json_object_get(schema, "prefixItems");
-    int low;
-    int high;
-    int rc = counts(c, schema, "minItems", "maxItems", &low, &high);
-    if (rc == 0 && json_is_true(json_object_get(schema, "uniqueItems"))) {
-        rc = refuse(c, "uniqueItems");
-    }
-    if (rc == 0 && json_array_size(prefix) > 0) {
-        const int n = (int)json_array_size(prefix);
-        return low > n || (high >= 0 && high < n) ? refuse(c, "minItems or maxItems of a tuple")
-                                                  : compile_tuple(c, prefix, depth, rule);
-    }
-    uint32_t item = 0;
-    if (rc == 0) {
-        rc = items != NULL ? compile(c, items, depth + 1, &item) : 0;
-    }
-    if (rc == 0) {
-        item = items != NULL ? item : json_value_rule(c);
-        *rule = json_list_rule(c, "[", item, "]", low, high);
-    }
-    return rc;
-}
-
-static bool is_required(const json_t *schema, const char *name)
-{
-    size_t i;
-    const json_t *word;
-    json_array_foreach(json_object_get(schema, "required"), i, word)
-    {
-        if (json_is_string(word) && strcmp(json_string_value(word), name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Two rules for what follows property i: `first` while nothing was written yet, `later` after. */
-struct tail {
-    uint32_t first, later;
-};
-
-static int put_property(struct compiler *c, const char *name, uint32_t value, bool required,
-                        struct tail *tail)
-{
-    json_t *text = json_string(name);
-    const uint32_t quoted = rules_new(c->r);
-    const int rc = text != NULL ? literal(c, text, quoted)
-                                : err_set(c->err, ERR_NOMEM, "out of memory for a schema");
-    json_decref(text);
-    if (rc != 0) {
-        return rc;
-    }
-    const uint32_t member = json_member_rule(c, quoted, value);
-    const struct tail made = {rules_new(c->r), rules_new(c->r)};
-    rules_begin(c->r, made.first);
-    rules_ref(c->r, member);
-    rules_ref(c->r, tail->later);
-    rules_end(c->r);
-    rules_begin(c->r, made.later);
-    rules_text(c->r, ",");
-    rules_ref(c->r, json_space_rule(c));
-    rules_ref(c->r, member);
-    rules_ref(c->r, tail->later);
-    rules_end(c->r);
-    if (!required) {
-        rules_begin(c->r, made.first);
-        rules_ref(c->r, tail->first);
-        rules_end(c->r);
-        rules_begin(c->r, made.later);
-        rules_ref(c->r, tail->later);
-        rules_end(c->r);
-    }
-    *tail = made;
-    return 0;
-}
-
-/* Members of required that properties do not know: of any value. */
-static int put_unknown(struct compiler *c, const json_t *schema, struct tail *tail)
-{
-    const json_t *properties = json_object_get(schema, "properties");
-    const json_t *additional = json_object_get(schema, "additionalProperties");
-    size_t i;
-    const json_t *word;
-    int rc = 0;
-    json_array_foreach(json_object_get(schema, "required"), i, word)
-    {
-        const char *name = json_string_value(word);
-        if (rc == 0 && name != NULL && json_object_get(properties, name) == NULL) {
-            rc = json_is_false(additional) || json_is_object(additional)
-                     ? refuse(c, "required of a member that properties do not have")
-                     : put_property(c, name, json_value_rule(c), true, tail);
-        }
-    }
-    return rc;
-}
-
-static int compile_map(struct compiler *c, const json_t *schema, int depth, uint32_t *rule)
-{
-    const json_t *additional = json_object_get(schema, "additionalProperties");
-    uint32_t value = 0;
-    int rc = json_is_object(additional) ? compile(c, additional, depth + 1, &value) : 0;
-    if (rc == 0 && json_is_false(additional)) {
-        *rule = rules_new(c->r);
-        json_text(c, *rule, "{}");
-    } else if (rc == 0) {
-        value = json_is_object(additional) ? value : json_value_rule(c);
-        *rule = json_list_rule(c, "{", json_member_rule(c, json_string_rule(c, 0, -1), value), "}",
-                               0, -1);
-    }
-    return rc;
-}
-
-static int compile_object(struct compiler *c, const json_t *schema, int depth, uint32_t *rule)
-{
-    enum { PROPERTIES_MAX = 1000 };
-    json_t *properties = json_object_get(schema, "properties");
-    const size_t n = json_object_size(properties);
-    const char *names[PROPERTIES_MAX];
-    uint32_t values[PROPERTIES_MAX];
-    const char *name;
-    const json_t *property;
-    size_t i = 0;
-    if (n == 0 && json_array_size(json_object_get(schema, "required")) == 0) {
-        return compile_map(c, schema, depth, rule);
-    }
-    if (n > PROPERTIES_MAX) {
-        return err_set(c->err, ERR_TOO_LARGE, "a schema may have %d properties", PROPERTIES_MAX);
-    }
-    json_object_foreach(properties, name, property)
-    {
-        const int rc = compile(c, property, depth + 1, &values[i]);
-        if (rc != 0) {
-            return rc;
-        }
-        names[i++] = name;
-    }
-    struct tail tail = {rules_new(c->r), 0};
-    tail.later = tail.first;
-    json_text(c, tail.first, "");
-    int rc = put_unknown(c, schema, &tail);
-    while (rc == 0 && i-- > 0) {
-        rc = put_property(c, names[i], values[i], is_required(schema, names[i]), &tail);
-    }
-    *rule = rules_new(c->r);
-    rules_begin(c->r, *rule);
-    rules_text(c->r, "{");
-    rules_ref(c->r, json_space_rule(c));
-    rules_ref(c->r, tail.first);
-    rules_ref(c->r, json_space_rule(c));
-    rules_text(c->r, "}");
-    rules_end(c->r);
-    return rc;
-}
-
-static int compile_type(struct compiler *c, const json_t *schema, const char *type, int depth,
-                        uint32_t *rule)
+static int type_rule(struct compiler *c, json_t *schema, const char *type, int depth,
+                     uint32_t *rule)
 {
     if (strcmp(type, "object") == 0) {
-        return compile_object(c, schema, depth, rule);
+        return object_rule(c, schema, depth, rule);
     }
     if (strcmp(type, "array") == 0) {
-        return compile_array(c, schema, depth, rule);
+        return array_rule(c, schema, depth, rule);
     }
     if (strcmp(type, "string") == 0) {
-        return compile_string(c, schema, rule);
+        return string_rule(c, schema, rule);
     }
     if (strcmp(type, "number") == 0 || strcmp(type, "integer") == 0) {
-        return compile_number(c, schema, type[0] == 'i', rule);
+        return number_rule(c, schema, type[0] == 'i', rule);
     }
     const bool boolean = strcmp(type, "boolean") == 0;
     if (!boolean && strcmp(type, "null") != 0) {
@@ -383,20 +125,20 @@ static int compile_type(struct compiler *c, const json_t *schema, const char *ty
     return 0;
 }
 
-static int compile_types(struct compiler *c, const json_t *schema, const json_t *types, int depth,
-                         uint32_t *rule)
+static int types_rule(struct compiler *c, json_t *schema, const json_t *types, int depth,
+                      uint32_t *rule)
 {
     size_t i;
     const json_t *type;
     if (json_is_string(types)) {
-        return compile_type(c, schema, json_string_value(types), depth, rule);
+        return type_rule(c, schema, json_string_value(types), depth, rule);
     }
     *rule = rules_new(c->r);
     json_array_foreach(types, i, type)
     {
         uint32_t part;
         const char *word = json_string_value(type);
-        const int rc = compile_type(c, schema, word != NULL ? word : "?", depth, &part);
+        const int rc = type_rule(c, schema, word != NULL ? word : "?", depth, &part);
         if (rc != 0) {
             return rc;
         }
@@ -414,11 +156,27 @@ static int compile_types(struct compiler *c, const json_t *schema, const json_t 
 static const char *implied_type(const json_t *schema)
 {
     static const char *const words[][2] = {
-        {"properties", "object"}, {"required", "object"},   {"additionalProperties", "object"},
-        {"items", "array"},       {"prefixItems", "array"}, {"minItems", "array"},
-        {"maxItems", "array"},    {"minLength", "string"},  {"maxLength", "string"},
-        {"pattern", "string"},    {"format", "string"},     {"minimum", "number"},
-        {"maximum", "number"},    {"multipleOf", "number"},
+        {"properties", "object"},
+        {"required", "object"},
+        {"additionalProperties", "object"},
+        {"patternProperties", "object"},
+        {"propertyNames", "object"},
+        {"minProperties", "object"},
+        {"maxProperties", "object"},
+        {"items", "array"},
+        {"prefixItems", "array"},
+        {"minItems", "array"},
+        {"maxItems", "array"},
+        {"uniqueItems", "array"},
+        {"minLength", "string"},
+        {"maxLength", "string"},
+        {"pattern", "string"},
+        {"format", "string"},
+        {"minimum", "number"},
+        {"maximum", "number"},
+        {"exclusiveMinimum", "number"},
+        {"exclusiveMaximum", "number"},
+        {"multipleOf", "number"},
     };
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         if (json_object_get(schema, words[i][0]) != NULL) {
@@ -432,82 +190,210 @@ static const char *implied_type(const json_t *schema)
 static int refuse_unknown(struct compiler *c, const json_t *schema)
 {
     static const char *const words[] = {
-        "not",
-        "if",
-        "then",
-        "else",
-        "dependentSchemas",
-        "dependentRequired",
-        "patternProperties",
-        "propertyNames",
-        "minProperties",
-        "maxProperties",
-        "contains",
-        "minContains",
-        "maxContains",
-        "unevaluatedProperties",
-        "unevaluatedItems",
-        "$dynamicRef",
-        "additionalItems",
+        "not",          "if",       "dependentSchemas", "dependentRequired",
+        "dependencies", "contains", "$dynamicRef",      "$recursiveRef",
     };
+    /* nothing is ever written that these would be asked about */
+    static const char *const flags[] = {"unevaluatedProperties", "unevaluatedItems"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
-        const json_t *value = json_object_get(schema, words[i]);
-        if (value != NULL && !json_is_false(value)) {
-            return refuse(c, words[i]);
+        if (json_object_get(schema, words[i]) != NULL) {
+            return schema_refuse(c, words[i]);
+        }
+    }
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        const json_t *value = json_object_get(schema, flags[i]);
+        if (value != NULL && !json_is_boolean(value)) {
+            return schema_refuse(c, flags[i]);
         }
     }
     return 0;
 }
 
-static int compile_words(struct compiler *c, const json_t *schema, int depth, uint32_t *rule)
+/* Whether the schema says anything but `word` and remarks. */
+static bool says_more(json_t *schema, const char *word)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(schema, name, value)
+    {
+        if (strcmp(name, word) != 0 && !schema_is_remark(name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The schema without one of its words. */
+static int without(struct compiler *c, json_t *schema, const char *word, json_t **out)
+{
+    *out = json_copy(schema);
+    if (*out == NULL || json_object_del(*out, word) != 0 ||
+        json_array_append_new(c->made, *out) != 0) {
+        return err_set(c->err, ERR_NOMEM, "out of memory for a schema");
+    }
+    return 0;
+}
+
+static int all_rule(struct compiler *c, json_t *schema, json_t *all, int depth, uint32_t *rule)
+{
+    json_t *merged = NULL;
+    if (json_array_size(all) == 1 && !says_more(schema, "allOf")) {
+        return schema_rule(c, json_array_get(all, 0), depth + 1, rule);
+    }
+    int rc = json_array_size(all) > 0
+                 ? without(c, schema, "allOf", &merged)
+                 : err_set(c->err, ERR_INVALID, "'allOf' in a schema must list some schemas");
+    for (size_t i = 0; rc == 0 && i < json_array_size(all); i++) {
+        rc = schema_merge(c, merged, json_array_get(all, i), depth + 1, &merged);
+    }
+    return rc == 0 ? schema_rule(c, merged, depth + 1, rule) : rc;
+}
+
+/* Exactly one is kept by writing one that no other takes. */
+static int check_apart(struct compiler *c, const json_t *some)
+{
+    const size_t n = json_array_size(some);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < i; k++) {
+            if (!schemas_apart(c, json_array_get(some, i), json_array_get(some, k), 0)) {
+                return err_set(c->err, ERR_INVALID,
+                               "'oneOf' in a schema: its branches %zu and %zu may both fit; "
+                               "'anyOf' is supported",
+                               k, i);
+            }
+        }
+    }
+    return 0;
+}
+
+static int any_rule(struct compiler *c, json_t *schema, const char *word, int depth, uint32_t *rule)
+{
+    enum { BRANCHES_MAX = 1000 };
+    const json_t *some = json_object_get(schema, word);
+    const bool more = says_more(schema, word);
+    json_t *rest = NULL;
+    size_t i;
+    json_t *branch;
+    if (json_array_size(some) == 0 || json_array_size(some) > BRANCHES_MAX) {
+        return err_set(c->err, ERR_INVALID, "'%s' in a schema must list 1 to %d schemas", word,
+                       BRANCHES_MAX);
+    }
+    int rc = strcmp(word, "oneOf") == 0 ? check_apart(c, some) : 0;
+    rc = rc == 0 && more ? without(c, schema, word, &rest) : rc;
+    *rule = rules_new(c->r);
+    json_array_foreach(some, i, branch)
+    {
+        uint32_t part = 0;
+        if (rc == 0 && more) {
+            rc = schema_merge(c, rest, branch, depth + 1, &branch);
+        }
+        rc = rc == 0 ? schema_rule(c, branch, depth + 1, &part) : rc;
+        if (rc != 0) {
+            return rc;
+        }
+        rules_begin(c->r, *rule);
+        rules_ref(c->r, part);
+        rules_end(c->r);
+    }
+    return 0;
+}
+
+static bool is_of_type(const json_t *value, const json_t *types)
+{
+    const char *type = json_string_value(types);
+    const double number = json_number_value(value);
+    for (size_t i = 0; i < json_array_size(types); i++) {
+        if (is_of_type(value, json_array_get(types, i))) {
+            return true;
+        }
+    }
+    return type != NULL && ((json_is_string(value) && strcmp(type, "string") == 0) ||
+                            (json_is_object(value) && strcmp(type, "object") == 0) ||
+                            (json_is_array(value) && strcmp(type, "array") == 0) ||
+                            (json_is_boolean(value) && strcmp(type, "boolean") == 0) ||
+                            (json_is_null(value) && strcmp(type, "null") == 0) ||
+                            (json_is_number(value) &&
+                             (strcmp(type, "number") == 0 ||
+                              (strcmp(type, "integer") == 0 &&
+                               (json_is_integer(value) || number == (double)(int64_t)number)))));
+}
+
+/* const and enum: those of their values that have the type. */
+static int values_rule(struct compiler *c, const json_t *schema, uint32_t *rule)
 {
     const json_t *constant = json_object_get(schema, "const");
     const json_t *values = json_object_get(schema, "enum");
-    const json_t *all = json_object_get(schema, "allOf");
-    const char *ref = json_string_value(json_object_get(schema, "$ref"));
     const json_t *types = json_object_get(schema, "type");
-    if (ref != NULL) {
-        return compile_ref(c, ref, depth, rule);
+    const size_t n = constant != NULL ? 1 : json_array_size(values);
+    bool some = false;
+    if (n == 0) {
+        return err_set(c->err, ERR_INVALID, "'enum' in a schema must list at least one value");
     }
-    if (constant != NULL) {
-        *rule = rules_new(c->r);
-        return literal(c, constant, *rule);
+    if (implied_type(schema) != NULL || (constant != NULL && values != NULL)) {
+        return schema_refuse(c, constant != NULL ? "const beside other restrictions"
+                                                 : "enum beside other restrictions");
     }
-    if (values != NULL) {
-        return compile_values(c, values, rule);
-    }
-    for (int i = 0; i < 2; i++) {
-        const char *name = i == 0 ? "anyOf" : "oneOf";
-        const json_t *some = json_object_get(schema, name);
-        if (some != NULL) {
-            return implied_type(schema) != NULL
-                       ? refuse(c, "anyOf or oneOf beside other restrictions")
-                       : compile_any(c, some, name, depth, rule);
+    *rule = rules_new(c->r);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *value = constant != NULL ? constant : json_array_get(values, i);
+        if (types == NULL || is_of_type(value, types)) {
+            const int rc = schema_literal(c, value, *rule);
+            if (rc != 0) {
+                return rc;
+            }
+            some = true;
         }
     }
+    return some ? 0
+                : err_set(c->err, ERR_INVALID, "'%s' in a schema holds no value of its 'type'",
+                          constant != NULL ? "const" : "enum");
+}
+
+static int words_rule(struct compiler *c, json_t *schema, int depth, uint32_t *rule)
+{
+    json_t *all = json_object_get(schema, "allOf");
+    json_t *types = json_object_get(schema, "type");
+    const char *ref = json_string_value(json_object_get(schema, "$ref"));
+    json_t *merged = NULL;
+    if (ref != NULL && !says_more(schema, "$ref")) {
+        return ref_rule(c, ref, depth, rule);
+    }
+    if (ref != NULL) {
+        json_t *target = schema_target(c, ref);
+        int rc = target != NULL ? without(c, schema, "$ref", &merged) : -(int)c->err->code;
+        rc = rc == 0 ? schema_merge(c, merged, target, depth + 1, &merged) : rc;
+        return rc == 0 ? schema_rule(c, merged, depth + 1, rule) : rc;
+    }
     if (all != NULL) {
-        return json_array_size(all) == 1 && implied_type(schema) == NULL
-                   ? compile(c, json_array_get(all, 0), depth + 1, rule)
-                   : refuse(c, "allOf of several");
+        return all_rule(c, schema, all, depth, rule);
+    }
+    for (int i = 0; i < 2; i++) {
+        const char *word = i == 0 ? "anyOf" : "oneOf";
+        if (json_object_get(schema, word) != NULL) {
+            return any_rule(c, schema, word, depth, rule);
+        }
+    }
+    if (json_object_get(schema, "const") != NULL || json_object_get(schema, "enum") != NULL) {
+        return values_rule(c, schema, rule);
     }
     if (types != NULL) {
-        return compile_types(c, schema, types, depth, rule);
+        return types_rule(c, schema, types, depth, rule);
     }
     if (implied_type(schema) != NULL) {
-        return compile_type(c, schema, implied_type(schema), depth, rule);
+        return type_rule(c, schema, implied_type(schema), depth, rule);
     }
     *rule = json_value_rule(c);
     return 0;
 }
 
-static int compile(struct compiler *c, const json_t *schema, int depth, uint32_t *rule)
+int schema_rule(struct compiler *c, json_t *schema, int depth, uint32_t *rule)
 {
     *rule = 0;
     if (depth > GRAMMAR_DEPTH_MAX) {
         return err_set(c->err, ERR_TOO_LARGE, "a schema may be nested %d deep", GRAMMAR_DEPTH_MAX);
     }
-    if (json_is_true(schema)) {
-        *rule = json_value_rule(c);
+    if (json_is_boolean(schema)) { /* false: a rule that matches nothing */
+        *rule = json_is_true(schema) ? json_value_rule(c) : rules_new(c->r);
         return 0;
     }
     if (!json_is_object(schema)) {
@@ -515,79 +401,100 @@ static int compile(struct compiler *c, const json_t *schema, int depth, uint32_t
     }
     int rc = refuse_unknown(c, schema);
     if (rc == 0) {
-        rc = compile_words(c, schema, depth, rule);
+        rc = words_rule(c, schema, depth, rule);
     }
     return rc == 0 ? rules_check(c->r, c->err) : rc;
 }
 
 /* --- the root --- */
 
-static void compiler_init(struct compiler *c, struct rules *rules, const json_t *root,
-                          struct err *err)
+static int compiler_init(struct compiler *c, struct rules *rules, json_t *root, struct err *err)
 {
     memset(c, 0, sizeof *c);
     c->r = rules;
     c->root = root;
+    c->made = json_array();
     c->err = err;
     c->space = c->character = c->string = c->integer = NONE;
     c->number = c->value = c->object = c->array = NONE;
+    return c->made != NULL ? 0 : mem_err(err, 0);
 }
 
-/* One alternative per tool: {"name": "f", "arguments": …}. */
+static void compiler_release(struct compiler *c)
+{
+    json_decref(c->made);
+}
+
+/* One alternative of root: {"name": "f", "arguments": …}. */
+static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_t root)
+{
+    uint32_t arguments = 0;
+    int rc = 0;
+    if (json_object_size(c->root) > 0) {
+        rc = schema_rule(c, c->root, 0, &arguments);
+    } else {
+        (void)json_value_rule(c);
+        arguments = (uint32_t)c->object;
+    }
+    const uint32_t name = rules_new(c->r);
+    rc = rc == 0 ? schema_literal(c, json_object_get(call, "name"), name) : rc;
+    if (rc == 0) {
+        rules_begin(c->r, root);
+        rules_text(c->r, llama3 ? "{\"name\": " : "<tool_call>\n{\"name\": ");
+        rules_ref(c->r, name);
+        rules_text(c->r, llama3 ? ", \"parameters\": " : ", \"arguments\": ");
+        rules_ref(c->r, arguments);
+        rules_text(c->r, llama3 ? "}" : "}\n</tool_call>");
+        rules_end(c->r);
+    }
+    return rc;
+}
+
 static int compile_calls(struct rules *rules, const json_t *calls, bool llama3, uint32_t *root,
                          struct err *err)
 {
     size_t i;
     const json_t *call;
+    int rc = 0;
     *root = rules_new(rules);
     json_array_foreach(calls, i, call)
     {
         struct compiler c;
-        uint32_t arguments;
-        const json_t *parameters = json_object_get(call, "parameters");
-        compiler_init(&c, rules, parameters, err);
-        int rc = 0;
-        if (json_object_size(parameters) > 0) {
-            rc = compile(&c, parameters, 0, &arguments);
-        } else {
-            (void)json_value_rule(&c);
-            arguments = (uint32_t)c.object;
+        rc = rc == 0 ? compiler_init(&c, rules, json_object_get(call, "parameters"), err) : rc;
+        if (rc == 0) {
+            rc = put_call(&c, call, llama3, *root);
+            compiler_release(&c);
         }
-        const uint32_t name = rules_new(rules);
-        rc = rc == 0 ? literal(&c, json_object_get(call, "name"), name) : rc;
-        if (rc != 0) {
-            return rc;
-        }
-        rules_begin(rules, *root);
-        rules_text(rules, llama3 ? "{\"name\": " : "<tool_call>\n{\"name\": ");
-        rules_ref(rules, name);
-        rules_text(rules, llama3 ? ", \"parameters\": " : ", \"arguments\": ");
-        rules_ref(rules, arguments);
-        rules_text(rules, llama3 ? "}" : "}\n</tool_call>");
-        rules_end(rules);
     }
-    return 0;
+    return rc;
+}
+
+static int compile_schema(struct rules *rules, json_t *schema, uint32_t *root, struct err *err)
+{
+    struct compiler c;
+    int rc = compiler_init(&c, rules, schema, err);
+    if (rc == 0 && json_is_true(schema)) {
+        (void)json_value_rule(&c);
+        *root = (uint32_t)c.object;
+    } else if (rc == 0) {
+        rc = schema_rule(&c, schema, 0, root);
+    }
+    compiler_release(&c);
+    return rc;
 }
 
 int grammar_compile(struct rules *rules, const json_t *source, const char *tool_format,
                     uint32_t *root, struct err *err)
 {
-    const json_t *schema = json_object_get(source, "schema");
     const json_t *calls = json_object_get(source, "calls");
     const bool llama3 = tool_format != NULL && strcmp(tool_format, "llama3") == 0;
-    struct compiler c;
-    int rc = 0;
-    compiler_init(&c, rules, schema, err);
-    if (calls != NULL) {
-        rc = compile_calls(rules, calls, llama3, root, err);
-    } else if (json_is_true(schema)) {
-        (void)json_value_rule(&c);
-        *root = (uint32_t)c.object;
-    } else {
-        rc = compile(&c, schema, 0, root);
-    }
+    int rc = calls != NULL ? compile_calls(rules, calls, llama3, root, err)
+                           : compile_schema(rules, json_object_get(source, "schema"), root, err);
     if (rc == 0) {
         rc = rules_check(rules, err);
     }
-    return rc == 0 ? rules_check_left(rules, err) : rc;
+    if (rc == 0) {
+        rc = rules_check_left(rules, err);
+    }
+    return rc == 0 ? rules_prune(rules, *root, err) : rc;
 }
