@@ -11,6 +11,7 @@
 #include "telemetry/metrics.h"
 
 enum { TEXT_BYTES_MAX = 32 << 20, EVENT_BYTES_MAX = 256 << 10, LOGPROBS_BYTES_MAX = 32 << 20 };
+enum { EARLY_BYTES_MAX = 8 << 20 };
 
 static void free_now(struct generation *g)
 {
@@ -24,6 +25,7 @@ static void free_now(struct generation *g)
     pthread_mutex_destroy(&g->events);
     pthread_mutex_destroy(&g->lock);
     buf_release(&g->event);
+    buf_release(&g->early);
     mem_free(g->choices);
     mem_free(g);
 }
@@ -119,13 +121,13 @@ struct generation_usage generation_usage(const struct generation *g)
 
 /* --- the stream --- */
 
-void generation_send(struct generation *g)
+static void send_or_break(struct generation *g, const struct buf *event)
 {
     struct err err = {0};
     if (g->stream != NULL && !g->broken) {
-        int rc = buf_check(&g->event, "an event", &err);
-        if (rc == 0) {
-            rc = http_stream_write(g->stream, g->event.data, g->event.len, 0, &err);
+        int rc = buf_check(event, "an event", &err);
+        if (rc == 0 && event->len > 0) {
+            rc = http_stream_write(g->stream, event->data, event->len, 0, &err);
         }
         if (rc != 0) {
             g->broken = true;
@@ -134,6 +136,15 @@ void generation_send(struct generation *g)
             }
             ticker_post(g->hub->ticker, &g->cancel);
         }
+    }
+}
+
+void generation_send(struct generation *g)
+{
+    if (g->streams && g->stream == NULL) {
+        buf_append(&g->early, g->event.data != NULL ? g->event.data : "", g->event.len);
+    } else {
+        send_or_break(g, &g->event);
     }
     buf_clear(&g->event);
 }
@@ -167,6 +178,8 @@ static void open_stream(struct generation *g)
     }
     http_stream_on_close(g->stream, on_closed, g);
     g->style->begin(g);
+    send_or_break(g, &g->early);
+    buf_release(&g->early);
 }
 
 /* --- the end --- */
@@ -233,7 +246,9 @@ static void on_accepted(void *ctx, const struct infer_accepted *accepted)
     c->accepted = *accepted;
     c->tools_llama3 = accepted->tool_format != NULL && strcmp(accepted->tool_format, "llama3") == 0;
     c->accepted.tool_format = NULL;
-    if (g->streams && g->stream == NULL && g->failure.code == ERR_NONE) {
+    g->n_ready += c->index % g->choices_per_prompt == 0;
+    if (g->streams && g->stream == NULL && g->n_ready == g->n_prompts &&
+        g->failure.code == ERR_NONE) {
         open_stream(g);
     }
     pthread_mutex_unlock(&g->events);
@@ -324,6 +339,7 @@ int generation_new(struct generation **out, struct hub *hub, const struct resolv
     g->started_ns = clock_monotonic_ns();
     g->choices_per_prompt = 1;
     buf_init(&g->event, EVENT_BYTES_MAX);
+    buf_init(&g->early, EARLY_BYTES_MAX);
     for (int i = 0; i < GENERATION_CHOICES_MAX; i++) {
         choices[i].g = g;
         choices[i].index = i;
@@ -338,7 +354,8 @@ int generation_new(struct generation **out, struct hub *hub, const struct resolv
     return 0;
 }
 
-static int submit(struct choice *c, const struct infer_spec *spec, struct err *err)
+static int submit(struct choice *c, const struct infer_spec *spec, struct infer_places *places,
+                  struct err *err)
 {
     static const struct infer_events events = {.accepted = on_accepted,
                                                .token = on_token,
@@ -347,7 +364,7 @@ static int submit(struct choice *c, const struct infer_spec *spec, struct err *e
                                                .failed = on_failed};
     struct generation *g = c->g;
     struct infer_request *request = NULL;
-    const int rc = infer_submit(g->hub->infer, spec, &events, c, &request, err);
+    const int rc = infer_submit_reserved(g->hub->infer, places, spec, &events, c, &request, err);
     if (rc != 0) {
         return rc;
     }
@@ -382,16 +399,20 @@ int generation_run(struct generation *g, struct http_request *request, struct in
                    int n_specs, int n)
 {
     struct err err = {0};
+    struct infer_places places = {0};
+    struct infer *infer = g->hub->infer;
     int rc = pick_seed(specs, n_specs, &err);
     g->request = request;
     g->n_choices = n_specs * n;
+    g->n_prompts = n_specs;
     g->choices_per_prompt = n;
     http_request_defer(request);
     http_request_on_close(request, on_closed, g);
+    rc = rc == 0 ? infer_keep_places(infer, g->n_choices, &places, &err) : rc;
     for (int i = 0; i < g->n_choices; i++) {
         struct infer_spec *spec = &specs[i / n];
         spec->choice = (uint32_t)(i % n);
-        rc = rc == 0 ? submit(&g->choices[i], spec, &err) : rc;
+        rc = rc == 0 ? submit(&g->choices[i], spec, &places, &err) : rc;
         if (rc == 0) {
             continue;
         }
@@ -403,6 +424,7 @@ int generation_run(struct generation *g, struct http_request *request, struct in
             end_generation(g);
         }
     }
+    infer_release_places(infer, &places);
     drop(g);
     return 0;
 }

@@ -6,8 +6,9 @@
  *
  * Invariants
  *   1. A generation has two holders, the handler and the events; the last one frees it.
- *   2. Before the first `accepted` an error is a status of its own; after it, in a stream, the
- *      style's `failed`. The first error ends all choices.
+ *   2. Until each prompt was `accepted` an error is a status of its own; after that, in a stream,
+ * the style's `failed`. What a stream has to say before goes into `early`. The first error ends all
+ *      choices; whether there is room for all of them is settled before the first is submitted.
  *   3. The client's leaving is heard under a lock of the server, where infer must not be called: a
  *      task of the ticker cancels. `lock` keeps that from meeting the last event.
  *   4. Style functions are called one at a time, `events` held; they never block. */
@@ -70,6 +71,8 @@ struct generation {
     /* generation.c's */
     struct http_request *request; /* until the answer has begun or was given */
     struct http_stream *stream;
+    struct buf early; /* until the stream is opened */
+    int n_prompts, n_ready;
     bool broken; /* the stream took no more: nothing is sent any more */
     struct ticker_task cancel;
     pthread_mutex_t events; /* holds the style's state */

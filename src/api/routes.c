@@ -1,6 +1,8 @@
 /* The hub's own paths. Rows are in the order of the docs. */
 #include "api/routes.h"
 
+#include <string.h>
+
 #include "api/doc.h"
 #include "api/handlers.h"
 
@@ -317,4 +319,23 @@ const struct http_route *api_routes(size_t *n)
 {
     *n = COUNT_OF(routes);
     return routes;
+}
+
+void api_admit(const struct http_route *route, const struct http_request *request,
+               struct http_issues *issues)
+{
+    const struct api_doc *doc = route->doc;
+    if (route->error_style != NULL || doc == NULL || (route->flags & HTTP_PUBLIC) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < request->n_query; i++) {
+        size_t at = 0;
+        while (at < doc->n_query && strcmp(doc->query[at].name, request->query[i].name) != 0) {
+            at++;
+        }
+        if (at == doc->n_query) {
+            http_issue(issues, "query", request->query[i].name, "extra_forbidden",
+                       "Extra inputs are not permitted");
+        }
+    }
 }

@@ -3,9 +3,15 @@
 #define API_ROUTES_H
 
 #include "http/router.h"
+#include "http/validate.h"
 
 /* Static. */
 const struct http_route *api_routes(size_t *n);
 const struct http_route *api_client_routes(size_t *n);
+
+/* Query parameters that a row of the hub's own API does not name are faults; other people's clients
+ * and probes of health send what they like. */
+void api_admit(const struct http_route *route, const struct http_request *request,
+               struct http_issues *issues);
 
 #endif

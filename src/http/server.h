@@ -19,6 +19,7 @@
 #include "base/err.h"
 #include "http/request.h"
 #include "http/router.h"
+#include "http/validate.h"
 
 enum {
     HTTP_CONNECTIONS_MAX = 4096,
@@ -33,6 +34,10 @@ enum {
  * ERR_UNAUTHORIZED, ERR_FORBIDDEN, ERR_BUSY …; may set request->principal. */
 typedef int (*http_key_check)(void *ctx, const char *key, struct http_request *request,
                               struct err *err);
+
+/* Adds what a request may not ask of this route to issues; before its handler, on its thread. */
+typedef void (*http_admit)(const struct http_route *route, const struct http_request *request,
+                           struct http_issues *issues);
 
 struct http_server_options {
     const char *host; /* a name or address; not loopback needs api_key or check_key */
@@ -49,6 +54,7 @@ struct http_server_options {
     const char *api_key;         /* NULL or "": none */
     http_key_check check_key;    /* instead of api_key, when set */
     void *check_ctx;
+    http_admit admit; /* NULL: nothing is looked at */
 };
 
 void http_server_options_default(struct http_server_options *options);

@@ -30,6 +30,24 @@ static int refuse(const struct http_exchange *exchange, struct err *err)
     return -(int)err->code;
 }
 
+/* 0 when the handler may go on; *answered: the answer was given. */
+static int admit(struct http_exchange *exchange, bool *answered, struct err *err)
+{
+    const http_admit asks = exchange->server->options.admit;
+    struct http_issues issues;
+    *answered = false;
+    if (!asks)
+        return 0;
+    http_issues_init(&issues);
+    asks(exchange->match.route, &exchange->request, &issues);
+    if (issues.count > 0) {
+        *answered = true;
+        return http_issues_reply(&issues, &exchange->request, &exchange->response, err);
+    }
+    http_issues_release(&issues);
+    return 0;
+}
+
 static int respond(struct http_exchange *exchange, struct err *err)
 {
     const struct http_server_options *options = &exchange->server->options;
@@ -48,6 +66,10 @@ static int respond(struct http_exchange *exchange, struct err *err)
         reply_options(exchange);
         return 0;
     }
+    bool answered;
+    int rc = admit(exchange, &answered, err);
+    if (rc != 0 || answered)
+        return rc;
     return exchange->match.route->handler(exchange->match.ctx, request, &exchange->response, err);
 }
 

@@ -92,6 +92,7 @@ struct infer {
     struct host *hosts[HOSTS_MAX];
     int n_hosts;
     int n_requests;
+    int n_reserved; /* places that are kept for requests to come */
     uint32_t next_number;
     uint64_t memory_bytes_max;
     uint64_t held_bytes; /* of the limit, by the job that holder names */

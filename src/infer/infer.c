@@ -76,19 +76,57 @@ void infer_free(struct infer *infer, int drain_ms)
     mem_free(infer);
 }
 
-/* Puts a request on its base's host. */
-static int enqueue(struct infer *infer, const struct infer_spec *spec, struct infer_request *r,
-                   struct err *err)
+/* Whether n more fit; under the lock. */
+static int check_room(const struct infer *infer, int n, struct err *err)
+{
+    const int most = infer->settings.max_queue + infer->settings.max_sessions;
+    if (n > most) {
+        return err_set(err, ERR_INVALID,
+                       "%d answers are asked for at once; %d run and %d wait at most", n,
+                       infer->settings.max_sessions, infer->settings.max_queue);
+    }
+    return infer->n_requests + infer->n_reserved + n <= most
+               ? 0
+               : err_set(err, ERR_BUSY, "%d requests are waiting or running; the queue holds %d",
+                         infer->n_requests, infer->settings.max_queue);
+}
+
+int infer_keep_places(struct infer *infer, int n, struct infer_places *places, struct err *err)
+{
+    pthread_mutex_lock(&infer->lock);
+    const int rc = check_room(infer, n, err);
+    if (rc == 0) {
+        places->left = n;
+        infer->n_reserved += n;
+    }
+    pthread_mutex_unlock(&infer->lock);
+    return rc;
+}
+
+void infer_release_places(struct infer *infer, struct infer_places *places)
+{
+    pthread_mutex_lock(&infer->lock);
+    infer->n_reserved -= places->left;
+    places->left = 0;
+    pthread_mutex_unlock(&infer->lock);
+}
+
+/* Puts a request on its base's host; places is NULL when none was kept for it. */
+static int enqueue(struct infer *infer, struct infer_places *places, const struct infer_spec *spec,
+                   struct infer_request *r, struct err *err)
 {
     struct host *h = NULL;
     pthread_mutex_lock(&infer->lock);
     int rc = 0;
-    if (infer->closing) {
-        rc = err_set(err, ERR_UNAVAILABLE, "the hub is shutting down");
-    } else if (infer->n_requests >= infer->settings.max_queue + infer->settings.max_sessions) {
-        rc = err_set(err, ERR_BUSY, "%d requests are waiting or running; the queue holds %d",
-                     infer->n_requests, infer->settings.max_queue);
+    if (places != NULL && places->left > 0) {
+        places->left--;
+        infer->n_reserved--;
     } else {
+        rc = check_room(infer, 1, err);
+    }
+    if (rc == 0 && infer->closing) {
+        rc = err_set(err, ERR_UNAVAILABLE, "the hub is shutting down");
+    } else if (rc == 0) {
         rc = host_find(infer, spec, &h, err);
     }
     if (rc == 0) {
@@ -125,9 +163,16 @@ static int write_body(struct infer_request *r, const struct infer_spec *spec, st
     return rc != 0 ? rc : r->body != NULL ? 0 : mem_err(err, 0);
 }
 
-int infer_submit(struct infer *infer, const struct infer_spec *given,
-                 const struct infer_events *events, void *ctx, struct infer_request **out,
+int infer_submit(struct infer *infer, const struct infer_spec *spec,
+                 const struct infer_events *events, void *ctx, struct infer_request **request,
                  struct err *err)
+{
+    return infer_submit_reserved(infer, NULL, spec, events, ctx, request, err);
+}
+
+int infer_submit_reserved(struct infer *infer, struct infer_places *places,
+                          const struct infer_spec *given, const struct infer_events *events,
+                          void *ctx, struct infer_request **out, struct err *err)
 {
     struct infer_spec spec = *given;
     int rc = infer_sampling_check(&spec.sampling, err);
@@ -151,7 +196,7 @@ int infer_submit(struct infer *infer, const struct infer_spec *given,
     *out = r; /* before the first event can come */
     rc = write_body(r, &spec, err);
     if (rc == 0) {
-        rc = enqueue(infer, &spec, r, err);
+        rc = enqueue(infer, places, &spec, r, err);
     }
     if (rc != 0) {
         *out = NULL;
@@ -236,7 +281,7 @@ int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_sp
     }
     int rc = write_text_body(r, op, spec, arguments, err);
     if (rc == 0) {
-        rc = enqueue(infer, spec, r, err);
+        rc = enqueue(infer, NULL, spec, r, err);
     }
     if (rc == 0) {
         rc = wait_for_result(infer, r);
@@ -257,7 +302,7 @@ int infer_embed(struct infer *infer, const struct infer_spec *given, struct buf 
     r->is_embed = true;
     int rc = write_body(r, &spec, err);
     if (rc == 0) {
-        rc = enqueue(infer, &spec, r, err);
+        rc = enqueue(infer, NULL, &spec, r, err);
     }
     if (rc == 0) {
         rc = wait_for_result(infer, r);

@@ -123,6 +123,19 @@ void infer_free(struct infer *infer, int drain_ms);
 int infer_submit(struct infer *infer, const struct infer_spec *spec,
                  const struct infer_events *events, void *ctx, struct infer_request **request,
                  struct err *err) MUST_CHECK;
+/* Places in the queue for n requests that are submitted next: all of them or none. ERR_BUSY now,
+ * ERR_INVALID when there can never be as many. */
+struct infer_places {
+    int left;
+};
+int infer_keep_places(struct infer *infer, int n, struct infer_places *places,
+                      struct err *err) MUST_CHECK;
+/* infer_submit into one of the places. */
+int infer_submit_reserved(struct infer *infer, struct infer_places *places,
+                          const struct infer_spec *spec, const struct infer_events *events,
+                          void *ctx, struct infer_request **request, struct err *err) MUST_CHECK;
+/* Gives back those that are left. */
+void infer_release_places(struct infer *infer, struct infer_places *places);
 /* The client is gone: work on it stops, `failed` with ERR_CANCELLED comes as the last event. Safe
  * until that last event has returned. */
 void infer_cancel(struct infer_request *request);
