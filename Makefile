@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 export FUZZ_SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check coverage san fuzz bench bench-inference bench-training golden install clean
+.PHONY: help build demo test check coverage san fuzz bench bench-inference bench-training soak-inference golden install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,11 @@ bench-training: ## LoRA steps and runs against PEFT and mlx-lm, and cost by shap
 	@scripts/bootstrap build bench
 	@scripts/build build
 	@bench/run --group training --matrix --rounds 3
+
+soak-inference: ## 10,000 short requests, some dropped half-way: memory, sessions, queue stay flat
+	@scripts/bootstrap build test
+	@scripts/build build
+	@scripts/soak-inference
 
 golden: ## make the golden files again with the pinned Python packages
 	@scripts/bootstrap build test
