@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/rows_json.h"
+#include "base/json.h"
 #include "formats/manifest.h"
 #include "registry/bases.h"
 
@@ -36,6 +37,29 @@ static int add_version(const struct version_row *version, struct arena *arena,
     return rc;
 }
 
+enum { CONTEXT_DEFAULT_MAX = 8192 }; /* as inspection counts and engines open */
+
+/* What of the base's memory is for keys and values: one session of full length, and as many shorter
+ * ones as that holds. Another context than inspection thought of moves both numbers. */
+static void plan_memory(const struct base_row *base, int context, struct infer_spec *spec)
+{
+    struct err err = {0};
+    int64_t each = 0;
+    int64_t trained = 0;
+    json_t *details = json_parse(base->details, strlen(base->details), &err);
+    spec->memory_bytes = base_memory_bytes(base);
+    if (details != NULL && json_get_int(details, "kv_bytes_per_token", 0, &each, &err) == 0 &&
+        json_get_int(details, "context_length", 0, &trained, &err) == 0 && each > 0 &&
+        trained > 0) {
+        const int64_t counted = trained < CONTEXT_DEFAULT_MAX ? trained : CONTEXT_DEFAULT_MAX;
+        const uint64_t before = (uint64_t)each * (uint64_t)counted;
+        spec->kv_bytes = (uint64_t)each * (uint64_t)(context > 0 ? context : counted);
+        spec->memory_bytes -= before < spec->memory_bytes ? before : 0;
+        spec->memory_bytes += spec->kv_bytes;
+    }
+    json_decref(details);
+}
+
 int spec_of(struct hub *hub, const struct resolved_model *model, struct arena *arena,
             struct infer_spec *spec, struct err *err)
 {
@@ -48,7 +72,7 @@ int spec_of(struct hub *hub, const struct resolved_model *model, struct arena *a
         spec->base_id = base.id;
         spec->base_key = base.sha256;
         spec->base_path = arena_strdup(arena, path);
-        spec->memory_bytes = base_memory_bytes(&base);
+        plan_memory(&base, hub->settings.context_length, spec);
         rc = spec->base_path != NULL ? 0 : mem_err(err, strlen(path));
     }
     return rc == 0 && model->has_version ? add_version(&model->version, arena, spec, err) : rc;

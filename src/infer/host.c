@@ -33,6 +33,7 @@ static int send_open(struct host *h, struct err *err)
     json_out_kv_int(&out, "threads", s->threads);
     json_out_kv_int(&out, "context_length", s->context_length);
     json_out_kv_int(&out, "max_sessions", s->max_sessions);
+    json_out_kv_int(&out, "kv_bytes", (int64_t)h->kv_bytes);
     json_out_kv_int(&out, "prefix_bytes", (int64_t)s->prefix_cache_mb << 20);
     json_out_object_end(&out);
     if (rc == 0) {
@@ -298,6 +299,7 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
     h->infer = infer;
     h->base_path = path;
     h->memory_bytes = spec->memory_bytes;
+    h->kv_bytes = spec->kv_bytes;
     h->keep_alive_ms = infer->settings.keep_alive_ms;
     h->last_used_us = clock_wall_us();
     (void)snprintf(h->base_id, sizeof h->base_id, "%s", spec->base_id);

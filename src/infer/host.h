@@ -76,6 +76,7 @@ struct host {
     struct proc proc;
     struct frame_conn conn;
     uint64_t memory_bytes;
+    uint64_t kv_bytes;     /* of that, for keys and values; 0 = as the runner thinks right */
     uint64_t prefix_bytes; /* of its pages, those kept for prompts that begin alike */
     int64_t loaded_at_us, last_used_us, idle_since_ns;
     int64_t keep_alive_ms; /* as the last request that said so wants; -1 = for ever */

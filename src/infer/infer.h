@@ -37,6 +37,7 @@ struct infer_spec {
     const char *base_key;     /* sha256 of the base's blob: names the runner */
     const char *base_path;    /* file or folder of the weights */
     uint64_t memory_bytes;    /* what the base is expected to take: from its inspection at import */
+    uint64_t kv_bytes;        /* of that, for keys and values of all sessions; 0 = not known */
     const char *adapter_key;  /* sha256 of the adapter file, or NULL for the bare base */
     const char *adapter_path; /* adapter.safetensors, or NULL */
     float adapter_scale;      /* alpha / rank as the version's manifest says */
