@@ -35,6 +35,8 @@ static int send_open(struct host *h, struct err *err)
     json_out_kv_int(&out, "max_sessions", s->max_sessions);
     json_out_kv_int(&out, "kv_bytes", (int64_t)h->kv_bytes);
     json_out_kv_int(&out, "prefix_bytes", (int64_t)s->prefix_cache_mb << 20);
+    json_out_kv_bool(&out, "prefix_disk", s->prefix_cache_disk);
+    json_out_kv_string(&out, "base_key", h->base_key);
     json_out_object_end(&out);
     if (rc == 0) {
         rc = buf_check(&buf, "a request", err);

@@ -37,8 +37,7 @@ static void link_newest(struct prefix_cache *c, struct prefix_node *n)
     c->newest = n;
 }
 
-/* The whole path from n to its root was used just now. */
-static void touch(struct prefix_cache *c, struct prefix_node *n)
+void prefix_cache_touch(struct prefix_cache *c, struct prefix_node *n)
 {
     c->clock++;
     for (; n->page != NULL; n = n->parent) {
@@ -192,7 +191,7 @@ bool prefix_cache_evict(struct prefix_cache *c)
             remove_leaf(c, n);
             return true;
         }
-        touch(c, n); /* in use, and so are its parents */
+        prefix_cache_touch(c, n); /* in use, and so are its parents */
     }
     return false;
 }
@@ -236,7 +235,8 @@ static struct prefix_node *add_node(struct prefix_cache *c, struct prefix_node *
     }
     link_newest(c, n);
     c->n_nodes++;
-    touch(c, n);
+    c->n_changes++;
+    prefix_cache_touch(c, n);
     return n;
 }
 
@@ -258,7 +258,8 @@ struct prefix_node *prefix_cache_put(struct prefix_cache *c, const char *key,
             n->page = page;
             memcpy(n->tokens, tokens, (size_t)n_tokens * sizeof *tokens);
             n->n_tokens = n_tokens;
-            touch(c, n);
+            c->n_changes++;
+            prefix_cache_touch(c, n);
             return n;
         }
         n = add_node(c, parent, tokens, n_tokens, page);
@@ -289,7 +290,7 @@ void prefix_cache_keep(struct prefix_cache *c, const char *key, const int32_t *t
         n = child;
     }
     if (last != NULL) {
-        touch(c, last);
+        prefix_cache_touch(c, last);
     }
 }
 
@@ -312,7 +313,7 @@ int prefix_cache_extend(struct prefix_cache *c, const char *key, const int32_t *
         node = same == PREFIX_BLOCK ? child : NULL;
     }
     if (last != NULL) {
-        touch(c, last);
+        prefix_cache_touch(c, last);
     }
     return engine_session_length(session) - from;
 }

@@ -28,6 +28,7 @@ struct prefix_node {
     struct prefix_node *newer, *older; /* by use; of roots NULL */
     struct engine_page *page;          /* of roots NULL */
     uint64_t last_used;
+    uint32_t saved_as; /* its place in the file that was written last */
     int n_tokens;
     int32_t tokens[PREFIX_BLOCK];
 };
@@ -45,6 +46,7 @@ struct prefix_cache {
     struct prefix_node *newest, *oldest;
     const struct prefix_node *standing; /* where a walk is: not to be evicted */
     uint64_t n_nodes;
+    uint64_t n_changes; /* blocks that came or grew so far */
     uint64_t clock;
 };
 
@@ -66,6 +68,8 @@ void prefix_cache_keep(struct prefix_cache *cache, const char *key, const int32_
 struct prefix_node *prefix_cache_put(struct prefix_cache *cache, const char *key,
                                      struct prefix_node *parent, const int32_t *tokens,
                                      int n_tokens, struct engine_page *page);
+/* The whole path from a block to its root was used just now. */
+void prefix_cache_touch(struct prefix_cache *cache, struct prefix_node *node);
 /* Gives back the page that was used longest ago of those that no session stands on; false when
  * there is none. */
 bool prefix_cache_evict(struct prefix_cache *cache);

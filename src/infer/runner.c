@@ -168,6 +168,44 @@ static void *read_frames(void *ctx)
 
 /* --- the process --- */
 
+/* Where this base's kept pages go, when they are wanted on disk. */
+static int name_prefix_file(struct runner *r, const json_t *request, const char *cache_dir,
+                            struct err *err)
+{
+    const char *key = NULL;
+    char name[INFER_KEY_BYTES + 16];
+    int rc = json_get_string(request, "base_key", NULL, &key, err);
+    if (rc != 0 || !json_is_true(json_object_get(request, "prefix_disk")) || key == NULL ||
+        cache_dir == NULL || key[0] == '\0' || strlen(key) >= sizeof r->base_key ||
+        strspn(key, "0123456789abcdef") < strlen(key)) {
+        return rc;
+    }
+    memcpy(r->base_key, key, strlen(key) + 1);
+    (void)snprintf(name, sizeof name, "%s.prefixes", key);
+    return fs_join(r->prefix_file, cache_dir, name, err);
+}
+
+static void load_prefixes(struct runner *r)
+{
+    struct err err = {0};
+    if (r->prefix_file[0] != '\0' &&
+        scheduler_load_prefixes(r->scheduler, r->prefix_file, r->base_key, &err) != 0 &&
+        err.code != ERR_NOT_FOUND) {
+        log_event(LOG_WARNING, "infer", "prefixes_ignored", "file=\"%s\" reason=\"%s\"",
+                  r->prefix_file, err.message);
+    }
+}
+
+static void save_prefixes(struct runner *r)
+{
+    struct err err = {0};
+    if (r->prefix_file[0] != '\0' &&
+        scheduler_save_prefixes(r->scheduler, r->prefix_file, r->base_key, &err) != 0) {
+        log_event(LOG_WARNING, "infer", "prefixes_lost", "file=\"%s\" reason=\"%s\"",
+                  r->prefix_file, err.message);
+    }
+}
+
 static int open_model(struct runner *r, const json_t *request, struct err *err)
 {
     struct engine_options options = {0};
@@ -213,6 +251,10 @@ static int open_model(struct runner *r, const json_t *request, struct err *err)
     }
     if (rc == 0) {
         scheduler_keep_prefixes(r->scheduler, (uint64_t)prefix_bytes);
+        rc = name_prefix_file(r, request, options.cache_dir, err);
+    }
+    if (rc == 0) {
+        load_prefixes(r);
     }
     return rc;
 }
@@ -274,6 +316,7 @@ int runner_main(int control_fd)
         if (pthread_create(&reader, NULL, read_frames, &r) == 0) {
             run_model(&r);
             pthread_join(reader, NULL);
+            save_prefixes(&r);
         } else {
             rc = err_set(&err, ERR_UNAVAILABLE, "no thread could be started");
         }

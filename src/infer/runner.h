@@ -2,8 +2,8 @@
  *
  * Frames (base/frame.h) carry JSON except where noted; `r` is the request's number, chosen by the
  * hub. Hub → runner:
- *   'O' open    {path, threads, isa, context_length, kv_bytes, prefix_bytes, max_sessions,
- *               cache_dir}
+ *   'O' open    {path, threads, isa, context_length, kv_bytes, prefix_bytes, prefix_disk,
+ *               base_key, max_sessions, cache_dir}
  *   'G' generate {r, prompt (text or tokens) | messages, tools, template, template_kwargs, date,
  *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt, embed,
  *               sent:[token ids already delivered]}

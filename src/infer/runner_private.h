@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "base/frame.h"
+#include "base/fs.h"
 #include "engine/engine.h"
 #include "infer/infer.h"
 #include "infer/prefix_cache.h"
@@ -60,6 +61,8 @@ struct runner {
     struct prompter prompter;
     struct grammar_vocab *vocab; /* the reader's, made for the first grammar */
     struct scheduler *scheduler;
+    char prefix_file[FS_PATH_BYTES_MAX]; /* "" = kept pages end with the process */
+    char base_key[INFER_KEY_BYTES];
     struct job *jobs;
     struct adapter_slot adapters[ADAPTERS_MAX];
 

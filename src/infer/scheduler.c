@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "infer/prefix_file.h"
 #include "infer/scheduler_private.h"
 
 enum { MEASURED_TOKENS_MIN = 32 /* in a step that tells how fast prompts go */ };
@@ -74,6 +75,24 @@ void scheduler_keep_prefixes(struct scheduler *s, uint64_t bytes_max)
 {
     prefix_cache_release(&s->prefixes);
     prefix_cache_init(&s->prefixes, s->model, bytes_max);
+}
+
+int scheduler_load_prefixes(struct scheduler *s, const char *path, const char *base_key,
+                            struct err *err)
+{
+    const int rc = prefix_file_load(&s->prefixes, path, base_key, err);
+    s->n_saved = s->prefixes.n_changes;
+    return rc;
+}
+
+int scheduler_save_prefixes(struct scheduler *s, const char *path, const char *base_key,
+                            struct err *err)
+{
+    const bool changed = s->prefixes.n_changes != s->n_saved;
+    const int rc =
+        changed ? prefix_file_save(&s->prefixes, path, base_key, s->prefixes.bytes_max, err) : 0;
+    s->n_saved = rc == 0 ? s->prefixes.n_changes : s->n_saved;
+    return rc;
 }
 
 uint64_t scheduler_prefix_bytes(const struct scheduler *s)

@@ -75,6 +75,12 @@ int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int 
 /* Keeps pages of what was computed, at most so many bytes, for prompts that begin alike. Answers do
  * not change. */
 void scheduler_keep_prefixes(struct scheduler *scheduler, uint64_t bytes_max);
+/* Kept pages from and to the file of a base (prefix_file.h); saving writes nothing when nothing was
+ * added since. */
+int scheduler_load_prefixes(struct scheduler *scheduler, const char *path, const char *base_key,
+                            struct err *err) MUST_CHECK;
+int scheduler_save_prefixes(struct scheduler *scheduler, const char *path, const char *base_key,
+                            struct err *err) MUST_CHECK;
 /* Bytes of pages that are kept so. */
 uint64_t scheduler_prefix_bytes(const struct scheduler *scheduler);
 /* Tokens of the request's prompt that stand on pages of earlier ones; whole when it is finished. */

@@ -48,6 +48,7 @@ struct scheduler {
     const struct engine_info *info;
     struct sampler sampler;
     struct prefix_cache prefixes;
+    uint64_t n_saved; /* changes of it that its file knows */
     struct scheduled *requests[SCHEDULER_SESSIONS_MAX];
     int n, sessions_max;
     float *logits; /* (sessions_max, vocab) */
