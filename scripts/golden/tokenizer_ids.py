@@ -165,6 +165,34 @@ def chars_bpe(byte_fallback, unk, fuse_unk, split=True):
     return Tokenizer.from_str(json.dumps(state))
 
 
+def prefixed(legacy, scheme="first", split=False):
+    """Llama's kind: a mark before the text, by a normalizer or by Metaspace, taken off in decoding."""
+    tok = chars_bpe(True, "<u>", True, split=False)
+    state = json.loads(tok.to_str())
+    if legacy:
+        state["normalizer"] = json.loads(normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]).__getstate__())
+    else:
+        state["normalizer"] = None
+        state["pre_tokenizer"] = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": scheme, "split": split}
+    state["decoder"]["decoders"].append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    tok = Tokenizer.from_str(json.dumps(state))
+    tok.add_special_tokens([AddedToken("<e>", special=True, normalized=False), AddedToken("<r>", special=True, rstrip=True, normalized=False)])
+    tok.add_tokens([AddedToken("x y", normalized=True), AddedToken("<a>", normalized=False)])
+    return tok
+
+
+def spaced():
+    tok = Tokenizer(models.BPE())
+    tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=True)
+    tok.decoder = decoders.ByteLevel()
+    tok.train_from_iterator(TRAIN, trainers.BpeTrainer(vocab_size=330, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), min_frequency=1))
+    tok.add_tokens([AddedToken("<a>", normalized=False)])
+    return tok
+
+
+PREFIX_TEXTS = ["a", " a", "  a", "a b", "", " ", "the fox<a>the fox", "<a>the", "<a> the", "the<a>", "<e>the<r> fox", "<r>  the", " <e>", "x y", "ax yb", " x y x y", "\u2581", "\u2581a", "\u2581 a \u2581", "\n", "\n the", "a\u2581b"]
+
+
 def tiny():
     flags = [AddedToken("<b>", special=True, normalized=False), AddedToken("<e>", special=True, normalized=False),
              AddedToken("<a>", normalized=False), AddedToken("<aa>", normalized=False), AddedToken("<aaa>", special=True, normalized=False),
@@ -183,6 +211,11 @@ def tiny():
     yield "unk", chars_bpe(False, "<u>", False)
     yield "unk_fused", chars_bpe(False, "<u>", True, split=False)
     yield "dropping", chars_bpe(False, None, False)
+    yield "prefix_legacy", prefixed(True)
+    for scheme in ("first", "always", "never"):
+        for split in (False, True):
+            yield f"prefix_{scheme}{'_split' * split}", prefixed(False, scheme, split)
+    yield "prefix_space", spaced()
 
 
 def main():
@@ -201,6 +234,8 @@ def main():
     out = []
     for name, tok in tiny():
         texts = TINY_TEXTS[25:] if "ed" in name or "merged" in name else TINY_TEXTS
+        if name.startswith("prefix"):
+            texts = PREFIX_TEXTS + TINY_TEXTS[:30]
         cases = [dict(case(tok, t), t=t) for t in dict.fromkeys(texts)]
         out.append(dump({"name": name, "tokenizer": json.loads(tok.to_str()), "around": around(tok), "cases": cases}))
     (OUT / "tiny.jsonl").write_text("".join(out))

@@ -135,6 +135,31 @@ static int from_tokenizer_json(struct text_files *files, const char *path, struc
     return rc;
 }
 
+/* A JSON file that may be missing: *tree is NULL then. */
+static int optional_json(const char *dir, const char *name, json_t **tree, struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    const int rc = fs_join(path, dir, name, err);
+    if (rc != 0 || !fs_exists(path)) {
+        return rc;
+    }
+    *tree = json_parse_file(path, MODEL_TOKENIZER_CONFIG_BYTES_MAX, err);
+    return *tree != NULL ? 0 : -(int)err->code;
+}
+
+static int from_sentencepiece(struct text_files *files, const char *dir, const char *path,
+                              struct err *err)
+{
+    json_t *config = NULL;
+    json_t *added = NULL;
+    int rc = optional_json(dir, "tokenizer_config.json", &config, err);
+    rc = rc == 0 ? optional_json(dir, "added_tokens.json", &added, err) : rc;
+    rc = rc == 0 ? tokenizer_from_sentencepiece(path, config, added, &files->tokenizer, err) : rc;
+    json_decref(config);
+    json_decref(added);
+    return rc;
+}
+
 static int from_json(struct text_files *files, const char *path, struct err *err)
 {
     const char *slash = strrchr(path, '/');
@@ -177,16 +202,21 @@ static int from_weights(struct text_files *files, const char *path, struct err *
 static int from_folder(struct text_files *files, const char *dir, struct err *err)
 {
     char tokenizer[FS_PATH_BYTES_MAX];
+    char pieces[FS_PATH_BYTES_MAX];
     char source[FS_PATH_BYTES_MAX];
     char config[FS_PATH_BYTES_MAX];
     int rc = fs_join(tokenizer, dir, "tokenizer.json", err);
+    rc = rc == 0 ? fs_join(pieces, dir, "tokenizer.model", err) : rc;
     rc = rc == 0 ? fs_join(source, dir, "chat_template.jinja", err) : rc;
     rc = rc == 0 ? fs_join(config, dir, "tokenizer_config.json", err) : rc;
-    if (rc == 0 && !fs_exists(tokenizer) && !fs_exists(source) && !fs_exists(config)) {
+    if (rc == 0 && !fs_exists(tokenizer) && !fs_exists(pieces) && !fs_exists(source) &&
+        !fs_exists(config)) {
         return from_weights(files, dir, err);
     }
     if (rc == 0 && fs_exists(tokenizer)) {
         rc = from_tokenizer_json(files, tokenizer, err);
+    } else if (rc == 0 && fs_exists(pieces)) {
+        rc = from_sentencepiece(files, dir, pieces, err);
     }
     if (rc == 0 && fs_exists(source)) {
         rc = from_source(files, source, err);
@@ -213,17 +243,17 @@ static bool is_gguf(const char *path)
     return is;
 }
 
-static int from_beside(struct text_files *files, const char *path, struct err *err)
+/* The folder that a file is in. */
+static void folder_of(const char *path, char dir[FS_PATH_BYTES_MAX])
 {
-    char dir[FS_PATH_BYTES_MAX];
     const char *slash = strrchr(path, '/');
-    snprintf(dir, sizeof dir, "%.*s", slash != NULL ? (int)(slash - path) : 1,
+    snprintf(dir, FS_PATH_BYTES_MAX, "%.*s", slash != NULL ? (int)(slash - path) : 1,
              slash != NULL ? path : ".");
-    return from_folder(files, dir, err);
 }
 
 int text_files_open(struct text_files *files, const char *path, struct err *err)
 {
+    char dir[FS_PATH_BYTES_MAX];
     memset(files, 0, sizeof *files);
     if (!fs_exists(path)) {
         return err_set(err, ERR_NOT_FOUND, "there is no file '%s'", path);
@@ -234,7 +264,11 @@ int text_files_open(struct text_files *files, const char *path, struct err *err)
     } else if (is_gguf(path) || ends_with(path, ".gguf")) {
         rc = from_gguf(files, path, err);
     } else if (ends_with(path, ".safetensors")) {
-        rc = from_beside(files, path, err);
+        folder_of(path, dir);
+        rc = from_folder(files, dir, err);
+    } else if (ends_with(path, ".model")) {
+        folder_of(path, dir);
+        rc = from_sentencepiece(files, dir, path, err);
     } else if (ends_with(path, ".json")) {
         rc = from_json(files, path, err);
     } else {

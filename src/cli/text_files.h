@@ -3,10 +3,11 @@
  *
  *   GGUF file          both, also when it has a vocabulary and no tensors
  *   tokenizer.json     the tokenizer
+ *   x.model            SentencePiece's tokenizer, with the config files beside it
  *   tokenizer_config.json and its like   "chat_template", bos_token and eos_token
- *   folder             those two and chat_template.jinja, or its one GGUF file
- *   x.safetensors      what lies beside it
- *   any other file     the source of a template
+ *   folder             those (tokenizer.json before tokenizer.model) and chat_template.jinja, or
+ * its one GGUF file x.safetensors      what lies beside it any other file     the source of a
+ * template
  */
 #ifndef CLI_TEXT_FILES_H
 #define CLI_TEXT_FILES_H

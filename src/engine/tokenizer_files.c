@@ -13,6 +13,7 @@ struct arrays {
     struct tokenizer_text *tokens;
     int32_t *types;
     struct tokenizer_text *merges;
+    float *scores;
 };
 
 static void arrays_release(struct arrays *a)
@@ -20,6 +21,7 @@ static void arrays_release(struct arrays *a)
     mem_free(a->tokens);
     mem_free(a->types);
     mem_free(a->merges);
+    mem_free(a->scores);
 }
 
 static int texts(const struct gguf *gguf, const char *key, struct tokenizer_text **out, size_t *n,
@@ -108,32 +110,82 @@ static int flag_of(const struct gguf *gguf, const char *key, bool *out, struct e
     return gguf_has(gguf, key) ? gguf_get_bool(gguf, key, out, err) : 0;
 }
 
-static int fill_spec(const struct gguf *gguf, struct arrays *a, struct tokenizer_spec *spec,
-                     char pre[NAME_BYTES_MAX], struct err *err)
+static int scores(const struct gguf *gguf, size_t n_tokens, float **out, struct err *err)
 {
-    char model[NAME_BYTES_MAX];
-    int rc = text_of(gguf, "tokenizer.ggml.model", "", model, err);
-    if (rc == 0 && strcmp(model, "gpt2") != 0) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "a GGUF vocabulary of kind '%s' is not served; 'gpt2' (byte-level BPE) is",
-                       model);
+    struct gguf_array array;
+    const int rc = gguf_get_numbers(gguf, "tokenizer.ggml.scores", &array, err);
+    if (rc != 0) {
+        return rc;
     }
-    if (rc == 0) {
-        rc = text_of(gguf, "tokenizer.ggml.pre", "default", pre, err);
+    if (array.count != n_tokens) {
+        return err_set(err, ERR_CORRUPT, "%llu scores for %zu tokens",
+                       (unsigned long long)array.count, n_tokens);
     }
-    if (rc == 0) {
-        rc = texts(gguf, "tokenizer.ggml.tokens", &a->tokens, &spec->n_tokens, err);
+    *out = mem_calloc(n_tokens + 1, sizeof **out);
+    if (*out == NULL) {
+        return mem_err(err, n_tokens * sizeof **out);
     }
+    for (size_t i = 0; i < n_tokens; i++) {
+        (*out)[i] = (float)gguf_array_f64(&array, i);
+    }
+    return 0;
+}
+
+/* "gpt2": byte-level BPE with merges, cut as the name of its pre-tokenizer says. */
+static int fill_bytes(const struct gguf *gguf, struct arrays *a, struct tokenizer_spec *spec,
+                      char pre[NAME_BYTES_MAX], struct err *err)
+{
+    int rc = text_of(gguf, "tokenizer.ggml.pre", "default", pre, err);
     if (rc == 0) {
         rc = texts(gguf, "tokenizer.ggml.merges", &a->merges, &spec->n_merges, err);
     }
+    spec->kind = TOKENIZER_BPE_BYTES;
+    spec->merges = a->merges;
+    spec->pre_name = pre;
+    return rc;
+}
+
+/* "llama": SentencePiece's BPE. The space in front is llama.cpp's: before every stretch between
+ * control tokens. */
+static int fill_scored(const struct gguf *gguf, struct arrays *a, struct tokenizer_spec *spec,
+                       struct err *err)
+{
+    static const struct tokenizer_text mark = {"\xE2\x96\x81", 3}; /* U+2581 */
+    static const struct tokenizer_text blank = {" ", 1};
+    bool prefix = true;
+    int rc = flag_of(gguf, "tokenizer.ggml.add_space_prefix", &prefix, err);
     if (rc == 0) {
-        rc = types(gguf, spec->n_tokens, &a->types, err);
+        rc = flag_of(gguf, "tokenizer.ggml.remove_extra_whitespaces", &spec->squeeze_spaces, err);
     }
+    if (rc == 0 && a->types == NULL) {
+        rc = err_set(err, ERR_CORRUPT, "a vocabulary of kind 'llama' without token types");
+    }
+    if (rc == 0) {
+        rc = scores(gguf, spec->n_tokens, &a->scores, err);
+    }
+    spec->kind = TOKENIZER_BPE_CHARS;
+    spec->scores = a->scores;
+    spec->byte_fallback = true;
+    spec->fuse_unk = true;
+    spec->unk_replaces = true;
+    spec->replace_from = spec->decode_to = blank;
+    spec->replace_to = spec->decode_from = mark;
+    if (prefix) {
+        spec->prepend = mark;
+        spec->prepend_to = TOKENIZER_PREPEND_EACH;
+        spec->decode_strip = 1;
+    }
+    spec->bos_id = 1; /* unless the file says otherwise, which is read next */
+    spec->eos_id = 2;
+    spec->unk_id = 0;
+    spec->add_bos = true;
+    return rc;
+}
+
+static int fill_ids(const struct gguf *gguf, struct tokenizer_spec *spec, struct err *err)
+{
     const size_t n = spec->n_tokens;
-    if (rc == 0) {
-        rc = id_of(gguf, "tokenizer.ggml.bos_token_id", n, &spec->bos_id, err);
-    }
+    int rc = id_of(gguf, "tokenizer.ggml.bos_token_id", n, &spec->bos_id, err);
     if (rc == 0) {
         rc = id_of(gguf, "tokenizer.ggml.eos_token_id", n, &spec->eos_id, err);
     }
@@ -146,15 +198,33 @@ static int fill_spec(const struct gguf *gguf, struct arrays *a, struct tokenizer
     if (rc == 0) {
         rc = flag_of(gguf, "tokenizer.ggml.add_bos_token", &spec->add_bos, err);
     }
-    if (rc == 0) {
-        rc = flag_of(gguf, "tokenizer.ggml.add_eos_token", &spec->add_eos, err);
+    return rc == 0 ? flag_of(gguf, "tokenizer.ggml.add_eos_token", &spec->add_eos, err) : rc;
+}
+
+static int fill_spec(const struct gguf *gguf, struct arrays *a, struct tokenizer_spec *spec,
+                     char pre[NAME_BYTES_MAX], struct err *err)
+{
+    char model[NAME_BYTES_MAX];
+    int rc = text_of(gguf, "tokenizer.ggml.model", "", model, err);
+    const bool scored = rc == 0 && strcmp(model, "llama") == 0;
+    if (rc == 0 && !scored && strcmp(model, "gpt2") != 0) {
+        return err_set(err, ERR_UNSUPPORTED,
+                       "a GGUF vocabulary of kind '%s' is not served; 'gpt2' (byte-level BPE) and "
+                       "'llama' (SentencePiece) are",
+                       model);
     }
-    spec->kind = TOKENIZER_BPE_BYTES;
+    if (rc == 0) {
+        rc = texts(gguf, "tokenizer.ggml.tokens", &a->tokens, &spec->n_tokens, err);
+    }
+    if (rc == 0) {
+        rc = types(gguf, spec->n_tokens, &a->types, err);
+    }
+    if (rc == 0) {
+        rc = scored ? fill_scored(gguf, a, spec, err) : fill_bytes(gguf, a, spec, pre, err);
+    }
     spec->tokens = a->tokens;
     spec->types = a->types;
-    spec->merges = a->merges;
-    spec->pre_name = pre;
-    return rc;
+    return rc == 0 ? fill_ids(gguf, spec, err) : rc;
 }
 
 int tokenizer_from_gguf(const struct gguf *gguf, struct tokenizer **tokenizer, struct err *err)
@@ -184,7 +254,11 @@ int tokenizer_from_files(const struct model_files *files, struct tokenizer **tok
     }
     const char *path = model_files_tokenizer_path(files);
     if (path == NULL) {
-        return 0;
+        path = model_files_sentencepiece_path(files);
+        return path == NULL
+                   ? 0
+                   : tokenizer_from_sentencepiece(path, model_files_tokenizer_config(files),
+                                                  model_files_added_tokens(files), tokenizer, err);
     }
     struct buf text;
     buf_init(&text, TOKENIZER_JSON_BYTES_MAX);

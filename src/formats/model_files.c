@@ -180,6 +180,7 @@ void model_files_free(struct model_files *files)
     name_index_release(&files->index);
     mem_free(files->tensors);
     json_decref(files->tokenizer_config);
+    json_decref(files->added_tokens);
     arena_release(&files->arena);
     mem_free(files);
 }
@@ -263,6 +264,16 @@ const struct gguf *model_files_gguf(const struct model_files *files)
 const char *model_files_tokenizer_path(const struct model_files *files)
 {
     return files->tokenizer_path;
+}
+
+const char *model_files_sentencepiece_path(const struct model_files *files)
+{
+    return files->sentencepiece_path;
+}
+
+const json_t *model_files_added_tokens(const struct model_files *files)
+{
+    return files->added_tokens;
 }
 
 const json_t *model_files_tokenizer_config(const struct model_files *files)

@@ -101,6 +101,10 @@ const char *model_files_chat_template(const struct model_files *files);
 const struct gguf *model_files_gguf(const struct model_files *files);
 /* … or the path of tokenizer.json (NULL for GGUF and when there is none), */
 const char *model_files_tokenizer_path(const struct model_files *files);
+/* or where that is missing the path of tokenizer.model (or NULL), with added_tokens.json's object
+ * ({"text": id, …}) or NULL, borrowed; */
+const char *model_files_sentencepiece_path(const struct model_files *files);
+const json_t *model_files_added_tokens(const struct model_files *files);
 /* with tokenizer_config.json's object (bos_token, add_bos_token, …), or NULL. Borrowed. */
 const json_t *model_files_tokenizer_config(const struct model_files *files);
 

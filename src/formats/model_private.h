@@ -22,6 +22,8 @@ struct model_files {
     enum tensor_type quantisation;
     const char *chat_template;
     const char *tokenizer_path;
+    const char *sentencepiece_path;
+    json_t *added_tokens;
     json_t *tokenizer_config;
 };
 

@@ -66,18 +66,29 @@ static int template_from_config(struct model_files *files, struct err *err)
     return keep_template(files, json_string_value(value), json_string_length(value), err);
 }
 
+/* The path of a file where it is there, else NULL. */
+static int find_file(struct model_files *files, const char *dir, const char *name, const char **out,
+                     struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    int rc = fs_join(path, dir, name, err);
+    if (rc != 0 || !fs_exists(path))
+        return rc;
+    *out = arena_strdup(&files->arena, path);
+    return *out ? 0 : mem_err(err, strlen(path) + 1);
+}
+
 int model_text_from_dir(struct model_files *files, const char *dir, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
-    int rc = fs_join(path, dir, "tokenizer.json", err);
-    if (rc != 0)
-        return rc;
-    if (fs_exists(path)) {
-        files->tokenizer_path = arena_strdup(&files->arena, path);
-        if (!files->tokenizer_path)
-            return mem_err(err, strlen(path) + 1);
-    }
-    if ((rc = strict_json_file(dir, "tokenizer_config.json", MODEL_TOKENIZER_CONFIG_BYTES_MAX, true,
+    int rc = find_file(files, dir, "tokenizer.json", &files->tokenizer_path, err);
+    if (rc == 0 && !files->tokenizer_path)
+        rc = find_file(files, dir, "tokenizer.model", &files->sentencepiece_path, err);
+    if (rc == 0 && files->sentencepiece_path)
+        rc = strict_json_file(dir, "added_tokens.json", MODEL_TOKENIZER_CONFIG_BYTES_MAX, true,
+                              &files->added_tokens, err);
+    if (rc != 0 ||
+        (rc = strict_json_file(dir, "tokenizer_config.json", MODEL_TOKENIZER_CONFIG_BYTES_MAX, true,
                                &files->tokenizer_config, err)) != 0 ||
         (rc = fs_join(path, dir, "chat_template.jinja", err)) != 0)
         return rc;

@@ -55,7 +55,7 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     if (spec->adapter_key != NULL) {
         memcpy(r->adapter_key, spec->adapter_key, strlen(spec->adapter_key) + 1);
     }
-    detok_init(&r->detok, engine_model_tokenizer(s->model), true);
+    detok_init_within(&r->detok, engine_model_tokenizer(s->model), true);
     stops_init(&r->stops, &r->sampling);
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
     int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens) : 0;

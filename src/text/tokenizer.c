@@ -2,7 +2,7 @@
  *
  * All is copied into a few flat arrays, in the order of ids; nothing of the spec is kept. The
  * stages (tokenizer_load.h) need each other in this order: the normaliser's settings, added tokens
- * (which say how many ids there are), texts, merges, the sets of added tokens, the steps.
+ * (which say how many ids there are), texts, merges, edges, the sets of added tokens, the steps.
  */
 #include "text/tokenizer.h"
 
@@ -34,6 +34,9 @@ static int check_counts(const struct tokenizer_spec *spec, struct err *err)
     if (spec->n_added > TOKENIZER_ADDED_MAX)
         return err_set(err, ERR_TOO_LARGE, "tokenizer of %zu added tokens, at most %d",
                        spec->n_added, TOKENIZER_ADDED_MAX);
+    if (spec->scores != NULL &&
+        (spec->kind != TOKENIZER_BPE_CHARS || spec->types == NULL || spec->n_merges > 0))
+        return err_set(err, ERR_INVALID, "scores go with character BPE, types and no merges");
     if (spec->n_prefix > TOKENIZER_AFFIX_MAX || spec->n_suffix > TOKENIZER_AFFIX_MAX)
         return err_set(err, ERR_TOO_LARGE, "post-processor puts more than %d tokens around a text",
                        TOKENIZER_AFFIX_MAX);
@@ -101,6 +104,22 @@ static int take_replacement(struct replacement *to, const struct tokenizer_text 
     return to->from == NULL || to->to == NULL ? mem_err(err, from->n + by->n) : 0;
 }
 
+static int take_prepend(struct loader *load)
+{
+    const struct tokenizer_text *text = &load->spec->prepend;
+    struct tokenizer *tok = load->tok;
+
+    tok->prepend_to = load->spec->prepend_to;
+    tok->replace_late = load->spec->replace_late;
+    if (text->bytes == NULL)
+        return 0;
+    if (text->n == 0 || text->n > TOKENIZER_TOKEN_BYTES_MAX || !utf8_valid(text->bytes, text->n))
+        return err_set(load->err, ERR_INVALID, "text to prepend is empty, too long or malformed");
+    tok->prepend = mem_strndup(text->bytes, text->n);
+    tok->n_prepend = text->n;
+    return tok->prepend == NULL ? mem_err(load->err, text->n) : 0;
+}
+
 /* --- the whole ---------------------------------------------------------------------------------
  */
 static int load_rules(struct loader *load)
@@ -111,9 +130,12 @@ static int load_rules(struct loader *load)
 
     tok->kind = spec->kind;
     tok->nfc = spec->nfc;
+    tok->squeeze_spaces = spec->squeeze_spaces;
     tok->ignore_merges = spec->ignore_merges;
     tok->byte_fallback = spec->byte_fallback && spec->kind == TOKENIZER_BPE_CHARS;
     tok->fuse_unk = spec->fuse_unk;
+    tok->scored = spec->scores != NULL;
+    tok->strip = spec->decode_strip;
     if (spec->kind != TOKENIZER_BPE_BYTES && spec->kind != TOKENIZER_BPE_CHARS)
         return err_set(load->err, ERR_UNSUPPORTED, "tokenizer of kind %d", (int)spec->kind);
     if (spec->pre_name != NULL) {
@@ -127,7 +149,7 @@ static int load_rules(struct loader *load)
     rc = take_replacement(&tok->before, &spec->replace_from, &spec->replace_to, load->err);
     if (rc == 0 && spec->kind == TOKENIZER_BPE_CHARS)
         rc = take_replacement(&tok->after, &spec->decode_from, &spec->decode_to, load->err);
-    return rc;
+    return rc != 0 ? rc : take_prepend(load);
 }
 
 static int load_all(struct loader *load)
@@ -142,6 +164,8 @@ static int load_all(struct loader *load)
         rc = load_texts(load);
     if (rc == 0)
         rc = load_merges(load);
+    if (rc == 0)
+        rc = load_edges(load);
     if (rc == 0)
         rc = load_added_sets(load);
     if (rc == 0)
@@ -184,6 +208,8 @@ void tokenizer_free(struct tokenizer *tok)
     mem_free(tok->before.to);
     mem_free(tok->after.from);
     mem_free(tok->after.to);
+    mem_free(tok->prepend);
+    edges_release(&tok->edges);
     mem_free(tok->added_text);
     added_set_release(&tok->added);
     added_set_release(&tok->added_nfc);

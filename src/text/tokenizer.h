@@ -3,8 +3,10 @@
  * A `struct tokenizer` is built once from plain arrays (what GGUF metadata holds) or from the text
  * of a tokenizer.json, owns copies of all it needs, and is immutable afterwards: any number of
  * threads may use it at once. Two kinds exist: byte-level BPE (GPT-2, Llama 3, Qwen, SmolLM) and
- * BPE over characters with byte fallback (Gemma's tokenizer.json). Whatever a source asks for that
- * is not served is ERR_UNSUPPORTED naming the part; malformed sources are ERR_INVALID.
+ * BPE over characters with byte fallback (Llama 2, Mistral, Gemma, Phi 3), whose merges are listed
+ * (tokenizer.json) or follow from scores (SentencePiece's own files, and GGUF's "llama"). Whatever
+ * a source asks for that is not served is ERR_UNSUPPORTED naming the part; malformed sources are
+ * ERR_INVALID.
  *
  * Encoding takes valid UTF-8 (else ERR_INVALID with the byte's position), NUL included. Its cost is
  * O(n log n) in the text whatever the text, with no cache behind it, and everything is bounded by
@@ -68,6 +70,14 @@ struct tokenizer_added {
     bool normalized;  /* matched after normalisation, not before */
 };
 
+/* Where spec.prepend goes. A stretch is what lies between added tokens; an empty one gets none. */
+enum tokenizer_prepend {
+    TOKENIZER_PREPEND_EACH,         /* before every stretch */
+    TOKENIZER_PREPEND_START,        /* before the one that the text begins with */
+    TOKENIZER_PREPEND_EACH_MISSING, /* before every stretch that does not begin with it */
+    TOKENIZER_PREPEND_START_MISSING
+};
+
 enum tokenizer_step_kind {
     TOKENIZER_STEP_REGEX,   /* split by a regular expression, Oniguruma's syntax as HF uses it */
     TOKENIZER_STEP_LITERAL, /* split by a fixed text */
@@ -102,6 +112,10 @@ struct tokenizer_spec {
     const struct tokenizer_text *merges;
     const uint32_t *merge_left;
     size_t n_merges;
+    /* Instead of merges, for BPE_CHARS: by id. Any two neighbours merge whose texts together are a
+     * normal, user-defined or unused token, the best score first and the leftmost among equals, as
+     * SentencePiece does; user-defined tokens are matched in the normalised text. Needs types. */
+    const float *scores;
 
     /* NULL with n_added 0: taken from types (CONTROL special, USER_DEFINED not, no other flags).
      * Ids here may lie beyond n_tokens. */
@@ -115,11 +129,17 @@ struct tokenizer_spec {
     const struct tokenizer_step *steps;
     size_t n_steps;
 
-    bool nfc;                           /* Unicode NFC first */
+    bool nfc;            /* Unicode NFC first */
+    bool squeeze_spaces; /* runs of spaces become one, those at a stretch's ends none */
     struct tokenizer_text replace_from; /* then every such text … */
     struct tokenizer_text replace_to;   /* … becomes this; NULL: no replacement */
-    struct tokenizer_text decode_from;  /* in pieces, going back: this becomes … */
-    struct tokenizer_text decode_to;    /* … this; NULL: none. BPE_CHARS only */
+    struct tokenizer_text prepend;      /* put before stretches; NULL: nothing */
+    enum tokenizer_prepend prepend_to;
+    bool replace_late; /* replacing and prepending come after normalised added tokens are cut out,
+                          as a Metaspace pre-tokenizer has it */
+    struct tokenizer_text decode_from; /* in pieces, going back: this becomes … */
+    struct tokenizer_text decode_to;   /* … this; NULL: none. BPE_CHARS only */
+    unsigned decode_strip; /* so many spaces at most are cut off the beginning of a decoded text */
 
     bool ignore_merges; /* a piece that is itself a token is that token */
     bool byte_fallback; /* BPE_CHARS: a character not in the vocabulary is spelled in bytes */
@@ -198,11 +218,14 @@ int tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, size_t n, 
 struct detok {
     const struct tokenizer *tok;
     bool skip_special;
+    unsigned strip;           /* spaces that may still be cut off, while nothing else has come */
     unsigned char pending[4]; /* the beginning of a character */
     size_t n_pending;
 };
 
 void detok_init(struct detok *detok, const struct tokenizer *tok, bool skip_special);
+/* For ids that go on a text, as an answer goes on its prompt: no space is cut off the beginning. */
+void detok_init_within(struct detok *detok, const struct tokenizer *tok, bool skip_special);
 int detok_push(struct detok *detok, int32_t id, struct buf *out, struct err *err) MUST_CHECK;
 int detok_flush(struct detok *detok, struct buf *out, struct err *err) MUST_CHECK;
 

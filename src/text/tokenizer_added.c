@@ -7,6 +7,15 @@
 #include "base/utf8.h"
 #include "text/tokenizer_load.h"
 
+/* Whether a token's type makes it an added one: for SentencePiece the unknown token too. */
+static bool is_added_type(const struct tokenizer_spec *spec, size_t id)
+{
+    int32_t type = spec->types[id];
+
+    return type == TOKENIZER_CONTROL || type == TOKENIZER_USER_DEFINED ||
+           (type == TOKENIZER_UNKNOWN && spec->scores != NULL);
+}
+
 /* Added tokens by GGUF's types, where the spec brings none of its own. */
 static int take_added(struct loader *load)
 {
@@ -14,7 +23,7 @@ static int take_added(struct loader *load)
     size_t n = spec->n_added;
 
     for (size_t id = 0; spec->n_added == 0 && spec->types != NULL && id < spec->n_tokens; id++)
-        n += spec->types[id] == TOKENIZER_CONTROL || spec->types[id] == TOKENIZER_USER_DEFINED;
+        n += is_added_type(spec, id);
     if (n > TOKENIZER_ADDED_MAX)
         return err_set(load->err, ERR_TOO_LARGE, "tokenizer of %zu added tokens, at most %d", n,
                        TOKENIZER_ADDED_MAX);
@@ -25,11 +34,14 @@ static int take_added(struct loader *load)
     if (spec->n_added > 0)
         memcpy(load->added, spec->added, n * sizeof(*load->added));
     for (size_t id = 0; load->n_added < n; id++) {
-        int32_t type = spec->types[id];
-        if (type != TOKENIZER_CONTROL && type != TOKENIZER_USER_DEFINED)
+        bool user_defined = spec->types[id] == TOKENIZER_USER_DEFINED;
+        if (!is_added_type(spec, id))
             continue;
-        load->added[load->n_added++] = (struct tokenizer_added){
-            .text = spec->tokens[id], .id = (int32_t)id, .special = type == TOKENIZER_CONTROL};
+        load->added[load->n_added++] =
+            (struct tokenizer_added){.text = spec->tokens[id],
+                                     .id = (int32_t)id,
+                                     .special = !user_defined,
+                                     .normalized = user_defined && spec->scores != NULL};
     }
     return 0;
 }
@@ -79,8 +91,9 @@ int load_added_list(struct loader *load)
 
 /* --- the sets ----------------------------------------------------------------------------------
  */
-/* Copies the texts of the added tokens of one set, normalised where that is the set's; the tokens'
- * bytes are offsets in `texts` until it stands. */
+/* Copies the texts of the added tokens of one set, normalised where that is the set's (those of
+ * SentencePiece are so in its file, and Hugging Face prepends to these too); the tokens' bytes are
+ * offsets in `texts` until it stands. */
 static int gather(struct loader *load, bool normalized, struct added_token *tokens, size_t *n,
                   struct buf *texts)
 {
@@ -90,9 +103,9 @@ static int gather(struct loader *load, bool normalized, struct added_token *toke
         size_t begin = texts->len;
         if (from->normalized != normalized)
             continue;
-        if (normalized) {
-            int rc =
-                tokenizer_normalize(load->tok, from->text.bytes, from->text.n, texts, load->err);
+        if (normalized && !load->tok->scored) {
+            int rc = tokenizer_normalize(load->tok, true, from->text.bytes, from->text.n, texts,
+                                         load->err);
             if (rc != 0)
                 return rc;
         } else {

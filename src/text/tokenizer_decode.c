@@ -13,6 +13,11 @@ static const char replacement_character[] = "\xEF\xBF\xBD";
 
 void detok_init(struct detok *detok, const struct tokenizer *tok, bool skip_special)
 {
+    *detok = (struct detok){.tok = tok, .skip_special = skip_special, .strip = tok->strip};
+}
+
+void detok_init_within(struct detok *detok, const struct tokenizer *tok, bool skip_special)
+{
     *detok = (struct detok){.tok = tok, .skip_special = skip_special};
 }
 
@@ -110,6 +115,13 @@ int detok_push(struct detok *detok, int32_t id, struct buf *out, struct err *err
     if (detok->skip_special && (tok->flags[id] & TOKEN_SPECIAL) != 0)
         return 0;
     bytes = tokenizer_piece(tok, id, &n);
+    for (; detok->strip > 0 && n > 0; bytes++, n--) {
+        if (*bytes != ' ') {
+            detok->strip = 0;
+            break;
+        }
+        detok->strip--;
+    }
     for (size_t i = 0; i < n;) {
         size_t run = detok->n_pending == 0 ? ascii_run(bytes + i, n - i) : 0;
         if (run > 0)
@@ -190,14 +202,15 @@ int32_t tokenizer_id_of(const struct tokenizer *tok, const char *bytes, size_t n
         id = added_id(&tok->added_nfc, bytes, n);
     if (id >= 0)
         return id;
-    if (tok->before.from == NULL)
-        return vocab_table_find(&tok->table, &tok->spelling, bytes, n);
     buf_init(&spelling, TOKENIZER_POOL_BYTES_MAX);
-    replacement_apply(&tok->before, bytes, n, &spelling);
-    if (spelling.failed == ERR_NONE)
+    if (tok->before.from != NULL)
+        replacement_apply(&tok->before, bytes, n, &spelling);
+    if (tok->before.from == NULL)
+        id = vocab_table_find(&tok->table, &tok->spelling, bytes, n);
+    else if (spelling.failed == ERR_NONE)
         id = vocab_table_find(&tok->table, &tok->spelling, spelling.data, spelling.len);
     buf_release(&spelling);
-    return id;
+    return id < (int32_t)tok->n_vocab ? id : -1;
 }
 
 int32_t tokenizer_bos(const struct tokenizer *tok)
@@ -228,7 +241,7 @@ size_t tokenizer_bytes(const struct tokenizer *tok)
     return sizeof(*tok) + tok->n_vocab + texts + pieces +
            (tok->spelling.cap + tok->pieces.cap + 2) * sizeof(uint32_t) +
            (tok->table.mask + 1) * sizeof(uint64_t) +
-           (tok->merges.mask + 1) * sizeof(struct bpe_merge) +
+           (tok->merges.mask + 1) * sizeof(struct bpe_merge) + edges_bytes(&tok->edges) +
            (tok->added.n + tok->added_nfc.n) * sizeof(struct added_token) +
            tok->pretok.alphabet.n_pages * ALPHABET_PAGE;
 }

@@ -4,34 +4,19 @@
  * and likewise each option whose value would change ids. The tree is kept until tokenizer_new has
  * copied what it needs; arrays that point into it come from an arena.
  */
-#include <assert.h>
+#include "text/tokenizer_json.h"
+
 #include <string.h>
 
-#include "base/json.h"
-#include "base/mem.h"
-#include "text/tokenizer_private.h"
+#include "text/pretok.h"
 
-enum { JSON_ARENA_BYTES_MAX = 512 << 20, JSON_PARTS_MAX = 16 };
-
-struct reader {
-    struct tokenizer_spec spec;
-    struct tokenizer_step steps[TOKENIZER_STEPS_MAX];
-    int32_t prefix[TOKENIZER_AFFIX_MAX];
-    int32_t suffix[TOKENIZER_AFFIX_MAX];
-    bool byte_level;         /* a ByteLevel pre-tokenizer was seen */
-    bool byte_level_decoder; /* and its decoder */
-    bool has_decoder;
-    struct arena arena;
-    struct err *err;
-};
-
-static int unsupported(struct reader *rd, const char *part, const char *what)
+int json_unsupported(struct reader *rd, const char *part, const char *what)
 {
     return err_set(rd->err, ERR_UNSUPPORTED, "tokenizer.json: %s %.100s is not supported", part,
                    what);
 }
 
-static int malformed(struct reader *rd, const char *what)
+int json_malformed(struct reader *rd, const char *what)
 {
     return err_set(rd->err, ERR_INVALID, "tokenizer.json: %s", what);
 }
@@ -40,21 +25,11 @@ static int type_of(struct reader *rd, const json_t *part, const char *what, cons
 {
     *type = NULL;
     if (!json_is_object(part))
-        return malformed(rd, what);
+        return json_malformed(rd, what);
     int rc = json_get_string(part, "type", NULL, type, rd->err);
     if (rc == 0 && *type == NULL)
-        rc = malformed(rd, what);
+        rc = json_malformed(rd, what);
     return rc;
-}
-
-static bool is(const char *type, const char *name)
-{
-    return strcmp(type, name) == 0;
-}
-
-static struct tokenizer_text text_of(const json_t *string)
-{
-    return (struct tokenizer_text){json_string_value(string), json_string_length(string)};
 }
 
 /* Runs `each` over a part's list `key`, or over the part alone where it is no Sequence. */
@@ -72,7 +47,7 @@ static int each_part(struct reader *rd, const json_t *part, const char *what, co
         return rc != 0 ? rc : each(rd, part, type);
     list = json_object_get(part, key);
     if (!json_is_array(list) || json_array_size(list) > JSON_PARTS_MAX)
-        return malformed(rd, what);
+        return json_malformed(rd, what);
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
         const json_t *item = json_array_get(list, i);
         rc = type_of(rd, item, what, &type);
@@ -93,7 +68,7 @@ static int pattern_of(struct reader *rd, const json_t *part, bool regex_too, boo
     if (text == NULL && regex_too)
         text = json_object_get(pattern, "Regex");
     if (!json_is_string(text))
-        return malformed(rd, "a part's pattern is missing or of an unknown kind");
+        return json_malformed(rd, "a part's pattern is missing or of an unknown kind");
     *out = text_of(text);
     return 0;
 }
@@ -108,13 +83,46 @@ static int read_replace(struct reader *rd, const json_t *part, struct tokenizer_
     int rc;
 
     if (from->bytes != NULL)
-        return unsupported(rd, "more than one", "Replace");
+        return json_unsupported(rd, "more than one", "Replace");
     rc = pattern_of(rd, part, false, &is_regex, from);
     if (rc == 0 && !json_is_string(content))
-        rc = malformed(rd, "a Replace without content");
+        rc = json_malformed(rd, "a Replace without content");
     if (rc == 0)
         *to = text_of(content);
     return rc;
+}
+
+static int set_prepend(struct reader *rd, const char *what, struct tokenizer_text text,
+                       enum tokenizer_prepend to)
+{
+    if (rd->spec.prepend.bytes != NULL)
+        return json_unsupported(rd, "more than one", what);
+    rd->spec.prepend = text;
+    rd->spec.prepend_to = to;
+    return 0;
+}
+
+static int read_prepend(struct reader *rd, const json_t *part)
+{
+    const json_t *text = json_object_get(part, "prepend");
+
+    if (!json_is_string(text) || json_string_length(text) == 0)
+        return json_malformed(rd, "a Prepend without its text");
+    if (rd->spec.nfc)
+        return json_unsupported(rd, "together with NFC a", "Prepend");
+    return set_prepend(rd, "Prepend", text_of(text), TOKENIZER_PREPEND_EACH);
+}
+
+/* What is prepended is not to be replaced, so that the order of the two is no matter. */
+static int check_prepend(struct reader *rd)
+{
+    const struct tokenizer_text *prepend = &rd->spec.prepend;
+    const struct tokenizer_text *from = &rd->spec.replace_from;
+
+    if (prepend->bytes != NULL && from->bytes != NULL && from->n > 0 && !rd->spec.replace_late &&
+        memmem(prepend->bytes, prepend->n, from->bytes, from->n) != NULL)
+        return json_unsupported(rd, "a Prepend of what is replaced:", prepend->bytes);
+    return 0;
 }
 
 static int read_normalizer(struct reader *rd, const json_t *part, const char *type)
@@ -125,7 +133,25 @@ static int read_normalizer(struct reader *rd, const json_t *part, const char *ty
     }
     if (is(type, "Replace"))
         return read_replace(rd, part, &rd->spec.replace_from, &rd->spec.replace_to);
-    return unsupported(rd, "normalizer", type);
+    if (is(type, "Prepend"))
+        return read_prepend(rd, part);
+    return json_unsupported(rd, "normalizer", type);
+}
+
+static int read_strip(struct reader *rd, const json_t *part)
+{
+    const char *content = json_string_value(json_object_get(part, "content"));
+    const json_t *start = json_object_get(part, "start");
+    const json_t *stop = json_object_get(part, "stop");
+
+    if (content == NULL || !json_is_integer(start) || !json_is_integer(stop) ||
+        json_integer_value(start) < 0)
+        return json_malformed(rd, "a Strip without content, start or stop");
+    if (!is(content, " ") || json_integer_value(stop) != 0 ||
+        json_integer_value(start) > TOKENIZER_TOKEN_BYTES_MAX || rd->spec.decode_strip != 0)
+        return json_unsupported(rd, "decoder", "Strip of other than spaces at the beginning");
+    rd->spec.decode_strip = (unsigned)json_integer_value(start);
+    return 0;
 }
 
 static int read_decoder(struct reader *rd, const json_t *part, const char *type)
@@ -139,7 +165,9 @@ static int read_decoder(struct reader *rd, const json_t *part, const char *type)
         return read_replace(rd, part, &rd->spec.decode_from, &rd->spec.decode_to);
     if (is(type, "ByteFallback") || is(type, "Fuse"))
         return 0;
-    return unsupported(rd, "decoder", type);
+    if (is(type, "Strip"))
+        return read_strip(rd, part);
+    return json_unsupported(rd, "decoder", type);
 }
 
 /* --- pre_tokenizer -----------------------------------------------------------------------------
@@ -181,7 +209,7 @@ static int read_split(struct reader *rd, const json_t *part)
         step.split = (enum tokenizer_split)i;
         return add_step(rd, step);
     }
-    return unsupported(rd, "Split behavior", behavior);
+    return json_unsupported(rd, "Split behavior", behavior);
 }
 
 static int read_byte_level(struct reader *rd, const json_t *part)
@@ -192,8 +220,13 @@ static int read_byte_level(struct reader *rd, const json_t *part)
 
     if (rc == 0)
         rc = json_get_bool(part, "use_regex", true, &use_regex, rd->err);
-    if (rc == 0 && add_prefix_space)
-        rc = unsupported(rd, "ByteLevel", "add_prefix_space");
+    if (rc == 0 && add_prefix_space && rd->spec.n_steps > 0)
+        rc = json_unsupported(rd, "ByteLevel", "add_prefix_space behind another pre-tokenizer");
+    if (rc == 0 && add_prefix_space) {
+        rd->spec.replace_late = true;
+        rc = set_prepend(rd, "add_prefix_space", (struct tokenizer_text){" ", 1},
+                         TOKENIZER_PREPEND_EACH_MISSING);
+    }
     rd->byte_level = true;
     if (rc != 0 || !use_regex)
         return rc;
@@ -202,18 +235,53 @@ static int read_byte_level(struct reader *rd, const json_t *part)
                                     .pattern = {pretok_gpt2_pattern, strlen(pretok_gpt2_pattern)}});
 }
 
+/* Spaces become `replacement`, which also goes before the text, and may be split at. */
+static int read_metaspace(struct reader *rd, const json_t *part)
+{
+    const json_t *replacement = json_object_get(part, "replacement");
+    const char *scheme = NULL;
+    bool split = true;
+    int rc = json_get_string(part, "prepend_scheme", "always", &scheme, rd->err);
+
+    if (rc == 0)
+        rc = json_get_bool(part, "split", true, &split, rd->err);
+    if (rc != 0)
+        return rc;
+    if (!json_is_string(replacement) || json_string_length(replacement) == 0)
+        return json_malformed(rd, "a Metaspace without its replacement");
+    if (rd->spec.replace_from.bytes != NULL || rd->spec.prepend.bytes != NULL ||
+        rd->spec.n_steps > 0)
+        return json_unsupported(rd, "together with other parts a", "Metaspace");
+    rd->spec.replace_late = true;
+    rd->spec.replace_from = (struct tokenizer_text){" ", 1};
+    rd->spec.replace_to = text_of(replacement);
+    if (is(scheme, "always"))
+        rc = set_prepend(rd, scheme, text_of(replacement), TOKENIZER_PREPEND_EACH_MISSING);
+    else if (is(scheme, "first"))
+        rc = set_prepend(rd, scheme, text_of(replacement), TOKENIZER_PREPEND_START_MISSING);
+    else if (!is(scheme, "never"))
+        rc = json_unsupported(rd, "Metaspace with prepend_scheme", scheme);
+    if (rc != 0 || !split)
+        return rc;
+    return add_step(rd, (struct tokenizer_step){.kind = TOKENIZER_STEP_LITERAL,
+                                                .pattern = text_of(replacement),
+                                                .split = TOKENIZER_SPLIT_MERGED_WITH_NEXT});
+}
+
 static int read_pre_tokenizer(struct reader *rd, const json_t *part, const char *type)
 {
     struct tokenizer_step digits = {.kind = TOKENIZER_STEP_DIGITS};
 
     if (rd->byte_level)
-        return unsupported(rd, "after ByteLevel a pre-tokenizer", type);
+        return json_unsupported(rd, "after ByteLevel a pre-tokenizer", type);
     if (is(type, "ByteLevel"))
         return read_byte_level(rd, part);
     if (is(type, "Split"))
         return read_split(rd, part);
+    if (is(type, "Metaspace"))
+        return read_metaspace(rd, part);
     if (!is(type, "Digits"))
-        return unsupported(rd, "pre-tokenizer", type);
+        return json_unsupported(rd, "pre-tokenizer", type);
     int rc = json_get_bool(part, "individual_digits", false, &digits.individual, rd->err);
     return rc != 0 ? rc : add_step(rd, digits);
 }
@@ -229,14 +297,14 @@ static int read_affix(struct reader *rd, const json_t *part, const char *name, b
     size_t *n = after ? &rd->spec.n_suffix : &rd->spec.n_prefix;
 
     if (!json_is_array(ids))
-        return malformed(rd, "a post-processor's special token has no ids");
+        return json_malformed(rd, "a post-processor's special token has no ids");
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
-            return malformed(rd, "a post-processor's special token has an id that is none");
+            return json_malformed(rd, "a post-processor's special token has an id that is none");
         if (*n == TOKENIZER_AFFIX_MAX)
-            return unsupported(rd, "post-processor", "with so many tokens");
+            return json_unsupported(rd, "post-processor", "with so many tokens");
         out[(*n)++] = (int32_t)json_integer_value(id);
     }
     return 0;
@@ -251,11 +319,11 @@ static int read_post_processor(struct reader *rd, const json_t *part, const char
     if (is(type, "ByteLevel")) /* concerns offsets only */
         return 0;
     if (!is(type, "TemplateProcessing"))
-        return unsupported(rd, "post-processor", type);
+        return json_unsupported(rd, "post-processor", type);
     if (!json_is_array(items))
-        return malformed(rd, "a TemplateProcessing without its single template");
+        return json_malformed(rd, "a TemplateProcessing without its single template");
     if (rd->spec.n_prefix + rd->spec.n_suffix > 0)
-        return unsupported(rd, "more than one", type);
+        return json_unsupported(rd, "more than one", type);
     for (size_t i = 0; rc == 0 && i < json_array_size(items); i++) {
         const json_t *item = json_array_get(items, i);
         const json_t *special = json_object_get(item, "SpecialToken");
@@ -263,160 +331,13 @@ static int read_post_processor(struct reader *rd, const json_t *part, const char
         if (name != NULL)
             rc = read_affix(rd, part, name, after);
         else if (json_object_get(item, "Sequence") == NULL || after)
-            rc = unsupported(rd, "post-processor", "with this template");
+            rc = json_unsupported(rd, "post-processor", "with this template");
         else
             after = true;
     }
     if (rc == 0 && !after)
-        rc = unsupported(rd, "post-processor", "without the text");
+        rc = json_unsupported(rd, "post-processor", "without the text");
     return rc;
-}
-
-/* --- model -------------------------------------------------------------------------------------
- */
-static int read_vocab(struct reader *rd, const json_t *model)
-{
-    json_t *vocab = json_object_get(model, "vocab");
-    struct tokenizer_text *tokens;
-    const char *key;
-    size_t key_len;
-    json_t *value;
-    size_t n = 0;
-
-    if (!json_is_object(vocab))
-        return malformed(rd, "model without a vocab");
-    json_object_keylen_foreach(vocab, key, key_len, value)
-    {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-        if (id < 0 || id >= TOKENIZER_VOCAB_MAX)
-            return err_set(rd->err, ERR_INVALID,
-                           "tokenizer.json: token '%.*s' has an id that is none, or above %d",
-                           (int)(key_len < 80 ? key_len : 80), key, TOKENIZER_VOCAB_MAX - 1);
-        n = (size_t)id >= n ? (size_t)id + 1 : n;
-    }
-    tokens = arena_alloc(&rd->arena, n + 1, sizeof(*tokens));
-    if (tokens == NULL)
-        return mem_err(rd->err, (n + 1) * sizeof(*tokens));
-    json_object_keylen_foreach(vocab, key, key_len, value)
-    {
-        struct tokenizer_text *token = &tokens[json_integer_value(value)];
-        if (token->bytes != NULL)
-            return err_set(rd->err, ERR_INVALID, "tokenizer.json: two tokens have id %d",
-                           (int)json_integer_value(value));
-        *token = (struct tokenizer_text){key, key_len};
-    }
-    rd->spec.tokens = tokens;
-    rd->spec.n_tokens = n;
-    return 0;
-}
-
-/* ["a", "b"] becomes "ab" and the length of a. */
-static int read_merge_pair(struct reader *rd, const json_t *item, struct tokenizer_text *text,
-                           uint32_t *left)
-{
-    const json_t *a = json_array_get(item, 0);
-    const json_t *b = json_array_get(item, 1);
-    size_t n;
-    char *bytes;
-
-    if (json_array_size(item) != 2 || !json_is_string(a) || !json_is_string(b))
-        return malformed(rd, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
-    n = json_string_length(a) + json_string_length(b);
-    bytes = arena_alloc(&rd->arena, n + 1, 1);
-    if (bytes == NULL)
-        return mem_err(rd->err, n);
-    memcpy(bytes, json_string_value(a), json_string_length(a));
-    memcpy(bytes + json_string_length(a), json_string_value(b), json_string_length(b));
-    *text = (struct tokenizer_text){bytes, n};
-    *left = (uint32_t)json_string_length(a);
-    return 0;
-}
-
-static int read_merges(struct reader *rd, const json_t *model)
-{
-    const json_t *merges = json_object_get(model, "merges");
-    size_t n = json_array_size(merges);
-    struct tokenizer_text *texts;
-    uint32_t *lefts;
-    int rc = 0;
-
-    if (!json_is_array(merges))
-        return malformed(rd, "model without merges");
-    if (n > TOKENIZER_MERGES_MAX)
-        return err_set(rd->err, ERR_TOO_LARGE, "tokenizer of %zu merges, at most %d", n,
-                       TOKENIZER_MERGES_MAX);
-    texts = arena_alloc(&rd->arena, n + 1, sizeof(*texts));
-    lefts = arena_alloc(&rd->arena, n + 1, sizeof(*lefts));
-    if (texts == NULL || lefts == NULL)
-        return mem_err(rd->err, (n + 1) * sizeof(*texts));
-    bool pairs = n > 0 && json_is_array(json_array_get(merges, 0));
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        const json_t *item = json_array_get(merges, i);
-        if (pairs)
-            rc = read_merge_pair(rd, item, &texts[i], &lefts[i]);
-        else if (json_is_string(item))
-            texts[i] = text_of(item);
-        else
-            rc = malformed(rd, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
-    }
-    rd->spec.merges = texts;
-    rd->spec.merge_left = pairs ? lefts : NULL;
-    rd->spec.n_merges = n;
-    return rc;
-}
-
-static int refuse_option(struct reader *rd, const json_t *model, const char *key)
-{
-    const json_t *value = json_object_get(model, key);
-    bool unset = value == NULL || json_is_null(value) ||
-                 (json_is_string(value) && json_string_length(value) == 0) ||
-                 (json_is_number(value) && json_number_value(value) == 0);
-
-    return unset ? 0 : unsupported(rd, "model option", key);
-}
-
-static int read_unk(struct reader *rd, const json_t *model)
-{
-    const json_t *unk = json_object_get(model, "unk_token");
-    const json_t *id;
-
-    if (unk == NULL || json_is_null(unk))
-        return 0;
-    id = json_is_string(unk) ? json_object_getn(json_object_get(model, "vocab"),
-                                                json_string_value(unk), json_string_length(unk))
-                             : NULL;
-    if (!json_is_integer(id))
-        return malformed(rd, "the unk_token is not in the vocab");
-    rd->spec.unk_id = (int32_t)json_integer_value(id);
-    rd->spec.unk_replaces = true;
-    return 0;
-}
-
-static int read_model(struct reader *rd, const json_t *model)
-{
-    const char *type = NULL;
-    int rc = json_is_object(model) ? json_get_string(model, "type", "BPE", &type, rd->err)
-                                   : malformed(rd, "no model");
-
-    if (rc == 0 && !is(type, "BPE"))
-        rc = unsupported(rd, "model", type);
-    if (rc == 0)
-        rc = refuse_option(rd, model, "dropout");
-    if (rc == 0)
-        rc = refuse_option(rd, model, "continuing_subword_prefix");
-    if (rc == 0)
-        rc = refuse_option(rd, model, "end_of_word_suffix");
-    if (rc == 0)
-        rc = json_get_bool(model, "fuse_unk", false, &rd->spec.fuse_unk, rd->err);
-    if (rc == 0)
-        rc = json_get_bool(model, "byte_fallback", false, &rd->spec.byte_fallback, rd->err);
-    if (rc == 0)
-        rc = json_get_bool(model, "ignore_merges", false, &rd->spec.ignore_merges, rd->err);
-    if (rc == 0)
-        rc = read_vocab(rd, model);
-    if (rc == 0)
-        rc = read_merges(rd, model);
-    return rc != 0 ? rc : read_unk(rd, model);
 }
 
 /* --- added_tokens ------------------------------------------------------------------------------
@@ -429,7 +350,7 @@ static int read_added_token(struct reader *rd, const json_t *item, struct tokeni
 
     if (!json_is_string(content) || !json_is_integer(id) || json_integer_value(id) < 0 ||
         json_integer_value(id) >= TOKENIZER_VOCAB_MAX)
-        return malformed(rd, "an added token without content or a proper id");
+        return json_malformed(rd, "an added token without content or a proper id");
     added->text = text_of(content);
     added->id = (int32_t)json_integer_value(id);
     rc = json_get_bool(item, "special", false, &added->special, rd->err);
@@ -453,7 +374,7 @@ static int read_added(struct reader *rd, const json_t *list)
     if (list == NULL || json_is_null(list))
         return 0;
     if (!json_is_array(list) || n > TOKENIZER_ADDED_MAX)
-        return malformed(rd, "added_tokens is no list, or too long a one");
+        return json_malformed(rd, "added_tokens is no list, or too long a one");
     added = arena_alloc(&rd->arena, n + 1, sizeof(*added));
     if (added == NULL)
         return mem_err(rd->err, n * sizeof(*added));
@@ -468,10 +389,10 @@ static int read_added(struct reader *rd, const json_t *list)
  */
 static int read_all(struct reader *rd, const json_t *root)
 {
-    int rc = json_is_object(root) ? 0 : malformed(rd, "not an object");
+    int rc = json_is_object(root) ? 0 : json_malformed(rd, "not an object");
 
     if (rc == 0)
-        rc = read_model(rd, json_object_get(root, "model"));
+        rc = json_read_model(rd, json_object_get(root, "model"));
     if (rc == 0)
         rc = read_added(rd, json_object_get(root, "added_tokens"));
     if (rc == 0)
@@ -486,11 +407,13 @@ static int read_all(struct reader *rd, const json_t *root)
     if (rc == 0)
         rc = each_part(rd, json_object_get(root, "decoder"), "decoder is malformed", "decoders",
                        read_decoder);
+    if (rc == 0)
+        rc = check_prepend(rd);
     if (rc == 0 && rd->byte_level && rd->spec.byte_fallback)
-        rc = unsupported(rd, "byte_fallback", "together with ByteLevel");
+        rc = json_unsupported(rd, "byte_fallback", "together with ByteLevel");
     if (rc == 0 && (!rd->has_decoder || rd->byte_level != rd->byte_level_decoder))
-        rc = unsupported(rd, "decoder",
-                         rd->has_decoder ? "of another kind than the pre-tokenizer" : "null");
+        rc = json_unsupported(rd, "decoder",
+                              rd->has_decoder ? "of another kind than the pre-tokenizer" : "null");
     return rc;
 }
 

@@ -23,6 +23,10 @@ int load_added_list(struct loader *load) MUST_CHECK;
 /* Spellings, pieces and the table; token texts are checked here. */
 int load_texts(struct loader *load) MUST_CHECK;
 int load_merges(struct loader *load) MUST_CHECK;
+/* Merges where the spec has scores: load_merges calls it. */
+int load_scored_merges(struct loader *load) MUST_CHECK;
+/* The pairs of characters inside tokens, where cutting is allowed at all. */
+int load_edges(struct loader *load) MUST_CHECK;
 /* The two sets of added tokens. Needs the normaliser's settings. */
 int load_added_sets(struct loader *load) MUST_CHECK;
 

@@ -4,6 +4,7 @@
 
 #include "text/added.h"
 #include "text/bpe.h"
+#include "text/edges.h"
 #include "text/pretok.h"
 #include "text/tokenizer.h"
 #include "text/vocab.h"
@@ -26,16 +27,25 @@ struct tokenizer {
     enum tokenizer_kind kind;
     size_t n_vocab;
     uint8_t *flags;          /* enum token_flags by id */
-    struct strings spelling; /* what merging works on; BYTES: raw bytes */
+    struct strings spelling; /* what merging works on; BYTES: raw bytes. With scores, behind the
+                                vocabulary: characters of tokens that are no token themselves */
     struct strings pieces;   /* what decoding gives; BYTES: empty, spelling serves */
     struct vocab_table table;
     struct bpe_merges merges;
     int32_t byte_id[256]; /* the token of a single byte, or −1 */
+    bool scored;          /* merges follow from scores */
+    struct edges edges;   /* where a piece may be cut without changing what merges; or empty */
 
     struct pretok pretok;
     bool nfc;
+    bool squeeze_spaces;
     struct replacement before; /* normalisation */
     struct replacement after;  /* decoding */
+    char *prepend;             /* NULL: nothing */
+    size_t n_prepend;
+    enum tokenizer_prepend prepend_to;
+    bool replace_late;
+    unsigned strip;
 
     char *added_text;           /* texts of both sets */
     struct added_set added;     /* matched before normalisation */
@@ -59,10 +69,10 @@ struct tokenizer {
 /* Appends text with every `from` replaced. */
 void replacement_apply(const struct replacement *replacement, const char *text, size_t n,
                        struct buf *out);
-/* Appends the normalised text. */
-int tokenizer_normalize(const struct tokenizer *tok, const char *text, size_t n, struct buf *out,
-                        struct err *err) MUST_CHECK;
-/* True when tokenizer_normalize would give the text back as it is. */
+/* Appends the normalised text, with what a normaliser puts before it where `prepend`. */
+int tokenizer_normalize(const struct tokenizer *tok, bool prepend, const char *text, size_t n,
+                        struct buf *out, struct err *err) MUST_CHECK;
+/* True when tokenizer_normalize would give the text back as it is, without `prepend`. */
 bool tokenizer_is_normal(const struct tokenizer *tok, const char *text, size_t n);
 
 #endif

@@ -47,17 +47,43 @@ static int byte_token(const char *text, size_t n)
     return high == NULL || low == NULL ? -1 : (int)((high - digits) * 16 + (low - digits));
 }
 
-static void put_piece(struct loader *load, const struct tokenizer_text *text, struct buf *scratch)
+static int put_piece(struct loader *load, size_t id, const struct tokenizer_text *text,
+                     struct buf *scratch)
 {
     struct tokenizer *tok = load->tok;
+    const struct tokenizer_added *added =
+        load->added_at[id] >= 0 ? &load->added[load->added_at[id]] : NULL;
     int byte = tok->byte_fallback ? byte_token(text->bytes, text->n) : -1;
+    struct buf normal;
+    int rc = 0;
 
+    if (load->spec->scores != NULL && byte >= 0 &&
+        (id >= load->spec->n_tokens || load->spec->types[id] != TOKENIZER_BYTE))
+        byte = -1;
     buf_clear(scratch);
-    if (byte >= 0)
+    buf_init(&normal, TOKENIZER_POOL_BYTES_MAX);
+    if (byte >= 0) {
         buf_putc(scratch, (char)byte);
-    else
+    } else if (added != NULL && added->normalized && !tok->scored) {
+        rc = tokenizer_normalize(tok, true, text->bytes, text->n, &normal, load->err);
+        replacement_apply(&tok->after, normal.data, normal.len, scratch);
+    } else {
         replacement_apply(&tok->after, text->bytes, text->n, scratch);
-    strings_put(&tok->pieces, scratch->data, scratch->len);
+    }
+    buf_release(&normal);
+    if (rc == 0)
+        rc = buf_check(scratch, "token text", load->err);
+    if (rc == 0)
+        rc = strings_append(&tok->pieces, scratch->data, scratch->len, load->err);
+    return rc;
+}
+
+/* Whether merging may make a token; where scores say what merges, not every kind of token is. */
+static bool is_merged(const struct loader *load, size_t id)
+{
+    int32_t type = load->spec->scores == NULL ? TOKENIZER_NORMAL : load->spec->types[id];
+
+    return type == TOKENIZER_NORMAL || type == TOKENIZER_USER_DEFINED || type == TOKENIZER_UNUSED;
 }
 
 static void put_spelling(struct loader *load, size_t id, const struct tokenizer_text *text)
@@ -68,7 +94,8 @@ static void put_spelling(struct loader *load, size_t id, const struct tokenizer_
 
     if (tok->kind == TOKENIZER_BPE_CHARS) {
         strings_put(&tok->spelling, text->bytes, text->n);
-        if (id < load->spec->n_tokens && load->spec->tokens[id].bytes != NULL)
+        if (id < load->spec->n_tokens && load->spec->tokens[id].bytes != NULL &&
+            is_merged(load, id))
             tok->flags[id] |= TOKEN_SPELLED;
         return;
     }
@@ -81,15 +108,6 @@ static void put_spelling(struct loader *load, size_t id, const struct tokenizer_
     strings_put(&tok->spelling, raw, (size_t)n);
     if (id < load->spec->n_tokens && load->spec->tokens[id].bytes != NULL)
         tok->flags[id] |= TOKEN_SPELLED;
-}
-
-/* The longest that decoding can make of all token texts. */
-static size_t pieces_bound(const struct tokenizer *tok, size_t bytes)
-{
-    size_t grow = tok->after.from == NULL || tok->after.n_to <= tok->after.n_from
-                      ? 1
-                      : tok->after.n_to / tok->after.n_from + 1;
-    return bytes * grow;
 }
 
 static int sum_texts(struct loader *load, size_t *bytes)
@@ -108,10 +126,21 @@ static int sum_texts(struct loader *load, size_t *bytes)
     return 0;
 }
 
-static void load_byte_ids(struct tokenizer *tok)
+static void load_byte_ids(struct loader *load)
 {
     static const char digits[] = "0123456789ABCDEF";
+    struct tokenizer *tok = load->tok;
 
+    if (load->spec->scores != NULL) { /* the table has only what merges */
+        memset(tok->byte_id, 0xFF, sizeof(tok->byte_id));
+        for (size_t id = 0; id < load->spec->n_tokens; id++) {
+            const struct tokenizer_text *text = &load->spec->tokens[id];
+            int byte = text->bytes == NULL ? -1 : byte_token(text->bytes, text->n);
+            if (byte >= 0 && load->spec->types[id] == TOKENIZER_BYTE)
+                tok->byte_id[byte] = (int32_t)id;
+        }
+        return;
+    }
     for (int byte = 0; byte < 256; byte++) {
         char text[6] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
         if (tok->kind == TOKENIZER_BPE_BYTES)
@@ -133,7 +162,7 @@ int load_texts(struct loader *load)
     if (rc == 0)
         rc = strings_init(&tok->spelling, tok->n_vocab, bytes, load->err);
     if (rc == 0 && tok->kind == TOKENIZER_BPE_CHARS)
-        rc = strings_init(&tok->pieces, tok->n_vocab, pieces_bound(tok, bytes), load->err);
+        rc = strings_init(&tok->pieces, tok->n_vocab, bytes, load->err);
     if (rc == 0)
         rc = vocab_table_init(&tok->table, tok->n_vocab, load->err);
     for (size_t id = 0; rc == 0 && id < tok->n_vocab; id++) {
@@ -143,14 +172,13 @@ int load_texts(struct loader *load)
             tok->flags[id] |= TOKEN_HOLE;
         put_spelling(load, id, text == NULL ? &none : text);
         if (tok->kind == TOKENIZER_BPE_CHARS)
-            put_piece(load, text == NULL ? &none : text, &scratch);
+            rc = put_piece(load, id, text == NULL ? &none : text, &scratch);
         if ((tok->flags[id] & TOKEN_SPELLED) != 0)
             vocab_table_put(&tok->table, &tok->spelling, (int32_t)id);
-        rc = buf_check(&scratch, "token text", load->err);
     }
     buf_release(&scratch);
     if (rc == 0)
-        load_byte_ids(tok);
+        load_byte_ids(load);
     return rc;
 }
 
@@ -220,8 +248,11 @@ static int load_merge(struct loader *load, size_t i)
 
 int load_merges(struct loader *load)
 {
-    int rc = bpe_merges_init(&load->tok->merges, load->spec->n_merges, load->err);
+    int rc;
 
+    if (load->spec->scores != NULL)
+        return load_scored_merges(load);
+    rc = bpe_merges_init(&load->tok->merges, load->spec->n_merges, load->err);
     for (size_t i = 0; rc == 0 && i < load->spec->n_merges; i++)
         rc = load_merge(load, i);
     return rc;

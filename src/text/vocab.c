@@ -19,6 +19,25 @@ int strings_init(struct strings *strings, size_t n, size_t bytes, struct err *er
         return mem_err(err, bytes + (n + 1) * sizeof(*strings->at));
     }
     strings->cap = n;
+    strings->bytes_cap = bytes;
+    return 0;
+}
+
+int strings_grow(struct strings *strings, size_t n, size_t bytes, struct err *err)
+{
+    size_t all = strings->at[strings->n] + bytes + 1;
+    char *grown = mem_realloc(strings->bytes, all, 1);
+    uint32_t *at;
+
+    if (grown == NULL)
+        return mem_err(err, all);
+    strings->bytes = grown;
+    strings->bytes_cap = all - 1;
+    at = mem_realloc(strings->at, strings->cap + n + 1, sizeof(*at));
+    if (at == NULL)
+        return mem_err(err, (strings->cap + n + 1) * sizeof(*at));
+    strings->at = at;
+    strings->cap += n;
     return 0;
 }
 
@@ -37,6 +56,22 @@ void strings_put(struct strings *strings, const char *bytes, size_t n)
     if (n > 0)
         memcpy(strings->bytes + at, bytes, n);
     strings->at[++strings->n] = at + (uint32_t)n;
+}
+
+int strings_append(struct strings *strings, const char *bytes, size_t n, struct err *err)
+{
+    size_t used = strings->at[strings->n];
+
+    if (n > strings->bytes_cap - used) {
+        size_t cap = strings->bytes_cap + strings->bytes_cap / 2 + n;
+        char *grown = cap < UINT32_MAX ? mem_realloc(strings->bytes, cap + 1, 1) : NULL;
+        if (grown == NULL)
+            return mem_err(err, cap);
+        strings->bytes = grown;
+        strings->bytes_cap = cap;
+    }
+    strings_put(strings, bytes, n);
+    return 0;
 }
 
 const char *strings_get(const struct strings *strings, size_t i, size_t *n)

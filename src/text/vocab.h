@@ -14,12 +14,18 @@ struct strings {
     uint32_t *at;
     size_t n;
     size_t cap;
+    size_t bytes_cap;
 };
 
 /* Room for n strings of `bytes` in all. */
 int strings_init(struct strings *strings, size_t n, size_t bytes, struct err *err) MUST_CHECK;
+/* More room, by so many strings and bytes. */
+int strings_grow(struct strings *strings, size_t n, size_t bytes, struct err *err) MUST_CHECK;
 void strings_release(struct strings *strings); /* safe on a zeroed struct */
 void strings_put(struct strings *strings, const char *bytes, size_t n);
+/* The same, with more room made for bytes where it is needed. */
+int strings_append(struct strings *strings, const char *bytes, size_t n,
+                   struct err *err) MUST_CHECK;
 const char *strings_get(const struct strings *strings, size_t i, size_t *n);
 
 struct vocab_table {

@@ -283,6 +283,20 @@ static void replacement_not_utf8(struct fixture *f)
     f->spec.replace_to = text_of("\xE2\x96");
 }
 
+static void prepend_empty(struct fixture *f)
+{
+    f->spec.prepend = text_of("");
+}
+static void prepend_not_utf8(struct fixture *f)
+{
+    f->spec.prepend = text_of("\x80");
+}
+static void scores_of_bytes(struct fixture *f)
+{
+    static const float scores[64];
+    f->spec.scores = scores;
+}
+
 static const struct {
     void (*spoil)(struct fixture *);
     enum err_code code;
@@ -319,6 +333,9 @@ static const struct {
     {step_bad_literal, ERR_INVALID},
     {replacement_empty, ERR_INVALID},
     {replacement_not_utf8, ERR_INVALID},
+    {prepend_empty, ERR_INVALID},
+    {prepend_not_utf8, ERR_INVALID},
+    {scores_of_bytes, ERR_INVALID},
 };
 
 static void test_bad_arrays(void **state)
@@ -391,10 +408,38 @@ static const struct {
     {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false}," CHARS "}",
      ERR_UNSUPPORTED},
     {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"ByteLevel\"},\"decoder\":{\"type\":\"ByteLevel\"}}",
+     ERR_NONE},
+    {"{" MODEL
+     ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},{"
+     "\"type\":\"ByteLevel\"}]},\"decoder\":{\"type\":\"ByteLevel\"}}",
      ERR_UNSUPPORTED},
     {"{" MODEL ",\"pre_tokenizer\":7," CHARS "}", ERR_INVALID},
     {"{" MODEL ",\"pre_tokenizer\":{}," CHARS "}", ERR_INVALID},
-    {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}," CHARS "}", ERR_UNSUPPORTED},
+    {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}," CHARS "}", ERR_INVALID},
+    {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\"}," CHARS "}",
+     ERR_NONE},
+    {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\","
+     "\"prepend_scheme\":\"last\"}," CHARS "}",
+     ERR_UNSUPPORTED},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"_\"},\"pre_tokenizer\":{"
+     "\"type\":\"Metaspace\",\"replacement\":\"_\"}," CHARS "}",
+     ERR_UNSUPPORTED},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\"}," CHARS "}", ERR_INVALID},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Prepend\",\"prepend\":\"\"}," CHARS "}", ERR_INVALID},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","
+     "\"prepend\":\" \"},{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":"
+     "\"_\"}]}," CHARS "}",
+     ERR_UNSUPPORTED},
+    {"{" MODEL ",\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFC\"},{"
+     "\"type\":\"Prepend\",\"prepend\":\"_\"}]}," CHARS "}",
+     ERR_UNSUPPORTED},
+    {"{" MODEL ",\"decoder\":{\"type\":\"Strip\"}}", ERR_INVALID},
+    {"{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}}",
+     ERR_NONE},
+    {"{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\" \",\"start\":0,\"stop\":1}}",
+     ERR_UNSUPPORTED},
+    {"{" MODEL ",\"decoder\":{\"type\":\"Strip\",\"content\":\"_\",\"start\":1,\"stop\":0}}",
+     ERR_UNSUPPORTED},
     {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\"}," CHARS "}", ERR_INVALID},
     {"{" MODEL ",\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[7]}," CHARS "}",
      ERR_INVALID},
