@@ -32,7 +32,7 @@ NEVER = {
 }
 
 # Headers of such a room that hold no tensor: the elementary functions that every result rests on.
-EVEN_SO = {"kernels/det_math.h"}
+EVEN_SO = {"kernels/det_math.h", "kernels/half.h"}
 
 # Header of an outside library → the rooms that may include it.
 BEHIND = {

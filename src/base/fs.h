@@ -43,6 +43,8 @@ int fs_sync_dir(const char *path, struct err *err) MUST_CHECK;
 /* Renames a finished folder into place (files inside already fsynced) and fsyncs the parent. The
  * target must not exist: ERR_CONFLICT. */
 int fs_publish_dir(const char *temp, const char *path, struct err *err) MUST_CHECK;
+/* The same for a finished file. */
+int fs_publish_file(const char *temp, const char *path, struct err *err) MUST_CHECK;
 int fs_remove_tree(const char *path,
                    struct err *err) MUST_CHECK; /* 0 when missing; no symlink followed */
 int fs_remove_file(const char *path, struct err *err) MUST_CHECK; /* 0 when missing */

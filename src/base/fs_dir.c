@@ -65,19 +65,23 @@ int fs_mkdirs(const char *path, struct err *err)
     return 0;
 }
 
-int fs_publish_dir(const char *temp, const char *path, struct err *err)
+int fs_publish_file(const char *temp, const char *path, struct err *err)
 {
     char dir[FS_PATH_BYTES_MAX];
     int rc = fs_parent(dir, path, err);
-    if (rc == 0)
-        rc = fs_sync_dir(temp, err);
     if (rc == 0 && fs_sys_rename_new(temp, path) != 0) {
         if (errno == EEXIST || errno == ENOTEMPTY)
             rc = err_set(err, ERR_CONFLICT, "%s exists already", path);
         else
-            rc = err_set_errno(err, errno, "cannot put folder %s in place", path);
+            rc = err_set_errno(err, errno, "cannot put %s in place", path);
     }
     return rc == 0 ? fs_sync_dir(dir, err) : rc;
+}
+
+int fs_publish_dir(const char *temp, const char *path, struct err *err)
+{
+    const int rc = fs_sync_dir(temp, err);
+    return rc == 0 ? fs_publish_file(temp, path, err) : rc;
 }
 
 /* --- removing --------------------------------------------------------------------------------- */

@@ -18,7 +18,7 @@
 
 static const struct option_info options[] = {
     {"as", "BASE_ID", "what the merged base is called"},
-    {"dtype", "TYPE", "bf16 (half the space) or f32 (bf16)"},
+    {"type", "TYPE", "bf16 (half the space), f16 or f32 (bf16)"},
 };
 
 static enum train_stop on_poll(void *ctx)
@@ -27,51 +27,63 @@ static enum train_stop on_poll(void *ctx)
     return interrupted() ? TRAIN_CANCEL : TRAIN_GO_ON;
 }
 
-int merge_type_of(const char *text, enum merge_type *type, struct err *err)
+static void on_progress(void *ctx, const struct train_progress *p, bool log)
 {
-    *type = MERGE_BF16;
-    if (text == NULL || strcmp(text, "bf16") == 0) {
-        return 0;
-    }
-    *type = MERGE_F32;
-    return strcmp(text, "f32") == 0 ? 0 : err_set(err, ERR_INVALID, "--dtype takes bf16 or f32");
+    char text[PROGRESS_LINE_BYTES];
+    (void)log;
+    snprintf(text, sizeof text, "%lld of %lld MB", (long long)p->step, (long long)p->steps);
+    progress_show(ctx, (double)p->step / (double)p->steps, text);
 }
 
-int merge_into(const struct args *args, const struct found_model *model, const char *dest,
+int merge_type_of(const char *text, bool blocks, enum merge_type *type, struct err *err)
+{
+    if (text != NULL && (!merge_type_parse(text, type) ||
+                         (!blocks && (*type == MERGE_Q8_0 || *type == MERGE_Q4_0)))) {
+        return err_set(err, ERR_INVALID, "--type takes %skeep, f16, bf16 or f32",
+                       blocks ? "q4_0, q8_0, " : "");
+    }
+    return 0;
+}
+
+int merge_into(const struct args *args, const struct found_model *model, struct merge_spec *spec,
                struct merge_result *result, struct err *err)
 {
-    const struct train_hooks hooks = {.poll = on_poll};
-    struct merge_spec spec = {.base_id = model->spec.base_id,
-                              .base_path = model->spec.base_path,
-                              .version_dir = model->version_dir,
-                              .dest = dest,
-                              .threads = args->settings.threads,
-                              .isa = args->settings.isa};
-    const int rc = merge_type_of(args_get(args, "dtype"), &spec.type, err);
-    return rc == 0 ? train_merge(&spec, &hooks, result, err) : rc;
+    struct progress bar;
+    const struct train_hooks hooks = {.ctx = &bar, .poll = on_poll, .progress = on_progress};
+    spec->base_id = model->spec.base_id;
+    spec->base_path = model->spec.base_path;
+    spec->version_dir = model->version_dir;
+    spec->threads = args->settings.threads;
+    spec->isa = args->settings.isa;
+    progress_init(&bar);
+    const int rc = train_merge(spec, &hooks, result, err);
+    progress_end(&bar);
+    return rc;
 }
 
 void merge_print(const struct merge_result *result)
 {
     char bytes[32];
     format_bytes((double)result->bytes, bytes);
-    printf("%lld matrices, %lld with factors folded in, %s\n", (long long)result->tensors,
-           (long long)result->merged, bytes);
-    printf("compared %lld log-probabilities with the base and its adapter: they differ by %.2g on "
-           "average and %.2g at most; the adapter itself changes them by %.2g\n",
-           (long long)result->probed, result->mean_difference, result->largest_difference,
-           result->adapter_effect);
-}
-
-void merge_write(const struct merge_result *result, struct json_out *out)
-{
-    json_out_kv_int(out, "tensors", result->tensors);
-    json_out_kv_int(out, "merged", result->merged);
-    json_out_kv_int(out, "bytes", (int64_t)result->bytes);
-    json_out_kv_int(out, "probed", result->probed);
-    json_out_kv_real(out, "mean_difference", result->mean_difference);
-    json_out_kv_real(out, "largest_difference", result->largest_difference);
-    json_out_kv_real(out, "adapter_effect", result->adapter_effect);
+    printf("%lld tensors, %s", (long long)result->tensors, bytes);
+    if (result->merged > 0) {
+        printf(", %lld with factors folded in", (long long)result->merged);
+    }
+    if (result->exact == result->tensors) {
+        printf(": lossless\n");
+    } else {
+        printf(": %lld carried over exactly, %lld rounded, %lld quantised, %lld quantised again\n",
+               (long long)result->exact, (long long)result->rounded, (long long)result->quantised,
+               (long long)result->requantised);
+    }
+    printf("compared %lld log-probabilities with the base%s: they differ by %.2g on average and "
+           "%.2g at most",
+           (long long)result->probed, result->merged > 0 ? " and its adapter" : "",
+           result->mean_difference, result->largest_difference);
+    if (result->merged > 0) {
+        printf("; the adapter itself changes them by %.2g", result->adapter_effect);
+    }
+    printf("\n");
 }
 
 /* A folder of the cache that nobody else has. */
@@ -118,7 +130,7 @@ static int print_result(const struct args *args, const struct merge_result *resu
     json_out_init(&out, &buf);
     json_out_object(&out);
     json_out_kv_string(&out, "version", args->positional[0]);
-    merge_write(result, &out);
+    merge_result_write(result, &out);
     json_out_kv_tree(&out, "base", base);
     json_out_object_end(&out);
     return print_json(&buf, err);
@@ -129,14 +141,14 @@ static int run(const struct args *args, struct err *err)
     const char *id = args_get(args, "as");
     struct found_model model = {0};
     struct merge_result result;
-    enum merge_type unused;
+    struct merge_spec spec = {.type = MERGE_BF16};
     char folder[FS_PATH_BYTES_MAX] = "";
     json_t *base = NULL;
     if (id == NULL) {
         (void)err_set(err, ERR_INVALID, "say what the merged base is called: --as BASE_ID");
         return EXIT_USAGE;
     }
-    if (merge_type_of(args_get(args, "dtype"), &unused, err) != 0) {
+    if (merge_type_of(args_get(args, "type"), false, &spec.type, err) != 0) {
         return EXIT_USAGE;
     }
     interrupt_catch();
@@ -146,7 +158,8 @@ static int run(const struct args *args, struct err *err)
                      args->positional[0]);
     }
     rc = rc == 0 ? temp_folder(args, folder, err) : rc;
-    rc = rc == 0 ? merge_into(args, &model, folder, &result, err) : rc;
+    spec.dest = folder;
+    rc = rc == 0 ? merge_into(args, &model, &spec, &result, err) : rc;
     rc = rc == 0 ? take_in(args, folder, id, &base, err) : rc;
     if (folder[0] != '\0' && fs_exists(folder)) {
         (void)!fs_remove_tree(folder, NULL);
@@ -160,10 +173,10 @@ static int run(const struct args *args, struct err *err)
 const struct command command_merge = {
     .name = "merge",
     .summary = "Fold a version's adapter into its base, as a base of its own",
-    .usage = "VERSION --as BASE_ID [--dtype bf16|f32]",
+    .usage = "VERSION --as BASE_ID [--type bf16|f16|f32]",
     .examples = "  mlx-hub merge facts@1.0.0 --as facts-merged\n"
                 "to a folder for transformers or mlx-lm instead:\n"
-                "  mlx-hub export BASE ./folder --format safetensors --merge facts@1.0.0\n",
+                "  mlx-hub export BASE --format safetensors --out ./folder --merge facts@1.0.0\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .positional_min = 1,

@@ -57,6 +57,9 @@ int gguf_take_string(struct gguf_cursor *cursor, const char *what, uint64_t byte
 int gguf_take_name(struct gguf *gguf, struct gguf_cursor *cursor, const char *what,
                    const char **name, struct err *err) MUST_CHECK;
 
+/* The file's number of a tensor's type; false where it has none. */
+bool gguf_type_number(enum tensor_type type, uint32_t *number);
+
 /* Bytes of one item; 0 for strings and arrays. */
 uint32_t gguf_type_bytes(enum gguf_type type);
 

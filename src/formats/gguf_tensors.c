@@ -72,6 +72,17 @@ static int type_of(uint32_t number, const char *name, enum tensor_type *type, st
                    number);
 }
 
+bool gguf_type_number(enum tensor_type type, uint32_t *number)
+{
+    for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++) {
+        if (file_types[i].type == type && type != TENSOR_TYPE_COUNT) {
+            *number = file_types[i].number;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Reads n_dims and the dims, innermost first in the file, into the view's order. */
 static int take_dims(struct gguf_cursor *cursor, struct tensor_view *view, struct err *err)
 {

@@ -83,6 +83,11 @@ bool model_files_rope_permuted(const struct model_files *files);
 /* The GGUF row that holds Hugging Face's row `row` of a q or k projection. */
 uint32_t model_rope_gguf_row(uint32_t row, uint32_t head_dim);
 
+/* GGUF's name of a tensor with a canonical name (of fused projections, "….qkv_proj.weight" and
+ * "….gate_up_proj.weight" are known, too); false where it has none. */
+bool model_gguf_name(const struct architecture *family, const char *name,
+                     char out[MODEL_TENSOR_NAME_BYTES]);
+
 /* --- facts --- */
 /* Bytes and elements of the tensors the architecture uses (tied embeddings once). */
 uint64_t model_files_weight_bytes(const struct model_files *files);

@@ -110,6 +110,45 @@ static bool canonical_name(const struct architecture *family, const char *name,
     return to != NULL;
 }
 
+static const char *named_back(const struct rename *rows, size_t n, const char *stem, size_t length)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strlen(rows[i].to) == length && memcmp(rows[i].to, stem, length) == 0)
+            return rows[i].from;
+    }
+    return NULL;
+}
+
+#define NAMED_BACK(rows) named_back(rows, sizeof(rows) / sizeof *(rows), stem, length)
+
+bool model_gguf_name(const struct architecture *family, const char *name,
+                     char out[MODEL_TENSOR_NAME_BYTES])
+{
+    static const char prefix[] = "model.layers.";
+    const char *stem = name, *dot = strrchr(name, '.'), *from;
+    const bool in_layer = strncmp(name, prefix, sizeof prefix - 1) == 0;
+    const char *number = name + sizeof prefix - 1;
+    const char *after = in_layer ? strchr(number, '.') : NULL;
+    if (!dot || (in_layer && (!after || after >= dot)))
+        return false;
+    if (in_layer)
+        stem = after + 1;
+    const size_t length = (size_t)(dot - stem);
+    if (!in_layer)
+        from = NAMED_BACK(global_names);
+    else if (family->fused && length == strlen("mlp.gate_up_proj") &&
+             memcmp(stem, "mlp.gate_up_proj", length) == 0)
+        from = "ffn_up";
+    else if (!(from = NAMED_BACK(layer_names)))
+        from =
+            family->norm_place == NORM_BEFORE ? NAMED_BACK(before_names) : NAMED_BACK(after_names);
+    int n = !from      ? -1
+            : in_layer ? snprintf(out, MODEL_TENSOR_NAME_BYTES, "blk.%.*s.%s%s",
+                                  (int)(after - number), number, from, dot)
+                       : snprintf(out, MODEL_TENSOR_NAME_BYTES, "%s%s", from, dot);
+    return n > 0 && n < MODEL_TENSOR_NAME_BYTES;
+}
+
 /* Where a larger model keeps the text model's tensors, in files of two generations. */
 static const struct rename around_names[] = {
     {"language_model.model.", "model."},

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/fs.h"
 #include "formats/tensor_view.h"
 
 enum {
@@ -62,5 +63,14 @@ uint64_t safetensors_file_bytes(const struct safetensors *file);
 int safetensors_write(const char *path, const struct tensor_view *views, size_t n,
                       const struct safetensors_kv *metadata, size_t n_metadata,
                       struct err *err) MUST_CHECK;
+
+/* The beginning of a file whose tensors' bytes the caller writes itself, in the order of views and
+ * without gaps (fs_writer_write), and then publishes: for more than memory holds. The views' data
+ * is not looked at. Keep wide elements before narrow ones where readers map tensors in place.
+ * Errors as safetensors_write; file is open only after success. */
+int safetensors_write_head(struct fs_writer *file, const char *path,
+                           const struct tensor_view *views, size_t n,
+                           const struct safetensors_kv *metadata, size_t n_metadata,
+                           struct err *err) MUST_CHECK;
 
 #endif

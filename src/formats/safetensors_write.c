@@ -100,7 +100,8 @@ static void plan_release(struct plan *plan)
     mem_free(plan->metadata);
 }
 
-static int plan_tensors(struct plan *plan, const struct tensor_view *views, size_t n,
+/* as_given: data lies in the order of views. */
+static int plan_tensors(struct plan *plan, const struct tensor_view *views, size_t n, bool as_given,
                         struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
@@ -111,12 +112,13 @@ static int plan_tensors(struct plan *plan, const struct tensor_view *views, size
     }
     qsort(plan->slots, n, sizeof *plan->slots, compare_slot_names);
     for (size_t i = 0; i < n; i++) {
-        plan->by_place[i] = &plan->slots[i];
+        plan->by_place[as_given ? (size_t)(plan->slots[i].view - views) : i] = &plan->slots[i];
         if (i > 0 && compare_slot_names(&plan->slots[i - 1], &plan->slots[i]) == 0)
             return err_set(err, ERR_INVALID, "duplicate name: tensor '%s' is given twice",
                            plan->slots[i].view->name);
     }
-    qsort(plan->by_place, n, sizeof *plan->by_place, compare_slot_places);
+    if (!as_given)
+        qsort(plan->by_place, n, sizeof *plan->by_place, compare_slot_places);
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         uint64_t bytes = plan->by_place[i]->view->bytes;
@@ -187,49 +189,75 @@ static int put_header(struct buf *header, const struct plan *plan, size_t n, siz
     return buf_check(header, "the safetensors header", err);
 }
 
-static int put_file(const char *path, const struct buf *header, const struct plan *plan, size_t n,
+static int put_head(struct fs_writer *file, const char *path, const struct buf *header,
                     struct err *err)
 {
-    struct fs_writer writer = {0};
     uint8_t length[8];
     for (unsigned i = 0; i < sizeof length; i++)
         length[i] = (uint8_t)((uint64_t)header->len >> (8 * i));
-    int rc = fs_writer_open(&writer, path, err);
+    int rc = fs_writer_open(file, path, err);
     if (rc != 0)
         return rc;
-    if ((rc = fs_writer_write(&writer, length, sizeof length, err)) != 0 ||
-        (rc = fs_writer_write(&writer, header->data, header->len, err)) != 0)
-        goto out;
-    for (size_t i = 0; i < n; i++) {
+    if ((rc = fs_writer_write(file, length, sizeof length, err)) != 0 ||
+        (rc = fs_writer_write(file, header->data, header->len, err)) != 0)
+        fs_writer_abandon(file);
+    return rc;
+}
+
+static int put_data(struct fs_writer *file, const struct plan *plan, size_t n, struct err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
         const struct tensor_view *view = plan->by_place[i]->view;
-        if ((rc = fs_writer_write(&writer, view->data, (size_t)view->bytes, err)) != 0)
-            goto out;
+        rc = fs_writer_write(file, view->data, (size_t)view->bytes, err);
     }
-    rc = fs_writer_publish(&writer, err);
-out:
-    fs_writer_abandon(&writer);
+    return rc;
+}
+
+/* The plan of everything and the beginning of the file. */
+static int begin(struct plan *plan, bool as_given, struct fs_writer *file, const char *path,
+                 const struct tensor_view *views, size_t n, const struct safetensors_kv *metadata,
+                 size_t n_metadata, struct err *err)
+{
+    struct buf header;
+    int rc;
+    if (n > SAFETENSORS_TENSORS_MAX || n_metadata > SAFETENSORS_METADATA_MAX)
+        return err_set(err, ERR_TOO_LARGE,
+                       "%zu tensors and %zu metadata entries, at most %d and %d are allowed", n,
+                       n_metadata, SAFETENSORS_TENSORS_MAX, SAFETENSORS_METADATA_MAX);
+    buf_init(&header, SAFETENSORS_HEADER_BYTES_MAX);
+    if ((rc = plan_init(plan, n, n_metadata, err)) == 0 &&
+        (rc = plan_tensors(plan, views, n, as_given, err)) == 0 &&
+        (rc = plan_metadata(plan, metadata, n_metadata, err)) == 0 &&
+        (rc = put_header(&header, plan, n, n_metadata, err)) == 0)
+        rc = put_head(file, path, &header, err);
+    buf_release(&header);
+    return rc;
+}
+
+int safetensors_write_head(struct fs_writer *file, const char *path,
+                           const struct tensor_view *views, size_t n,
+                           const struct safetensors_kv *metadata, size_t n_metadata,
+                           struct err *err)
+{
+    struct plan plan = {0};
+    memset(file, 0, sizeof *file);
+    int rc = begin(&plan, true, file, path, views, n, metadata, n_metadata, err);
+    plan_release(&plan);
     return rc;
 }
 
 int safetensors_write(const char *path, const struct tensor_view *views, size_t n,
                       const struct safetensors_kv *metadata, size_t n_metadata, struct err *err)
 {
-    if (n > SAFETENSORS_TENSORS_MAX || n_metadata > SAFETENSORS_METADATA_MAX)
-        return err_set(err, ERR_TOO_LARGE,
-                       "%zu tensors and %zu metadata entries, at most %d and %d are allowed", n,
-                       n_metadata, SAFETENSORS_TENSORS_MAX, SAFETENSORS_METADATA_MAX);
     struct plan plan = {0};
-    struct buf header;
-    buf_init(&header, SAFETENSORS_HEADER_BYTES_MAX);
-    int rc;
-    if ((rc = plan_init(&plan, n, n_metadata, err)) != 0 ||
-        (rc = plan_tensors(&plan, views, n, err)) != 0 ||
-        (rc = plan_metadata(&plan, metadata, n_metadata, err)) != 0 ||
-        (rc = put_header(&header, &plan, n, n_metadata, err)) != 0)
-        goto out;
-    rc = put_file(path, &header, &plan, n, err);
-out:
-    buf_release(&header);
+    struct fs_writer file = {0};
+    int rc = begin(&plan, false, &file, path, views, n, metadata, n_metadata, err);
+    if (rc == 0)
+        rc = put_data(&file, &plan, n, err);
+    if (rc == 0)
+        rc = fs_writer_publish(&file, err);
+    fs_writer_abandon(&file);
     plan_release(&plan);
     return rc;
 }

@@ -2,8 +2,7 @@
  * the type that the weights have now; of a GGUF file they are written from its metadata. */
 #include <string.h>
 
-#include "base/fs.h"
-#include "base/mem.h"
+#include "base/json.h"
 #include "formats/architecture.h"
 #include "train/merge_int.h"
 
@@ -28,7 +27,59 @@ static int write_json(const char *dir, const char *name, const json_t *json, str
 
 static const char *type_name(const struct merge *m)
 {
-    return m->spec->type == MERGE_F32 ? "float32" : "bfloat16";
+    return m->type == MERGE_F32 ? "float32" : m->type == MERGE_F16 ? "float16" : "bfloat16";
+}
+
+/* --- config.json ------------------------------------------------------------------------------ */
+
+static bool is_affine(const struct merge_out *out)
+{
+    return out->way == MERGE_AFFINE || out->way == MERGE_REPACK || out->way == MERGE_AFFINE_COPY;
+}
+
+static json_t *grid(const struct merge_out *out)
+{
+    return json_pack("{s:i, s:i}", "group_size", (int)out->group, "bits", out->bits);
+}
+
+/* {"group_size", "bits"} of the layers, and by name what differs from them. */
+static json_t *quantization(const struct merge *m)
+{
+    const struct merge_out *most = NULL;
+    for (size_t i = 0; i < m->n_outs; i++) {
+        const bool layer = strncmp(m->outs[i].name, "model.layers.", 13) == 0;
+        if (is_affine(&m->outs[i]) && (most == NULL || (layer && most->bits != m->spec->bits))) {
+            most = &m->outs[i];
+        }
+    }
+    json_t *object = most != NULL ? grid(most) : NULL;
+    for (size_t i = 0; i < m->n_outs && object != NULL; i++) {
+        const struct merge_out *out = &m->outs[i];
+        char stem[MERGE_NAME_BYTES];
+        if (is_affine(out) && (out->bits != most->bits || out->group != most->group)) {
+            (void)snprintf(stem, sizeof stem, "%.*s", (int)strlen(out->name) - 7, out->name);
+            (void)json_object_set_new(object, stem, grid(out));
+        }
+    }
+    return object;
+}
+
+static int write_config(const struct merge *m, json_t *config, const char *dir, struct err *err)
+{
+    static const char *const stale[] = {"quantization", "quantization_config", "dtype"};
+    json_t *object = m->spec->format == MERGE_MLX && m->spec->bits > 0 ? quantization(m) : NULL;
+    for (size_t i = 0; i < sizeof stale / sizeof stale[0]; i++) {
+        (void)json_object_del(config, stale[i]);
+    }
+    int rc = json_object_set_new(config, "torch_dtype", json_string(type_name(m))) == 0
+                 ? 0
+                 : mem_err(err, MODEL_JSON_BYTES_MAX);
+    if (object != NULL) { /* both names, as mlx-lm writes them */
+        (void)json_object_set(config, "quantization", object);
+        (void)json_object_set(config, "quantization_config", object);
+    }
+    json_decref(object);
+    return rc == 0 ? write_json(dir, "config.json", config, err) : rc;
 }
 
 /* --- from a folder ---------------------------------------------------------------------------- */
@@ -44,52 +95,30 @@ static int base_dir(const struct merge *m, char out[FS_PATH_BYTES_MAX], struct e
     return rc;
 }
 
-/* Tensors are written under one set of names, which for two kinds of base is not what their own
- * config.json describes. */
-static int check_names(const struct merge *m, const json_t *config, struct err *err)
-{
-    const struct architecture *family = model_files_config(m->base)->family;
-    if (family->fused || json_object_get(config, "text_config") != NULL) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "a merged %s of this kind cannot be written (%s); serve its adapter instead",
-                       family->name,
-                       family->fused ? "its projections are fused"
-                                     : "it is part of a larger model");
-    }
-    return 0;
-}
-
-static int copy_config(const struct merge *m, const char *from, const char *dir, struct err *err)
+/* A text model inside a larger one becomes a model of its own, under its own names: its numbers are
+ * written anew, since the inner object leaves many to the outer one's defaults. */
+static json_t *config_of(const struct merge *m, const char *from, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
-    int rc = fs_join(path, from, "config.json", err);
+    const int rc = fs_join(path, from, "config.json", err);
     json_t *config = rc == 0 ? json_parse_file(path, MODEL_JSON_BYTES_MAX, err) : NULL;
-    if (config == NULL) {
-        return err_set(err, ERR_CORRUPT, "%s", path);
+    if (config == NULL || json_object_get(config, "text_config") == NULL) {
+        return config;
     }
-    if (json_object_get(config, "text_config") != NULL) {
-        json_decref(config);
-        return err_set(err, ERR_UNSUPPORTED,
-                       "the base is the text part of a larger model: its weights cannot be written "
-                       "as a model of their own");
-    }
-    rc = check_names(m, config, err);
-    (void)json_object_del(config, "quantization");
-    (void)json_object_del(config, "quantization_config");
-    (void)json_object_del(config, "dtype");
-    if (rc == 0 && json_object_set_new(config, "torch_dtype", json_string(type_name(m))) != 0) {
-        rc = mem_err(err, MODEL_JSON_BYTES_MAX);
-    }
-    rc = rc == 0 ? write_json(dir, "config.json", config, err) : rc;
     json_decref(config);
-    return rc;
+    return merge_config_json(m, err);
 }
 
 static int copy_companions(const struct merge *m, const char *dir, struct err *err)
 {
     char from[FS_PATH_BYTES_MAX], source[FS_PATH_BYTES_MAX], dest[FS_PATH_BYTES_MAX];
     int rc = base_dir(m, from, err);
-    rc = rc == 0 ? copy_config(m, from, dir, err) : rc;
+    json_t *config = rc == 0 ? config_of(m, from, err) : NULL;
+    if (config == NULL) {
+        return rc != 0 ? rc : -(int)err->code;
+    }
+    rc = write_config(m, config, dir, err);
+    json_decref(config);
     for (size_t i = 0; i < sizeof copied / sizeof copied[0] && rc == 0; i++) {
         rc = fs_join(source, from, copied[i], err);
         rc = rc == 0 ? fs_join(dest, dir, copied[i], err) : rc;
@@ -102,88 +131,44 @@ static int copy_companions(const struct merge *m, const char *dir, struct err *e
 
 /* --- from GGUF -------------------------------------------------------------------------------- */
 
-static int check_counterpart(const struct model_config *c, struct err *err)
+static int write_generation(const json_t *config, const char *dir, struct err *err)
 {
-    if (strcmp(c->arch, "llama") != 0) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "a GGUF file of architecture %s has no config.json here; import the model "
-                       "as safetensors",
-                       c->arch);
+    static const char *const keys[] = {"bos_token_id", "eos_token_id"};
+    json_t *object = json_object();
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
+        json_t *value = json_object_get(config, keys[i]);
+        if (value != NULL) {
+            (void)json_object_set(object, keys[i], value);
+        }
     }
-    if (c->rope_scaling.type == ROPE_SCALING_FACTORS) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "this GGUF file keeps its rope scaling as factors, which config.json cannot "
-                       "say; import the model as safetensors");
-    }
-    return 0;
+    const int rc = write_json(dir, "generation_config.json", object, err);
+    json_decref(object);
+    return rc;
 }
 
-static json_t *eos_of(const struct model_config *c)
+static int make_companions(const struct merge *m, const char *template, const char *dir,
+                           struct err *err)
 {
-    if (c->n_eos == 1) {
-        return json_integer(c->eos_ids[0]);
+    json_t *config = merge_config_json(m, err);
+    if (config == NULL) {
+        return -(int)err->code;
     }
-    json_t *list = json_array();
-    for (unsigned i = 0; i < c->n_eos; i++) {
-        (void)json_array_append_new(list, json_integer(c->eos_ids[i]));
-    }
-    return list;
-}
-
-static json_t *llama_config(const struct merge *m)
-{
-    const struct model_config *c = model_files_config(m->base);
-    json_t *config = json_pack(
-        "{s:[s], s:s, s:s, s:s, s:b, s:b, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:b}",
-        "architectures", "LlamaForCausalLM", "model_type", "llama", "hidden_act", "silu",
-        "torch_dtype", type_name(m), "attention_bias", (int)c->attention_bias, "mlp_bias",
-        (int)c->mlp_bias, "hidden_size", (int)c->hidden, "intermediate_size", (int)c->ffn,
-        "num_hidden_layers", (int)c->n_layers, "num_attention_heads", (int)c->n_heads,
-        "num_key_value_heads", (int)c->n_kv_heads, "head_dim", (int)c->head_dim, "vocab_size",
-        (int)c->vocab, "max_position_embeddings", (int)c->context_length, "rms_norm_eps",
-        c->rms_eps, "rope_theta", c->rope_theta, "tie_word_embeddings", (int)c->tied_embeddings);
-    if (config != NULL && c->bos_id >= 0) {
-        (void)json_object_set_new(config, "bos_token_id", json_integer(c->bos_id));
-    }
-    if (config != NULL && c->n_eos > 0) {
-        (void)json_object_set_new(config, "eos_token_id", eos_of(c));
-    }
-    if (config != NULL && c->rope_scaling.type == ROPE_SCALING_LINEAR) {
-        (void)json_object_set_new(
-            config, "rope_scaling",
-            json_pack("{s:s, s:f}", "rope_type", "linear", "factor", c->rope_scaling.factor));
-    }
-    return config;
-}
-
-static int make_companions(const struct merge *m, const char *dir, struct err *err)
-{
-    const struct model_config *c = model_files_config(m->base);
-    json_t *config = llama_config(m);
-    int rc = config != NULL ? write_json(dir, "config.json", config, err)
-                            : mem_err(err, MODEL_JSON_BYTES_MAX);
+    int rc = write_generation(config, dir, err);
+    rc = rc == 0 ? write_config(m, config, dir, err) : rc;
     json_decref(config);
-    return rc == 0 ? merge_write_tokenizer(model_files_gguf(m->base), c, dir, err) : rc;
+    return rc == 0 ? merge_write_tokenizer(model_files_gguf(m->base), model_files_config(m->base),
+                                           template, dir, err)
+                   : rc;
 }
 
-int merge_check_supported(const struct merge *m, struct err *err)
+int merge_write_companions(const struct merge *merge, const char *dir, struct err *err)
 {
-    const struct model_config *c = model_files_config(m->base);
-    if (c->family->fused) {
-        return err_set(err, ERR_UNSUPPORTED,
-                       "%s models keep q, k and v in one matrix, which is not written here",
-                       c->arch);
-    }
-    return model_files_container(m->base) == MODEL_GGUF ? check_counterpart(c, err) : 0;
-}
-
-int merge_write_companions(const struct merge *m, const char *dir, struct err *err)
-{
-    const bool gguf = model_files_container(m->base) == MODEL_GGUF;
-    const char *template = m->manifest.chat_template != NULL ? m->manifest.chat_template
-                                                             : model_files_chat_template(m->base);
+    const bool gguf = model_files_container(merge->base) == MODEL_GGUF;
+    const char *template = merge->manifest.chat_template != NULL
+                               ? merge->manifest.chat_template
+                               : model_files_chat_template(merge->base);
     char path[FS_PATH_BYTES_MAX];
-    int rc = gguf ? make_companions(m, dir, err) : copy_companions(m, dir, err);
+    int rc = gguf ? make_companions(merge, template, dir, err) : copy_companions(merge, dir, err);
     if (rc == 0 && template != NULL) {
         rc = fs_join(path, dir, "chat_template.jinja", err);
         rc = rc == 0 ? fs_write_file(path, template, strlen(template), err) : rc;

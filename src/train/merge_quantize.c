@@ -3,19 +3,8 @@
  * quotients of fp32: the same bytes everywhere. */
 #include <string.h>
 
+#include "kernels/half.h"
 #include "train/merge_int.h"
-
-uint32_t merge_group(uint64_t cols)
-{
-    return cols % 64 == 0 ? 64 : cols % 32 == 0 ? 32 : 0;
-}
-
-uint16_t merge_to_bf16(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
 
 /* To the nearest integer, halves to even; |x| < 2^22. */
 static float nearest(float x)
@@ -25,17 +14,17 @@ static float nearest(float x)
     return sum - magic;
 }
 
-static float put(enum merge_type type, float value, uint8_t *out)
+/* Writes the value as the type has it, and says what that is. */
+static float put(enum tensor_type type, float value, uint8_t *out)
 {
-    if (type == MERGE_F32) {
+    uint16_t half;
+    if (type == TENSOR_F32) {
         memcpy(out, &value, sizeof value);
         return value;
     }
-    const uint16_t half = merge_to_bf16(value);
-    const uint32_t bits = (uint32_t)half << 16;
+    half = type == TENSOR_F16 ? half_from_float(value) : merge_to_bf16(value);
     memcpy(out, &half, sizeof half);
-    memcpy(&value, &bits, sizeof value);
-    return value;
+    return type == TENSOR_F16 ? half_to_float(half) : bfloat_to_float(half);
 }
 
 static void find_grid(const float *w, uint32_t n, int bits, float *scale, float *bias)
@@ -57,17 +46,20 @@ static void find_grid(const float *w, uint32_t n, int bits, float *scale, float 
 }
 
 void merge_quantize_row(const float *row, size_t cols, uint32_t group, int bits,
-                        enum merge_type type, uint8_t *values, uint8_t *scales, uint8_t *biases)
+                        enum tensor_type scale_type, bool on_rounded, uint8_t *values,
+                        uint8_t *scales, uint8_t *biases)
 {
-    const size_t element = type == MERGE_F32 ? sizeof(float) : sizeof(uint16_t);
+    const size_t element = tensor_type_block_bytes(scale_type);
     const float most = (float)((1 << bits) - 1);
     memset(values, 0, cols * (size_t)bits / 8);
     for (size_t g = 0; g < cols / group; g++) {
         const float *w = row + g * group;
         float scale, bias;
         find_grid(w, group, bits, &scale, &bias);
-        scale = put(type, scale, scales + g * element);
-        bias = put(type, bias, biases + g * element);
+        const float put_scale = put(scale_type, scale, scales + g * element);
+        const float put_bias = put(scale_type, bias, biases + g * element);
+        scale = on_rounded ? put_scale : scale;
+        bias = on_rounded ? put_bias : bias;
         for (uint32_t i = 0; i < group; i++) {
             float q = (w[i] - bias) / scale;
             q = q > 0.0f ? q : 0.0f;

@@ -53,6 +53,7 @@ static void help_and_usage(void **state)
     assert_says(run_err(r), "--base");
     expect(2, r, "train", "m");
     expect(2, r, "export", "a@1", "b");
+    expect(2, r, "export", "a@1", "b", "--format", "zip");
     expect(2, r, "train", "m", "--dataset", "d", "--lora-rank", "0");
     assert_says(run_err(r), "lora_rank");
 }

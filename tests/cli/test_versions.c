@@ -123,11 +123,11 @@ static void versions_are_merged(void **state)
     assert_ok(fs_join(dest, r->dir, "full", &err), &err);
     assert_ok(fs_join(weights, dest, "model.safetensors", &err), &err);
     expect(2, r, "merge", "talker@1.0.0");
-    expect(2, r, "merge", "talker@1.0.0", "--as", "x", "--dtype", "f16");
+    expect(2, r, "merge", "talker@1.0.0", "--as", "x", "--type", "q8_0");
     expect(1, r, "merge", "tiny", "--as", "x");
     assert_says(run_err(r), "is no version");
-    expect(0, r, "merge", "talker@1.1.0", "--as", "tiny-merged", "--dtype", "f32");
-    assert_says(run_out(r), "20 matrices, 8 with factors folded in");
+    expect(0, r, "merge", "talker@1.1.0", "--as", "tiny-merged", "--type", "f32");
+    assert_says(run_out(r), "20 tensors, ");
     assert_says(run_out(r), "merged talker@1.1.0 into tiny-merged");
     expect(0, r, "generate", "tiny-merged", "x", "--max-tokens", "2", "--seed", "1");
     assert_ok(fs_join(cache, r->dir, "storage/cache", &err), &err);
@@ -147,6 +147,13 @@ static void versions_are_merged(void **state)
     assert_true(fs_exists(weights));
     expect(1, r, "export", "tiny", dest, "--format", "safetensors");
     assert_says(run_err(r), "exists already");
+    expect(2, r, "export", "tiny", dest, "--format", "gguf", "--type", "q9");
+    expect(2, r, "export", "tiny", dest, "--format", "gguf", "--bits", "4");
+    assert_ok(fs_join(dest, r->dir, "tiny.gguf", &err), &err);
+    expect(0, r, "export", "tiny", "--out", dest, "--format", "gguf", "--type", "f16");
+    assert_says(run_out(r), "exported tiny for gguf");
+    expect(0, r, "import", dest, "--as", "tiny-again");
+    expect(0, r, "generate", "tiny-again", "x", "--max-tokens", "2", "--seed", "1");
 }
 
 int main(void)

@@ -24,8 +24,8 @@ static void compare_row(const json_t *golden, const json_t *c, size_t r)
     for (size_t i = 0; i < COLS; i++) {
         row[i] = (float)real_at(weights, i);
     }
-    merge_quantize_row(row, COLS, group, bits, MERGE_F32, (uint8_t *)words, (uint8_t *)scales,
-                       (uint8_t *)biases);
+    merge_quantize_row(row, COLS, group, bits, TENSOR_F32, true, (uint8_t *)words,
+                       (uint8_t *)scales, (uint8_t *)biases);
     for (size_t g = 0; g < COLS / group; g++) {
         const double scale = real_at(json_array_get(json_object_get(c, "scales"), r), g);
         const double bias = real_at(json_array_get(json_object_get(c, "biases"), r), g);
@@ -67,9 +67,9 @@ static void test_as_mlx(void **state)
 static void test_groups(void **state)
 {
     (void)state;
-    assert_int_equal(merge_group(576), 64);
-    assert_int_equal(merge_group(96), 32);
-    assert_int_equal(merge_group(48), 0); /* left as it is */
+    assert_int_equal(merge_group(576, 0), 64);
+    assert_int_equal(merge_group(96, 0), 32);
+    assert_int_equal(merge_group(48, 0), 0); /* left as it is */
 }
 
 static void test_trains_on_a_quantised_base(void **state)
