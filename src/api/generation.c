@@ -245,7 +245,12 @@ static void on_accepted(void *ctx, const struct infer_accepted *accepted)
     pthread_mutex_lock(&g->events);
     c->accepted = *accepted;
     c->tools_llama3 = accepted->tool_format != NULL && strcmp(accepted->tool_format, "llama3") == 0;
+    c->thinks = accepted->thinking;
+    if (g->style->accepted != NULL) {
+        g->style->accepted(c, accepted);
+    }
     c->accepted.tool_format = NULL;
+    c->accepted.prompt_ids = NULL;
     g->n_ready += c->index % g->choices_per_prompt == 0;
     if (g->streams && g->stream == NULL && g->n_ready == g->n_prompts &&
         g->failure.code == ERR_NONE) {

@@ -29,6 +29,7 @@ struct choice {
     struct generation *g;
     int index;
     struct infer_accepted accepted;
+    bool thinks;         /* the prompt has opened a thought */
     bool tools_llama3;   /* how the model writes calls of tools */
     struct buf text;     /* of a plain answer; else the style's */
     struct buf logprobs; /* the style's, as the rest */
@@ -47,6 +48,7 @@ struct answer_style {
     const char *operation;               /* "chat", "text_completion": for metrics */
     bool keeps_text;                     /* a plain answer\'s text is put together by the style */
     void (*begin)(struct generation *g); /* stream */
+    void (*accepted)(struct choice *c, const struct infer_accepted *how);    /* may be NULL */
     void (*token)(struct choice *c, const struct infer_token *token);        /* may be NULL */
     void (*prompt_token)(struct choice *c, const struct infer_token *token); /* may be NULL */
     void (*done)(struct choice *c);                                          /* may be NULL */

@@ -17,6 +17,7 @@ struct ollama_request {
     bool stream;
     bool has_keep_alive;
     int64_t keep_alive_ms;
+    int num_ctx; /* 0: not given */
     struct infer_sampling sampling;
 };
 

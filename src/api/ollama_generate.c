@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
+enum { CONTEXT_DEFAULT = 8192, THOUGHT_BYTES_MAX = 32 << 20, CONTEXT_BYTES_MAX = 16 << 20 };
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 #define COMMON_FIELDS                                                                              \
@@ -25,11 +27,14 @@
     }
 
 static const struct http_field item = {.kind = HTTP_OBJECT};
+static const struct http_field token_item = {.kind = HTTP_INT};
 static const struct http_field generate_fields[] = {
     COMMON_FIELDS,
     {.name = "prompt", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
     {.name = "system", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
     {.name = "raw", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+    {.name = "template", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
+    {.name = "context", .kind = HTTP_ARRAY, .flags = HTTP_NULLABLE, .items = &token_item},
 };
 static const struct http_field chat_fields[] = {
     COMMON_FIELDS,
@@ -41,9 +46,13 @@ const struct api_body ollama_chat_body = {chat_fields, COUNT_OF(chat_fields), tr
 
 struct ollama_answer {
     char model[GENERATION_NAME_BYTES * 2];
-    bool chat, tools, logprobs;
+    bool chat, tools, logprobs, thinks;
+    bool tells_context;
     struct tool_parser parser;
-    struct buf calls; /* members of tool_calls, not yet told */
+    struct think_parser thinking;
+    struct buf thought; /* not yet told */
+    struct buf context; /* ids of prompt and answer, members of a list */
+    struct buf calls;   /* members of tool_calls, not yet told */
 };
 
 /* --- lines --- */
@@ -56,12 +65,22 @@ static void put_head(const char *model, struct json_out *out)
     json_out_kv_string(out, "created_at", now);
 }
 
+static void put_thought(struct ollama_answer *answer, struct json_out *out)
+{
+    if (answer->thought.len > 0) {
+        json_out_key(out, "thinking");
+        json_out_string_n(out, answer->thought.data, answer->thought.len);
+        buf_clear(&answer->thought);
+    }
+}
+
 static void put_text(struct choice *c, const char *text, size_t n, struct json_out *out)
 {
     struct ollama_answer *answer = c->g->own;
     if (!answer->chat) {
         json_out_key(out, "response");
         json_out_string_n(out, text != NULL ? text : "", n);
+        put_thought(answer, out);
         return;
     }
     json_out_key(out, "message");
@@ -69,6 +88,7 @@ static void put_text(struct choice *c, const char *text, size_t n, struct json_o
     json_out_kv_string(out, "role", "assistant");
     json_out_key(out, "content");
     json_out_string_n(out, text != NULL ? text : "", n);
+    put_thought(answer, out);
     if (answer->calls.len > 0) {
         json_out_key(out, "tool_calls");
         json_out_array(out);
@@ -98,11 +118,18 @@ static int64_t nanoseconds(double seconds)
 static void put_end(const struct choice *c, struct json_out *out)
 {
     const struct infer_done *d = &c->done;
+    const struct ollama_answer *answer = c->g->own;
     char fingerprint[96];
     (void)snprintf(fingerprint, sizeof fingerprint, "seed-%" PRIu64 "-%s-numerics-%d", d->seed,
                    d->engine, d->numerics_version);
     json_out_kv_bool(out, "done", true);
     json_out_kv_string(out, "done_reason", d->finish_reason);
+    if (answer->tells_context) {
+        json_out_key(out, "context");
+        json_out_array(out);
+        json_out_raw(out, answer->context.data != NULL ? answer->context.data : "");
+        json_out_array_end(out);
+    }
     json_out_kv_int(out, "total_duration", nanoseconds(d->total_time));
     json_out_kv_int(out, "load_duration", nanoseconds(d->load_time));
     json_out_kv_int(out, "prompt_eval_count", d->prompt_tokens);
@@ -183,25 +210,69 @@ static void call(void *ctx, int index, const char *name, const json_t *arguments
     }
 }
 
+static void think(void *ctx, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct ollama_answer *answer = c->g->own;
+    buf_append(&answer->thought, text, n);
+    if (c->g->streams) {
+        line(c, "", 0);
+    }
+}
+
+static void push_answer(void *ctx, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct ollama_answer *answer = c->g->own;
+    const struct tool_events events = {.text = say, .call = call, .ctx = c};
+    if (answer->tools) {
+        answer->parser.llama3 = c->tools_llama3;
+        tool_parser_push(&answer->parser, text, n, &events);
+    } else {
+        say(c, text, n);
+    }
+}
+
 static void push(struct choice *c, const char *text, size_t n, bool last)
 {
     struct ollama_answer *answer = c->g->own;
-    const struct tool_events events = {.text = say, .call = call, .ctx = c};
-    if (!answer->tools) {
-        if (n > 0) {
-            say(c, text, n);
-        }
-        return;
+    const struct think_events thoughts = {.thought = think, .text = push_answer, .ctx = c};
+    if (c->thinks && answer->thinks) {
+        think_parser_open(&answer->thinking);
     }
-    answer->parser.llama3 = c->tools_llama3;
-    tool_parser_push(&answer->parser, text, n, &events);
-    if (last) {
+    if (answer->thinks) {
+        think_parser_push(&answer->thinking, text, n, last, &thoughts);
+    } else if (n > 0) {
+        push_answer(c, text, n);
+    }
+    if (last && answer->tools) {
+        const struct tool_events events = {.text = say, .call = call, .ctx = c};
         tool_parser_end(&answer->parser, &events);
+    }
+}
+
+static void add_context(struct ollama_answer *answer, int32_t id)
+{
+    buf_printf(&answer->context, "%s%d", answer->context.len > 0 ? "," : "", (int)id);
+}
+
+static void on_accepted(struct choice *c, const struct infer_accepted *how)
+{
+    struct ollama_answer *answer = c->g->own;
+    size_t i;
+    const json_t *id;
+    json_array_foreach(how->prompt_ids, i, id)
+    {
+        add_context(answer, (int32_t)json_integer_value(id));
     }
 }
 
 static void on_token(struct choice *c, const struct infer_token *token)
 {
+    struct ollama_answer *answer = c->g->own;
+    if (answer->tells_context && !token->is_end) {
+        add_context(answer, token->token.id);
+    }
     openai_add_chat_logprob(c, token);
     push(c, token->text, token->bytes, false);
 }
@@ -257,6 +328,9 @@ static void release(struct generation *g)
 {
     struct ollama_answer *answer = g->own;
     tool_parser_release(&answer->parser);
+    think_parser_release(&answer->thinking);
+    buf_release(&answer->thought);
+    buf_release(&answer->context);
     buf_release(&answer->calls);
     mem_free(answer);
 }
@@ -264,8 +338,8 @@ static void release(struct generation *g)
 #define STYLE(name_of_operation)                                                                   \
     {                                                                                              \
         .stream_type = HTTP_NDJSON, .operation = (name_of_operation), .keeps_text = true,          \
-        .begin = begin_stream, .token = on_token, .done = on_done, .end = end_stream,              \
-        .failed = fail_stream, .answer = answer_plain, .release = release                          \
+        .begin = begin_stream, .accepted = on_accepted, .token = on_token, .done = on_done,        \
+        .end = end_stream, .failed = fail_stream, .answer = answer_plain, .release = release       \
     }
 static const struct answer_style chat_style = STYLE("chat");
 static const struct answer_style generate_style = STYLE("text_completion");
@@ -329,7 +403,10 @@ static int begin(struct generation **g, struct hub *hub, const struct resolved_m
     answer->chat = chat;
     answer->tools = tools;
     buf_init(&answer->calls, TOOL_CALL_BYTES_MAX);
+    buf_init(&answer->thought, THOUGHT_BYTES_MAX);
+    buf_init(&answer->context, CONTEXT_BYTES_MAX);
     tool_parser_init(&answer->parser, false);
+    think_parser_init(&answer->thinking);
     (*g)->own = answer;
     return 0;
 }
@@ -349,12 +426,47 @@ static json_t *as_messages(const json_t *body, struct err *err)
     return messages;
 }
 
-/* Variables of the template. json_decref; NULL for none. */
-static json_t *read_think(const json_t *body)
+/* Variables of the template. json_decref; *out NULL for none. */
+static int read_think(const json_t *body, json_t **out, struct err *err)
 {
     const json_t *think = json_object_get(body, "think");
-    return json_is_boolean(think) ? json_pack("{s:b}", "enable_thinking", json_is_true(think))
-                                  : NULL;
+    const char *effort = json_string_value(think);
+    const bool known =
+        effort != NULL && (strcmp(effort, "low") == 0 || strcmp(effort, "medium") == 0 ||
+                           strcmp(effort, "high") == 0);
+    *out = NULL;
+    if (think == NULL || json_is_null(think)) {
+        return 0;
+    }
+    if (!json_is_boolean(think) && !known) {
+        return err_set(err, ERR_INVALID, "'think' must be true, false, low, medium or high");
+    }
+    *out = known ? json_pack("{s:b,s:s}", "enable_thinking", 1, "reasoning_effort", effort)
+                 : json_pack("{s:b}", "enable_thinking", json_is_true(think));
+    return *out != NULL ? 0 : mem_err(err, 0);
+}
+
+/* What a raw prompt cannot have, and a context that is larger than ours. */
+static int check(const struct hub *hub, const struct ollama_request *asked, const json_t *body,
+                 const struct resolved_model *model, bool raw, struct err *err)
+{
+    static const char *const words[] = {"template", "system", "context"};
+    const int64_t own = model->has_weights ? model->base.context_length : 0;
+    const int64_t served = hub->settings.context_length > 0   ? hub->settings.context_length
+                           : own > 0 && own < CONTEXT_DEFAULT ? own
+                                                              : CONTEXT_DEFAULT;
+    for (size_t i = 0; raw && i < COUNT_OF(words); i++) {
+        const json_t *value = json_object_get(body, words[i]);
+        if (json_string_length(value) > 0 || json_array_size(value) > 0) {
+            return err_set(err, ERR_INVALID, "'raw' does not go with '%s'", words[i]);
+        }
+    }
+    if (asked->num_ctx < 0 || asked->num_ctx > served) {
+        return err_set(err, ERR_INVALID,
+                       "'num_ctx' is %d; the context holds %lld tokens (CONTEXT_LENGTH)",
+                       asked->num_ctx, (long long)served);
+    }
+    return 0;
 }
 
 /* "json" or a schema: json_decref; *grammar NULL: any text. */
@@ -398,11 +510,18 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         rc = spec_of(hub, &model, request->arena, &spec, err);
     }
     if (rc == 0) {
+        rc = check(hub, &asked, body, &model, raw, err);
+    }
+    if (rc == 0) {
+        rc = read_think(body, &kwargs, err);
+    }
+    if (rc == 0) {
         spec.has_keep_alive = asked.has_keep_alive;
         spec.keep_alive_ms = asked.keep_alive_ms;
     }
     if (rc == 0 && empty) {
         json_decref(grammar);
+        json_decref(kwargs);
         return load(hub, &asked, &spec, chat, response, err);
     }
     if (rc == 0 && !raw) {
@@ -413,7 +532,14 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         rc = begin(&g, hub, &model, &asked, chat, json_array_size(tools) > 0, err);
     }
     if (rc == 0) {
-        kwargs = read_think(body);
+        struct ollama_answer *answer = g->own;
+        answer->thinks = !raw;
+        answer->tells_context = !chat && !raw;
+        spec.tell_prompt = answer->tells_context;
+        spec.context = json_object_get(body, "context");
+        if (json_string_length(json_object_get(body, "template")) > 0) {
+            spec.chat_template = body_string(body, "template");
+        }
         spec.sampling = asked.sampling;
         spec.prompt = raw ? json_string_value(prompt) : NULL;
         spec.prompt_bytes = json_string_length(prompt);

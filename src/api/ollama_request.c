@@ -1,5 +1,7 @@
-/* Options that only say how a model is held in memory are the server's own business here and pass;
- * options that would change the answer and are not served are refused by name. */
+/* Options that only say how a model is held in memory (num_batch, num_gpu, main_gpu, use_mmap,
+ * num_thread) are the server's own business here and pass, and so does num_keep: nothing is ever
+ * dropped from a context. Options that would change the answer and are not served are refused by
+ * name. */
 #include "api/ollama.h"
 
 #include <string.h>
@@ -10,14 +12,14 @@
 
 static const struct member_unsupported unsupported[] = {
     {"suffix", NULL},
-    {"template", NULL},
-    {"context", NULL},
     {"images", NULL},
+    /* what is too long is refused, never cut, and a full context ends the answer */
+    {"truncate", NULL},
+    {"shift", NULL},
 };
 static const struct member_unsupported unsupported_options[] = {
-    {"typical_p", "1"},
-    {"tfs_z", "1"},
-    {"mirostat", NULL},
+    {"typical_p", "1"},   {"tfs_z", "1"},           {"mirostat", NULL},
+    {"vocab_only", NULL}, {"embedding_only", NULL},
 };
 
 int ollama_model_name(const json_t *body, const char **out, struct err *err)
@@ -55,9 +57,16 @@ int ollama_keep_alive(const json_t *body, bool *given, int64_t *ms, struct err *
                         : err_set(err, ERR_UNPROCESSABLE, "'keep_alive' is no duration");
 }
 
-static int read_options(const json_t *options, struct infer_sampling *s, struct err *err)
+static int read_options(const json_t *options, struct infer_sampling *s, int *num_ctx,
+                        struct err *err)
 {
     int rc = members_refuse(options, unsupported_options, COUNT_OF(unsupported_options), err);
+    if (rc == 0 && json_is_false(json_object_get(options, "penalize_newline"))) {
+        rc = err_set(err, ERR_INVALID, "'penalize_newline' must be true");
+    }
+    if (rc == 0) {
+        rc = member_int(options, "num_ctx", num_ctx, err);
+    }
     if (rc == 0) {
         rc = member_tokens(options, "num_predict", &s->max_tokens, err);
     }
@@ -120,7 +129,7 @@ int ollama_request_read(const json_t *body, struct ollama_request *out, struct e
         rc = member_int(body, "top_logprobs", &s->top_logprobs, err);
     }
     if (rc == 0) {
-        rc = read_options(json_object_get(body, "options"), s, err);
+        rc = read_options(json_object_get(body, "options"), s, &out->num_ctx, err);
     }
     return rc == 0 ? infer_sampling_check(s, err) : rc;
 }

@@ -13,6 +13,7 @@
 #include "api/generation.h"
 #include "api/members.h"
 #include "api/support.h"
+#include "api/thinking.h"
 #include "api/tool_calls.h"
 
 enum { OPENAI_ID_BYTES = 40, OPENAI_CHOICES_MAX = GENERATION_CHOICES_MAX };
@@ -55,12 +56,14 @@ struct openai_answer {
     char id[OPENAI_ID_BYTES];
     char model[GENERATION_NAME_BYTES * 2]; /* as the client named it */
     const char *chunk_object;              /* static */
-    bool include_usage, logprobs, echo, tools;
+    bool include_usage, logprobs, echo, tools, thinks;
 };
 
 struct openai_choice {
     struct tool_parser parser;
-    struct buf calls; /* plain answer: the members of tool_calls */
+    struct think_parser thinking;
+    struct buf thought; /* of a plain answer */
+    struct buf calls;   /* plain answer: the members of tool_calls */
     /* legacy log-probabilities, members of four arrays */
     struct buf tokens, values, tops, offsets;
 };

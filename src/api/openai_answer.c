@@ -40,7 +40,9 @@ int openai_begin(struct generation **out, struct hub *hub, const struct resolved
         buf_init(&choices[i].values, OWN_BYTES_MAX);
         buf_init(&choices[i].tops, OWN_BYTES_MAX);
         buf_init(&choices[i].offsets, OWN_BYTES_MAX);
+        buf_init(&choices[i].thought, OWN_BYTES_MAX);
         tool_parser_init(&choices[i].parser, false);
+        think_parser_init(&choices[i].thinking);
         (*out)->choices[i].own = &choices[i];
     }
     (*out)->own = answer;
@@ -52,6 +54,8 @@ void openai_release(struct generation *g)
     struct openai_choice *choices = g->choices[0].own;
     for (int i = 0; i < GENERATION_CHOICES_MAX; i++) {
         tool_parser_release(&choices[i].parser);
+        think_parser_release(&choices[i].thinking);
+        buf_release(&choices[i].thought);
         buf_release(&choices[i].calls);
         buf_release(&choices[i].tokens);
         buf_release(&choices[i].values);

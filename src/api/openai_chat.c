@@ -44,6 +44,7 @@ static const struct http_field fields[] = {
     {.name = "parallel_tool_calls", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
     {.name = "response_format", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
     {.name = "chat_template_kwargs", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
+    {.name = "reasoning_format", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
     {.name = "reasoning_effort", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
 };
 const struct api_body openai_chat_body = {fields, COUNT_OF(fields), true};
@@ -165,22 +166,52 @@ static void call(void *ctx, int index, const char *name, const json_t *arguments
     buf_release(&text);
 }
 
-/* --- events --- */
+static void think(void *ctx, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct openai_choice *own = c->own;
+    struct json_out out;
+    if (!c->g->streams) {
+        buf_append(&own->thought, text, n);
+        return;
+    }
+    begin_chunk(c, &out);
+    json_out_key(&out, "reasoning_content");
+    json_out_string_n(&out, text, n);
+    end_chunk(c, NULL, &out);
+}
+
+/* --- events: from thoughts to calls to text --- */
+
+static void push_answer(void *ctx, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct openai_choice *own = c->own;
+    const struct openai_answer *answer = c->g->own;
+    const struct tool_events events = {.text = say, .call = call, .ctx = c};
+    if (answer->tools) {
+        own->parser.llama3 = c->tools_llama3;
+        tool_parser_push(&own->parser, text, n, &events);
+    } else {
+        say(c, text, n);
+    }
+}
 
 static void push(struct choice *c, const char *text, size_t n, bool last)
 {
     struct openai_choice *own = c->own;
     const struct openai_answer *answer = c->g->own;
-    const struct tool_events events = {.text = say, .call = call, .ctx = c};
-    if (!answer->tools) {
-        if (n > 0) {
-            say(c, text, n);
-        }
-        return;
+    const struct think_events thoughts = {.thought = think, .text = push_answer, .ctx = c};
+    if (c->thinks && answer->thinks) {
+        think_parser_open(&own->thinking);
     }
-    own->parser.llama3 = c->tools_llama3;
-    tool_parser_push(&own->parser, text, n, &events);
-    if (last) {
+    if (answer->thinks) {
+        think_parser_push(&own->thinking, text, n, last, &thoughts);
+    } else if (n > 0) {
+        push_answer(c, text, n);
+    }
+    if (last && answer->tools) {
+        const struct tool_events events = {.text = say, .call = call, .ctx = c};
         tool_parser_end(&own->parser, &events);
     }
 }
@@ -222,6 +253,10 @@ static void put_choice(struct choice *c, struct json_out *out)
         json_out_string_n(out, c->text.data != NULL ? c->text.data : "", c->text.len);
     }
     json_out_kv_null(out, "refusal");
+    if (own->thought.len > 0) {
+        json_out_key(out, "reasoning_content");
+        json_out_string_n(out, own->thought.data, own->thought.len);
+    }
     if (own->parser.n_calls > 0) {
         json_out_key(out, "tool_calls");
         json_out_array(out);
@@ -367,6 +402,20 @@ static int read_kwargs(const json_t *body, json_t **out, struct err *err)
     return 0;
 }
 
+/* Whether thoughts are told apart from the answer. */
+static int read_reasoning(const json_t *body, bool *apart, struct err *err)
+{
+    const char *format = body_string(body, "reasoning_format");
+    *apart = format == NULL || strcmp(format, "none") != 0;
+    if (format != NULL && *apart && strcmp(format, "auto") != 0 &&
+        strcmp(format, "deepseek") != 0) {
+        return err_set(err, ERR_INVALID,
+                       "'reasoning_format' \"%.60s\" is not supported; none, auto and deepseek are",
+                       format);
+    }
+    return 0;
+}
+
 static int run(struct hub *hub, struct http_request *request, const json_t *body, struct err *err)
 {
     struct openai_request asked;
@@ -377,7 +426,11 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
     json_t *messages = NULL;
     json_t *kwargs = NULL;
     json_t *grammar = NULL;
+    bool thinks = true;
     int rc = openai_request_read(body, true, &asked, err);
+    if (rc == 0) {
+        rc = read_reasoning(body, &thinks, err);
+    }
     if (rc == 0) {
         rc = read_tools(body, &tools, &grammar, err);
     }
@@ -401,6 +454,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         struct openai_answer *answer_own = g->own;
         answer_own->chunk_object = chunk_name;
         answer_own->tools = tools != NULL;
+        answer_own->thinks = thinks;
         spec.sampling = asked.sampling;
         spec.messages = messages;
         spec.tools = tools;

@@ -95,8 +95,13 @@ static int read_sampling(const json_t *body, struct infer_sampling *s, struct er
 static int read_logprobs(const json_t *body, bool chat, struct infer_sampling *s, struct err *err)
 {
     const json_t *logprobs = json_object_get(body, "logprobs");
+    const json_t *top_given = json_object_get(body, "top_logprobs");
     int top = -1;
     int rc = 0;
+    if (json_is_integer(top_given) && json_integer_value(top_given) < 0) {
+        return err_set(err, ERR_UNPROCESSABLE, "'top_logprobs' must be between 0 and %d",
+                       INFER_TOP_LOGPROBS_MAX);
+    }
     if (json_is_boolean(logprobs)) {
         s->logprobs = json_is_true(logprobs);
     } else {
@@ -115,6 +120,10 @@ static int read_logprobs(const json_t *body, bool chat, struct infer_sampling *s
     }
     if (rc == 0 && chat && top > 0 && !s->logprobs) {
         rc = err_set(err, ERR_UNPROCESSABLE, "'top_logprobs' needs 'logprobs' to be true");
+    }
+    if (rc == 0 && json_is_number(logprobs) && json_number_value(logprobs) < 0.0) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'logprobs' must be between 0 and %d",
+                     INFER_TOP_LOGPROBS_MAX);
     }
     s->top_logprobs = top > 0 ? top : 0;
     return rc;

@@ -33,7 +33,9 @@ static void on_accepted(struct host *h, const json_t *frame)
             .prompt_tokens = (int)json_integer_value(json_object_get(frame, "prompt_tokens")),
             .seed = r->seed,
             .numerics_version = h->numerics_version,
-            .tool_format = json_string_value(json_object_get(frame, "tool_format"))};
+            .tool_format = json_string_value(json_object_get(frame, "tool_format")),
+            .thinking = json_is_true(json_object_get(frame, "thinking")),
+            .prompt_ids = json_object_get(frame, "prompt")};
         memcpy(a.engine, h->engine, sizeof a.engine);
         r->events.accepted(r->ctx, &a);
     }

@@ -46,6 +46,7 @@ struct infer_spec {
     size_t prompt_bytes;
     const int32_t *prompt_ids; /* … or one of tokens … */
     size_t n_prompt_ids;
+    const json_t *context;  /* tokens that come before the prompt, or NULL */
     const json_t *messages; /* … or messages, rendered by the template; borrowed for the call */
     const json_t *tools;    /* or NULL */
     const json_t *template_kwargs; /* further variables of the template, or NULL */
@@ -54,6 +55,7 @@ struct infer_spec {
     struct infer_sampling sampling;
     uint32_t choice;   /* among answers to one prompt with one seed */
     bool score_prompt; /* the prompt's own tokens come with their log-probabilities */
+    bool tell_prompt;  /* `accepted` brings the prompt's tokens */
     bool embed;        /* infer_embed's own */
     bool has_keep_alive;
     int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */
@@ -65,7 +67,9 @@ struct infer_accepted {
     uint64_t seed; /* the one in use, chosen by the hub when none was given */
     char engine[16];
     int numerics_version;
-    const char *tool_format; /* how this model writes calls of tools: "hermes", "llama3" */
+    const char *tool_format;  /* how this model writes calls of tools: "hermes", "llama3" */
+    bool thinking;            /* the prompt ends with an opened thought: "<think>" */
+    const json_t *prompt_ids; /* with tell_prompt, during the call; else NULL */
 };
 
 struct infer_piece {

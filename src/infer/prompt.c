@@ -140,19 +140,27 @@ int prompter_tokens(struct prompter *p, const json_t *request, struct token_ids 
         return err_set(err, ERR_INVALID, "the model brings no tokenizer");
     }
     const json_t *prompt = json_object_get(request, "prompt");
-    if (json_is_array(prompt)) {
+    const json_t *context = json_object_get(request, "context");
+    int rc = json_array_size(context) > 0 ? read_ids(p, context, out, err) : 0;
+    const size_t behind = out->n;
+    if (rc == 0 && json_is_array(prompt)) {
         return read_ids(p, prompt, out, err);
     }
-    if (json_is_string(prompt)) {
-        return tokenizer_encode(tok, json_string_value(prompt), json_string_length(prompt),
-                                TOKENIZER_ADD_SPECIAL | TOKENIZER_PARSE_SPECIAL, out, err);
+    if (rc == 0 && json_is_string(prompt)) {
+        return tokenizer_encode(
+            tok, json_string_value(prompt), json_string_length(prompt),
+            (behind == 0 ? TOKENIZER_ADD_SPECIAL : 0u) | TOKENIZER_PARSE_SPECIAL, out, err);
     }
     struct buf text;
     buf_init(&text, TEMPLATE_OUTPUT_BYTES_MAX);
-    int rc = prompter_render(p, request, &text, err);
+    rc = rc == 0 ? prompter_render(p, request, &text, err) : rc;
     if (rc == 0) {
         rc = tokenizer_encode(tok, text.data != NULL ? text.data : "", text.len,
                               TOKENIZER_PARSE_SPECIAL, out, err);
+    }
+    if (rc == 0 && behind > 0 && out->n > behind && out->ids[behind] == tokenizer_bos(tok)) {
+        memmove(out->ids + behind, out->ids + behind + 1, (out->n - behind - 1) * sizeof *out->ids);
+        out->n--;
     }
     buf_release(&text);
     return rc;

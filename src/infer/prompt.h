@@ -28,7 +28,7 @@ int prompter_render(struct prompter *prompter, const json_t *request, struct buf
                     struct err *err) MUST_CHECK;
 /* Appends the tokens of {prompt}, text or ids, or {messages …}. A bare prompt gets the tokens that
  * the model puts before a text; a rendered one is taken as it is, since templates write those
- * themselves. */
+ * themselves. {context}, a list of ids, comes before; what follows it begins no text of its own. */
 int prompter_tokens(struct prompter *prompter, const json_t *request, struct token_ids *out,
                     struct err *err) MUST_CHECK;
 

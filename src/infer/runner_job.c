@@ -12,9 +12,32 @@
 #include "infer/spec_json.h"
 #include "infer/token_frame.h"
 
-enum { SENT_MAX = 1 << 20 };
+enum { SENT_MAX = 1 << 20, TAIL_BYTES_MAX = 4096 };
 
 /* --- answers --- */
+
+/* Whether the prompt ends with an opened thought. */
+static bool opens_thought(const struct job *job)
+{
+    enum { TAIL_TOKENS = 6 };
+    static const char tag[] = "<think>";
+    const struct tokenizer *tok = engine_model_tokenizer(job->runner->model);
+    struct buf tail;
+    buf_init(&tail, TAIL_BYTES_MAX);
+    for (size_t i = job->prompt.n > TAIL_TOKENS ? job->prompt.n - TAIL_TOKENS : 0;
+         i < job->prompt.n; i++) {
+        size_t n;
+        const char *bytes = tokenizer_piece(tok, job->prompt.ids[i], &n);
+        buf_append(&tail, bytes, n);
+    }
+    while (tail.len > 0 && (tail.data[tail.len - 1] == '\n' || tail.data[tail.len - 1] == ' ')) {
+        tail.len--;
+    }
+    const bool opens = tail.len >= sizeof tag - 1 &&
+                       memcmp(tail.data + tail.len - (sizeof tag - 1), tag, sizeof tag - 1) == 0;
+    buf_release(&tail);
+    return opens;
+}
 
 static void send_accepted(const struct job *job)
 {
@@ -26,6 +49,15 @@ static void send_accepted(const struct job *job)
     json_out_kv_int(&out, "r", job->number);
     json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
     json_out_kv_string(&out, "tool_format", job->tool_format);
+    json_out_kv_bool(&out, "thinking", opens_thought(job));
+    if (job->tell_prompt) {
+        json_out_key(&out, "prompt");
+        json_out_array(&out);
+        for (size_t i = 0; i < job->prompt.n; i++) {
+            json_out_int(&out, job->prompt.ids[i]);
+        }
+        json_out_array_end(&out);
+    }
     json_out_object_end(&out);
     runner_send(job->runner, 'a', &buf);
     buf_release(&buf);
@@ -327,6 +359,7 @@ static int read_job(struct runner *r, const json_t *request, struct job *job, st
         job->choice = (uint32_t)json_integer_value(json_object_get(request, "choice"));
         job->score_prompt = json_is_true(json_object_get(request, "score_prompt"));
         job->embed = json_is_true(json_object_get(request, "embed"));
+        job->tell_prompt = json_is_true(json_object_get(request, "tell_prompt"));
         job->tool_format = prompter_tool_format(&r->prompter, request);
         rc = prompter_tokens(&r->prompter, request, &job->prompt, err);
     }

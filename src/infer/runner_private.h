@@ -35,7 +35,7 @@ struct job {
     struct token_ids sent;
     struct infer_sampling sampling;
     uint32_t choice;
-    bool score_prompt, embed;
+    bool score_prompt, embed, tell_prompt;
     const char *tool_format; /* static */
     struct grammar *grammar; /* or NULL */
     bool has_adapter;

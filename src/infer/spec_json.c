@@ -163,6 +163,9 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     if (spec->messages != NULL) {
         json_out_kv_tree(out, "messages", spec->messages);
     }
+    if (spec->context != NULL) {
+        json_out_kv_tree(out, "context", spec->context);
+    }
     if (spec->template_kwargs != NULL) {
         json_out_kv_tree(out, "template_kwargs", spec->template_kwargs);
     }
@@ -171,6 +174,7 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     }
     json_out_kv_int(out, "choice", spec->choice);
     json_out_kv_bool(out, "score_prompt", spec->score_prompt);
+    json_out_kv_bool(out, "tell_prompt", spec->tell_prompt);
     json_out_kv_bool(out, "embed", spec->embed);
     if (spec->tools != NULL) {
         json_out_kv_tree(out, "tools", spec->tools);

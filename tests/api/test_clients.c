@@ -81,7 +81,8 @@ static void bad_requests_are_named(void **state)
         {"/api/generate", "\"name\":\"nobody\"," PROMPT, 404, "nobody"},
         {"/api/generate", "\"model\":\"org/tiny\",\"format\":\"xml\"," PROMPT, 400, "format"},
         {"/api/generate", "\"model\":\"org/tiny\",\"keep_alive\":\"soon\"," PROMPT, 400, "soon"},
-        {"/api/generate", "\"model\":\"org/tiny\",\"template\":\"x\"," PROMPT, 400, "'template'"},
+        {"/api/generate", "\"model\":\"org/tiny\",\"template\":\"{{\"," PROMPT, 400,
+         "template line 1"},
         {"/api/generate", "\"model\":\"org/tiny\",\"options\":{\"tfs_z\":0.5}," PROMPT, 400,
          "'tfs_z'"},
         {"/api/generate", "\"model\":\"org/tiny\",\"options\":{\"top_k\":-3}," PROMPT, 400,
@@ -115,7 +116,7 @@ static void what_is_unknown_passes(void **state)
                200);
     call_quiet(hub, "POST", "/api/generate",
                "{\"model\":\"org/tiny:latest\",\"stream\":false,\"options\":{\"num_predict\":2,"
-               "\"num_ctx\":4096,\"num_thread\":4}," PROMPT "}",
+               "\"num_ctx\":128,\"num_thread\":4}," PROMPT "}",
                200);
 }
 

@@ -48,8 +48,8 @@ def test_a_full_queue_says_when_to_come_back(small):
             client.chat.completions.create(**body)
         assert small.http.post("/api/chat", json=body).status_code == 429
         running[0].close()  # whoever leaves makes room at once
-        for future in waiting:
-            stream = future.result(timeout=60)
+        for future in concurrent.futures.as_completed(waiting, timeout=120):
+            stream = future.result()
             assert next(iter(stream)).choices
             stream.close()
     wait_for(lambda: small.runners()[0]["active_requests"] == 0, seconds=20)

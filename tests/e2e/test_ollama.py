@@ -172,3 +172,73 @@ def test_a_format_is_kept(hub, client):
     assert free.response.startswith("{")
     bad = {"model": MODEL, "prompt": PROMPT, "format": "xml"}
     assert "format" in hub.ask("POST", "/api/generate", 400, json=bad)["error"]
+
+
+THINKING = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if enable_thinking is defined and not enable_thinking %}"
+    "assistant: <think>\n\n</think>\n\n{% else %}assistant: <think>\n{% endif %}"
+)
+
+
+def test_thoughts_are_told_apart(hub, client):
+    """A template that opens a thought; the model, which knows of none, never closes it."""
+    asked = {"model": MODEL, "prompt": PROMPT, "template": THINKING, "options": GREEDY}
+    plain = hub.ask("POST", "/api/generate", 200, json={**asked, "stream": False})
+    assert plain["response"] == "" and plain["thinking"]
+    with hub.http.stream("POST", "/api/generate", json=asked) as answer:
+        lines = [json.loads(line) for line in answer.iter_lines()]
+    assert "".join(line.get("thinking", "") for line in lines) == plain["thinking"]
+    assert all(line["response"] == "" for line in lines)
+    quiet = hub.ask(
+        "POST", "/api/generate", 200, json={**asked, "stream": False, "think": False}
+    )
+    assert quiet["response"] and "thinking" not in quiet
+    assert quiet["prompt_eval_count"] != plain["prompt_eval_count"]
+    said = client.chat(MODEL, MESSAGES, think=True, options=GREEDY)
+    assert said.message.content and not said.message.thinking
+    for bad in ("deeply", 7):
+        body = {"model": MODEL, "prompt": PROMPT, "think": bad}
+        assert "think" in hub.ask("POST", "/api/generate", 400, json=body)["error"]
+
+
+def test_a_context_goes_on(hub, client):
+    first = client.generate(MODEL, "My name is Otto.", options=GREEDY)
+    assert len(first.context) == first.prompt_eval_count + first.eval_count
+    second = client.generate(
+        MODEL, "What is my name?", context=first.context, options={**GREEDY, "num_predict": 24}
+    )
+    assert second.prompt_eval_count > len(first.context)
+    assert second.context[: len(first.context)] == first.context
+    alone = client.generate(MODEL, "What is my name?", options=GREEDY)
+    assert second.prompt_eval_count <= len(first.context) + alone.prompt_eval_count
+    raw = hub.ask(
+        "POST", "/api/generate", 200,
+        json={"model": MODEL, "prompt": "x", "raw": True, "stream": False, "options": GREEDY},
+    )
+    assert "context" not in raw
+
+
+@pytest.mark.parametrize(
+    "more, word",
+    [
+        ({"raw": True, "template": "x"}, "'raw' does not go with 'template'"),
+        ({"raw": True, "system": "x"}, "'raw' does not go with 'system'"),
+        ({"raw": True, "context": [1]}, "'raw' does not go with 'context'"),
+        ({"template": "{{ .Prompt }}"}, "template"),
+        ({"context": [1, -2]}, "-2"),
+        ({"context": ["x"]}, "context"),
+        ({"truncate": True}, "truncate"),
+        ({"shift": True}, "shift"),
+        ({"options": {"num_ctx": 100000}}, "the context holds 8192"),
+        ({"options": {"num_ctx": -1}}, "num_ctx"),
+        ({"options": {"typical_p": 0.5}}, "typical_p"),
+        ({"options": {"penalize_newline": False}}, "penalize_newline"),
+        ({"options": {"num_predict": -7}}, "num_predict"),
+        ({"options": {"stop": ["x"] * 1000000}}, "stop"),
+        ({"format": {"type": "thing"}}, "thing"),
+    ],
+)
+def test_what_cannot_be_done_is_said(hub, client, more, word):
+    body = {"model": MODEL, "prompt": "x", **more}
+    assert word in hub.ask("POST", "/api/generate", 400, json=body)["error"]
