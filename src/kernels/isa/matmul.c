@@ -133,19 +133,25 @@ LANE_INLINE v16 block_sum(enum pack_kind kind, const w8 *block, const struct blo
     }
 }
 
-/* A single token reads each weight once, as fast as memory gives them; the hardware looks ahead
- * only to the end of a page. */
-LANE_INLINE void prefetch_block(enum pack_kind kind, const uint8_t *quants)
+/* The first tile of a panel gets its weights from memory, the only one of a decode; the hardware
+ * looks ahead only to the end of a page. Scales come in an order of their own: while one panel is
+ * multiplied, the next one's are fetched. Past the end of the matrix a prefetch does nothing. */
+LANE_INLINE void prefetch_block(enum pack_kind kind, const struct pack *w, const uint8_t *panel,
+                                size_t b)
 {
-    for (size_t i = 0; i < pack_quant_bytes(kind); i += 64) {
-        __builtin_prefetch(quants + PREFETCH_BYTES + i, 0, 3);
+    const size_t n_blocks = w->n_cols / KERNEL_BLOCK;
+    const size_t bytes = pack_quant_bytes(kind);
+    for (size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(panel + b * bytes + PREFETCH_BYTES + i, 0, 3);
     }
+    const size_t scales = w->panel_bytes - n_blocks * bytes;
+    __builtin_prefetch(panel + w->panel_bytes + n_blocks * bytes + b * scales / n_blocks, 0, 3);
 }
 
 /* Tokens [t0, t0+n) × one panel. kind and n are constants where this is inlined. */
 LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const uint8_t *panel,
                         const struct qact *x, size_t t0, float *y, size_t y_stride, size_t rows,
-                        bool add)
+                        bool add, bool first)
 {
     const size_t n_blocks = w->n_cols / KERNEL_BLOCK;
     const uint8_t *scales = panel + n_blocks * pack_quant_bytes(kind);
@@ -154,8 +160,8 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
         acc[t] = v16_zero();
     }
     for (size_t b = 0; b < n_blocks; b++) {
-        if (n == 1) {
-            prefetch_block(kind, panel + b * pack_quant_bytes(kind));
+        if (first) {
+            prefetch_block(kind, w, panel, b);
         }
         const w8 block = load_block(kind, panel + b * pack_quant_bytes(kind));
         const struct block_scales s = load_scales(kind, w, scales, b);
@@ -217,7 +223,7 @@ LANE_INLINE void panel_q(enum pack_kind kind, const struct pack *w, size_t p, co
     const size_t rows = w->n_rows - row < LANES ? w->n_rows - row : LANES;
     for (size_t t = t0; t < t1; t += TILE) {
         const size_t n = t1 - t < TILE ? t1 - t : TILE;
-#define TILE_Q(count) tile_q(kind, count, w, panel, x, t, y + row, y_stride, rows, add)
+#define TILE_Q(count) tile_q(kind, count, w, panel, x, t, y + row, y_stride, rows, add, t == t0)
         TILE_CASES(TILE_Q)
 #undef TILE_Q
     }
