@@ -28,8 +28,8 @@ static uint64_t rows_bytes(struct registry *registry, const char *dataset_id, in
     return train_rows_estimate(row.rows, row.bytes, tokens_max);
 }
 
-uint64_t memory_of_training(struct registry *registry, const char *program, const char *model_id,
-                            const char *dataset_id, const struct train_config *config)
+static uint64_t estimate(struct registry *registry, const char *program, const char *model_id,
+                         const char *dataset_id, const struct train_config *config, bool evaluate)
 {
     struct err err = {0};
     struct arena arena;
@@ -42,7 +42,7 @@ uint64_t memory_of_training(struct registry *registry, const char *program, cons
     if (rc == 0) {
         rc = registry_base_path(registry, model.base_model, &arena, &base, path, &err);
     }
-    if (rc == 0 && train_inspect_estimate(program, path, config, &bytes, &err) != 0) {
+    if (rc == 0 && train_inspect_estimate(program, path, config, evaluate, &bytes, &err) != 0) {
         log_event(LOG_DEBUG, "api", "no_estimate", "base=%s error=\"%s\"", base.id, err.message);
         bytes = 0;
     }
@@ -68,13 +68,10 @@ static uint64_t weights_bytes(struct registry *registry, const char *model_id, s
     return (uint64_t)base.bytes;
 }
 
-/* An evaluation holds the trainer without an optimizer, over all layers at worst. */
-static void evaluation_config(struct train_config *config)
+uint64_t memory_of_training(struct registry *registry, const char *program, const char *model_id,
+                            const char *dataset_id, const struct train_config *config)
 {
-    const int64_t max_seq_length = config->max_seq_length;
-    train_config_defaults(config);
-    config->max_seq_length = max_seq_length;
-    config->lora_targets = TRAIN_ALL_LINEAR;
+    return estimate(registry, program, model_id, dataset_id, config, false);
 }
 
 static uint64_t version_bytes(struct registry *registry, const char *program,
@@ -88,11 +85,8 @@ static uint64_t version_bytes(struct registry *registry, const char *program,
         registry_get_version_by_id(registry, row->model_version_id, arena, &version, &err) == 0 &&
         version.artifact_path != NULL &&
         manifest_read(&manifest, version.artifact_path, &err) == 0) {
-        struct train_config config = manifest.config;
-        if (row->kind == JOB_EVALUATE) {
-            evaluation_config(&config);
-        }
-        bytes = memory_of_training(registry, program, version.model_id, row->dataset_id, &config);
+        bytes = estimate(registry, program, version.model_id, row->dataset_id, &manifest.config,
+                         row->kind == JOB_EVALUATE);
     }
     manifest_release(&manifest);
     return bytes;

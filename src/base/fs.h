@@ -76,6 +76,9 @@ struct fs_map {
 };
 int fs_map_open(struct fs_map *map, const char *path, struct err *err) MUST_CHECK;
 void fs_map_close(struct fs_map *map); /* safe on a zeroed struct */
+/* Bytes of an open map that will hardly be read again: their pages are no longer held, and read
+ * from the file should they be wanted after all. Never of other memory. */
+void fs_map_forget(const void *bytes, size_t n);
 
 /* --- one holder per folder --- */
 /* Takes an exclusive flock on `<dir>/.lock` and writes `holder` and the pid in it. ERR_CONFLICT

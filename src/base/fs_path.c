@@ -194,6 +194,15 @@ int fs_map_open(struct fs_map *map, const char *path, struct err *err)
     return rc;
 }
 
+void fs_map_forget(const void *bytes, size_t n)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)bytes + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)bytes + n) / page * page;
+    if (begin < end)
+        (void)madvise((void *)begin, end - begin, MADV_DONTNEED); /* advice: no matter */
+}
+
 void fs_map_close(struct fs_map *map)
 {
     if (map->data)

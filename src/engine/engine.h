@@ -46,6 +46,7 @@ struct engine_options {
     size_t kv_bytes_max;   /* ceiling of all sessions' KV pages; 0 = one session at full context */
     int context_length;    /* 0 = the model's, at most 8192 */
     const char *cache_dir; /* where packed weights of blobs are kept; NULL = nowhere */
+    bool train_only;       /* no sessions: what only they need, packed weights first, is left out */
 };
 
 struct engine_info {

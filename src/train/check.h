@@ -67,9 +67,10 @@ int train_inspect_check(const char *program, const struct check_request *request
 /* dataset_check in a child. */
 int train_inspect_rows(const char *program, const char *path, const char *name, const char *columns,
                        struct dataset_report *report, struct err *err) MUST_CHECK;
-/* train_estimate in a child: bytes that a run would hold. */
+/* train_estimate in a child: bytes that a run would hold; with `evaluate`, an evaluation of rows as
+ * long as the config says. */
 int train_inspect_estimate(const char *program, const char *base_path,
-                           const struct train_config *config, uint64_t *bytes,
+                           const struct train_config *config, bool evaluate, uint64_t *bytes,
                            struct err *err) MUST_CHECK;
 /* The child's main; its exit status. */
 int train_inspect_main(int control_fd);

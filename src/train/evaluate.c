@@ -16,8 +16,6 @@
 #include "kernels/det_math.h"
 #include "train/run.h"
 
-enum { PIECE_TOKENS = 32 };
-
 struct evaluation {
     const struct evaluate_spec *spec;
     const struct train_hooks *hooks;
@@ -29,7 +27,7 @@ struct evaluation {
     struct train_rows rows;
     struct row_list list;
     struct engine_row *micro;
-    float *logits; /* PIECE_TOKENS rows */
+    float *logits; /* EVALUATE_PIECE_TOKENS rows */
     int tokens_max, vocab;
     struct engine_loss loss;
     int64_t begun_ns;
@@ -99,12 +97,9 @@ static int check_base(const struct evaluate_spec *spec, struct err *err)
 
 static int check_memory(const struct evaluate_spec *spec, struct err *err)
 {
-    struct train_config config;
     uint64_t bytes = 0;
-    train_config_defaults(&config);
-    config.max_seq_length = spec->max_seq_length;
-    config.lora_targets = TRAIN_ALL_LINEAR;
-    const int rc = run_memory(spec->base_path, &config, spec->threads, &bytes, err);
+    const int rc =
+        train_evaluate_estimate(spec->base_path, spec->max_seq_length, spec->threads, &bytes, err);
     if (rc == 0 && spec->memory_bytes_max > 0 && bytes > spec->memory_bytes_max) {
         return err_set(err, ERR_UNAVAILABLE,
                        "evaluating needs %.0f MB and %.0f MB are allowed: lower max_seq_length",
@@ -167,7 +162,8 @@ static int open_rows(struct evaluation *e, struct err *err)
 static int open_work(struct evaluation *e, struct err *err)
 {
     const struct engine_train_plan plan = {.tokens_max = e->tokens_max};
-    const size_t rows = (size_t)e->tokens_max / 2 + 1, logits = PIECE_TOKENS * (size_t)e->vocab;
+    const size_t rows = (size_t)e->tokens_max / 2 + 1,
+                 logits = EVALUATE_PIECE_TOKENS * (size_t)e->vocab;
     e->micro = mem_calloc(rows, sizeof *e->micro);
     e->logits = mem_calloc(logits, sizeof *e->logits);
     int rc = e->micro != NULL && e->logits != NULL ? 0 : mem_err(err, logits * sizeof *e->logits);
@@ -248,8 +244,8 @@ static int match_row(struct evaluation *e, const struct train_row *row, bool *ma
     const int n = (int)row->n_tokens - 1; /* nothing follows the last one */
     engine_session_truncate(e->session, 0);
     *match = true;
-    for (int at = 0; at < n && *match; at += PIECE_TOKENS) {
-        const int count = n - at < PIECE_TOKENS ? n - at : PIECE_TOKENS;
+    for (int at = 0; at < n && *match; at += EVALUATE_PIECE_TOKENS) {
+        const int count = n - at < EVALUATE_PIECE_TOKENS ? n - at : EVALUATE_PIECE_TOKENS;
         const bool any = memchr(targets + at + 1, 1, (size_t)count) != NULL;
         const int rc = feed(e, tokens + at, count, any, false, err);
         if (rc != 0) {
@@ -285,8 +281,8 @@ static int answer(struct evaluation *e, const int32_t *tokens, int n, struct tok
 {
     int rc = 0;
     engine_session_truncate(e->session, 0);
-    for (int at = 0; at < n && rc == 0; at += PIECE_TOKENS) {
-        const int count = n - at < PIECE_TOKENS ? n - at : PIECE_TOKENS;
+    for (int at = 0; at < n && rc == 0; at += EVALUATE_PIECE_TOKENS) {
+        const int count = n - at < EVALUATE_PIECE_TOKENS ? n - at : EVALUATE_PIECE_TOKENS;
         rc = feed(e, tokens + at, count, false, at + count == n, err);
     }
     for (int held = n; rc == 0; held++) {

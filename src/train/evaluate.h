@@ -15,6 +15,7 @@
 #include "train/train.h"
 
 enum {
+    EVALUATE_PIECE_TOKENS = 32, /* whose logits are held at once */
     EVALUATE_SAMPLES_MAX = 16,
     EVALUATE_ANSWER_TOKENS_MAX = 128,
     EVALUATE_TEXT_BYTES_MAX = 4 << 10 /* of a sample's prompt, expected and given answer */
@@ -53,6 +54,10 @@ struct evaluate_result {
  * Errors as train_run's. On failure nothing is owned. */
 int train_evaluate(const struct evaluate_spec *spec, const struct train_hooks *hooks,
                    struct evaluate_result *result, struct err *err) MUST_CHECK;
+/* Bytes an evaluation would hold, without its rows: a trainer over the file's weights, and a
+ * session over packed ones. threads 0: all cores. Reads only headers. */
+int train_evaluate_estimate(const char *base_path, int64_t max_seq_length, int threads,
+                            uint64_t *bytes, struct err *err) MUST_CHECK;
 void evaluate_result_release(struct evaluate_result *result); /* safe on a zeroed struct */
 /* The members of an object that the caller has opened: "rows", "targets", "loss", "perplexity",
  * "exact_match", "samples": [{"row", "prompt", "expected", "answer", "match"}, …], …. */

@@ -179,10 +179,16 @@ int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
     if (rc == 0) {
         rc = publish(&run, result, err);
     }
-    if (rc == 0 && run.quantised[0] != '\0') {
-        (void)!fs_remove_tree(run.quantised, NULL); /* one that stays is no harm */
+    if (rc != -ERR_CLOSED && run.quantised[0] != '\0' && fs_exists(run.quantised)) {
+        (void)!fs_remove_tree(run.quantised, NULL); /* made again should the run be resumed */
+    }
+    if (rc == 0) {
+        run_note(&run, "memory: %.0f MB were planned, %.0f MB was the most in use (%+.0f%%)",
+                 (double)run.planned_memory_bytes / 1e6, (double)run.peak_memory_bytes / 1e6,
+                 100.0 * ((double)run.planned_memory_bytes / (double)run.peak_memory_bytes - 1.0));
     }
     result->resumed_from_step = run.resumed_step;
+    result->planned_memory_bytes = run.planned_memory_bytes;
     result->peak_memory_bytes = run.peak_memory_bytes;
     result->seconds = (double)(clock_monotonic_ns() - started_ns) / 1e9;
     run_release(&run);

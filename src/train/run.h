@@ -51,7 +51,7 @@ struct run {
     int64_t started_ns;
     uint64_t tokens;    /* of rows trained on since started_ns */
     int64_t first_step; /* state.step at started_ns */
-    uint64_t peak_memory_bytes;
+    uint64_t planned_memory_bytes, peak_memory_bytes;
 };
 
 /* --- run.c --- */

@@ -143,12 +143,13 @@ static int quantize_base(struct run *run, struct err *err)
     return train_merge(&copy, NULL, &unused, err);
 }
 
-static int check_memory(const struct run *run, struct err *err)
+static int check_memory(struct run *run, struct err *err)
 {
     const uint64_t most = run->spec->memory_bytes_max;
     uint64_t bytes = 0;
     int rc = run_memory(run->base_path, run->config, run->spec->threads, &bytes, err);
     bytes += train_rows_bytes(&run->rows) + train_rows_bytes(&run->validation_rows);
+    run->planned_memory_bytes = bytes;
     if (rc == 0 && most > 0 && bytes > most) {
         rc = err_set(err, ERR_UNAVAILABLE,
                      "training needs %.0f MB and %.0f MB are allowed: lower max_seq_length or "
@@ -229,8 +230,10 @@ static int open_model(struct run *run, struct err *err)
         return rc;
     }
     run->tokens_max = run_tokens_max(run->config, &estimate.info);
-    const struct engine_options options = {
-        .threads = spec->threads, .isa = spec->isa, .context_length = run->tokens_max};
+    const struct engine_options options = {.threads = spec->threads,
+                                           .isa = spec->isa,
+                                           .context_length = run->tokens_max,
+                                           .train_only = true};
     rc = engine_model_open(&run->model, run->base_path, &options, err);
     if (rc != 0) {
         err_prefix(err, "base model %s", spec->base_id);

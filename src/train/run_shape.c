@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/machine.h"
+#include "train/evaluate.h"
 #include "train/run.h"
 
 _Static_assert((int)TRAIN_Q_PROJ == 1 << ENGINE_Q_PROJ && (int)TRAIN_K_PROJ == 1 << ENGINE_K_PROJ &&
@@ -12,6 +13,14 @@ _Static_assert((int)TRAIN_Q_PROJ == 1 << ENGINE_Q_PROJ && (int)TRAIN_K_PROJ == 1
                    (int)TRAIN_UP_PROJ == 1 << ENGINE_UP_PROJ &&
                    (int)TRAIN_DOWN_PROJ == 1 << ENGINE_DOWN_PROJ,
                "config and engine number the targets alike");
+
+/* What a worker holds besides: the program and its libraries, the database, the tokenizer. */
+enum { PROCESS_BYTES = 18 << 20, PROCESS_BYTES_OF_TOKEN = 80 };
+
+static uint64_t process_bytes(const struct engine_info *info)
+{
+    return PROCESS_BYTES + (uint64_t)info->vocab_size * PROCESS_BYTES_OF_TOKEN;
+}
 
 static bool is_float(const char *have)
 {
@@ -115,8 +124,11 @@ int run_memory(const char *base_path, const struct train_config *config, int thr
     const struct engine_train_plan plan = {.tokens_max = run_tokens_max(config, info),
                                            .dropout = (float)config->lora_dropout};
     const int bits = run_quantized_bits(config, info->quantization);
+    uint64_t while_quantising = 0;
     if (bits > 0) {
+        while_quantising = estimate.weight_bytes;
         quantize_estimate(&estimate, bits);
+        while_quantising += process_bytes(info) + estimate.weight_bytes;
     }
     info->context_length = plan.tokens_max;
     rc = run_lora(config, info, &lora, err);
@@ -129,9 +141,29 @@ int run_memory(const char *base_path, const struct train_config *config, int thr
     /* The adapter, two moments, a copy while it is saved; the best one with early stopping. */
     const uint64_t copies = config->early_stopping_patience > 0 ? 5 : 4;
     const uint64_t rope = (uint64_t)plan.tokens_max * (uint64_t)info->head_dim * sizeof(float);
-    *bytes = estimate.weight_bytes + estimate.workspace_bytes + trainer + rope +
+    *bytes = process_bytes(info) + estimate.weight_bytes + trainer + rope +
              copies * adapter_values(info, &lora) * sizeof(float);
+    *bytes = *bytes > while_quantising ? *bytes : while_quantising;
     return 0;
+}
+
+int train_evaluate_estimate(const char *base_path, int64_t max_seq_length, int threads,
+                            uint64_t *bytes, struct err *err)
+{
+    struct engine_estimate estimate;
+    struct train_config config;
+    train_config_defaults(&config);
+    config.max_seq_length = max_seq_length;
+    config.lora_targets = TRAIN_ALL_LINEAR;
+    int rc = run_memory(base_path, &config, threads, bytes, err);
+    rc = rc == 0 ? engine_estimate_open(base_path, &estimate, err) : rc;
+    if (rc == 0) {
+        const uint64_t tokens = (uint64_t)run_tokens_max(&config, &estimate.info);
+        *bytes += estimate.weight_bytes + estimate.workspace_bytes +
+                  tokens * estimate.kv_bytes_per_token +
+                  EVALUATE_PIECE_TOKENS * (uint64_t)estimate.info.vocab_size * sizeof(float);
+    }
+    return rc;
 }
 
 int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,

@@ -72,7 +72,9 @@ struct train_result {
     int64_t rows, rows_dropped, rows_truncated, targets;
     double seconds;
     int64_t resumed_from_step; /* 0 = from the start */
-    uint64_t peak_memory_bytes;
+    /* Of the process: what was planned before the first step, and the most that was resident after
+     * a step. */
+    uint64_t planned_memory_bytes, peak_memory_bytes;
     char checksum[SHA256_HEX_BYTES]; /* of adapter.safetensors */
 };
 

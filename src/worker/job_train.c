@@ -140,6 +140,7 @@ static void write_result(const struct train_result *result, struct json_out *out
     json_out_kv_int(out, "rows_truncated", result->rows_truncated);
     json_out_kv_int(out, "targets", result->targets);
     json_out_kv_real(out, "seconds", result->seconds);
+    json_out_kv_int(out, "planned_memory_bytes", (int64_t)result->planned_memory_bytes);
     json_out_kv_int(out, "peak_memory_bytes", (int64_t)result->peak_memory_bytes);
     json_out_object_end(out);
 }

@@ -203,6 +203,48 @@ static void test_memory_is_planned(void **state)
     fixture_free(&f);
 }
 
+struct counted {
+    uint64_t after_first, after_last;
+};
+
+static void count_allocations(void *ctx, const struct train_progress *progress, bool log)
+{
+    struct counted *counted = ctx;
+    (void)log;
+    if (progress->step == 1) {
+        counted->after_first = fault_seen(FAULT_MALLOC);
+    }
+    counted->after_last = fault_seen(FAULT_MALLOC);
+}
+
+/* Not one call of the allocator between the first step and the last, whatever the method: dropout,
+ * validation and its best adapter included. Only checkpoints allocate. */
+static void test_steps_allocate_nothing(void **state)
+{
+    static const char *const configs[] = {
+        FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"checkpoint_every\":1000"),
+        FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"checkpoint_every\":1000,\"lora_dropout\":0.2,"
+                                      "\"lora_targets\":\"all-linear\",\"packing\":false"),
+        FIXTURE_CONFIG(",\"checkpoint_every\":1000,\"val_fraction\":0.2,\"eval_every\":1,"
+                       "\"early_stopping_patience\":100"),
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+        struct run_fixture f;
+        struct counted counted = {0};
+        struct err err = {0};
+        fixture_new(&f, configs[i]);
+        const struct train_hooks hooks = {.ctx = &counted, .progress = count_allocations};
+        fault_arm(FAULT_MALLOC, UINT64_MAX, false);
+        assert_ok(train_run(&f.spec, &hooks, &f.result, &err), &err);
+        fault_disarm();
+        assert_true(counted.after_first > 0);
+        assert_int_equal(counted.after_last, counted.after_first);
+        assert_true(fault_seen(FAULT_MALLOC) > counted.after_last); /* it is published */
+        fixture_free(&f);
+    }
+}
+
 static void overshoot(struct train_config *config, int64_t steps)
 {
     config->learning_rate = 0.1;
@@ -410,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_stop_at_every_step),
         cmocka_unit_test(test_version_folder),
         cmocka_unit_test(test_memory_is_planned),
+        cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_early_stopping_keeps_the_best),
         cmocka_unit_test(test_validation_file),
         cmocka_unit_test(test_published_already),

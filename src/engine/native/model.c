@@ -161,14 +161,16 @@ static int open_parts(struct engine_model *m, const char *path,
     if (rc == 0) {
         rc = tokenizer_from_files(m->files, &m->tokenizer, err);
     }
-    if (rc == 0) {
+    if (rc == 0 && options->train_only) {
+        m->info.weight_bytes = model_files_weight_bytes(m->files);
+    } else if (rc == 0) {
         rc = packs_make(&m->packs, m, path, options->cache_dir, err);
     }
     if (rc == 0) {
         rc = model_make_ropes(m, err);
     }
     make_page_pool(m, options->kv_bytes_max);
-    return rc == 0 ? workspace_new(&m->workspace, m, err) : rc;
+    return rc == 0 && !options->train_only ? workspace_new(&m->workspace, m, err) : rc;
 }
 
 int engine_model_open(struct engine_model **out, const char *path,

@@ -144,6 +144,7 @@ static int place_weight(void *ctx, struct weight *w)
     struct placing *placing = ctx;
     if (placing->pool != NULL) {
         weight_pack(w, placing->memory, placing->pool);
+        fs_map_forget(w->view.data, w->n_rows * w->row_bytes); /* held once is enough */
         placing->memory += weight_packed_bytes(w);
     } else {
         w->pack.data = placing->at;

@@ -9,6 +9,9 @@
 
 int engine_session_new(struct engine_session **out, struct engine_model *model, struct err *err)
 {
+    if (model->packs == NULL) {
+        return err_set(err, ERR_INTERNAL, "the model was opened for training only");
+    }
     const size_t pages = pages_for(model->info.context_length);
     struct engine_session *s = mem_calloc(1, sizeof *s);
     if (s == NULL) {
