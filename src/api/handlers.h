@@ -26,9 +26,10 @@ HANDLER(versions_list);
 HANDLER(versions_get);
 HANDLER(versions_patch);
 HANDLER(versions_delete);
-extern const struct api_body version_evaluate_body;
+extern const struct api_body version_evaluate_body, version_export_body;
 HANDLER(versions_evaluate);
 HANDLER(versions_reproduce);
+HANDLER(versions_export);
 
 /* datasets.c */
 extern const struct api_body dataset_create_body;
@@ -59,8 +60,9 @@ int reply_task(struct http_response *response, const struct job_row *row,
                struct err *err) MUST_CHECK;
 
 /* bases.c */
-extern const struct api_body base_import_body;
+extern const struct api_body base_import_body, base_quantize_body;
 HANDLER(bases_import);
+HANDLER(bases_quantize);
 HANDLER(bases_list);
 HANDLER(bases_get);
 HANDLER(bases_delete);

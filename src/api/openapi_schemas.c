@@ -104,6 +104,7 @@ static const struct member members[] = {
     {"Job", "completed_at", "time?"},
     {"Job", "heartbeat_at", "time?"},
     {"Job", "progress", "Progress"},
+    {"Job", "result", "object?"},
     {"Series", "job_id", "uuid"},
     {"Series", "series", "object"},
     {"BaseModel", "id", "string"},

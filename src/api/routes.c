@@ -114,6 +114,13 @@ static const struct http_route routes[] = {
      .doc = DOC(.tag = "versions",
                 .summary = "Queue training it again from its manifest, to compare the bytes",
                 .status = 202, .answer = "Job", ERRORS(404, 409, 429))},
+    {.method = "POST",
+     .pattern = "/models/{id}/versions/{version}/export",
+     .handler = versions_export,
+     .doc = DOC(.tag = "versions",
+                .summary = "Queue writing it for other tools; the job's result says where",
+                .body = &version_export_body, .status = 202, .answer = "Job",
+                ERRORS(400, 404, 409, 429))},
 
     /* --- datasets --- */
     {.method = "POST",
@@ -219,6 +226,13 @@ static const struct http_route routes[] = {
                 .summary = "Take in weights from a path of the server; local clients or with a key",
                 .body = &base_import_body, .status = 201, .answer = "BaseModel",
                 ERRORS(400, 403, 409, 503))},
+    {.method = "POST",
+     .pattern = "/base-models/{id...}/quantize",
+     .handler = bases_quantize,
+     .doc =
+         DOC(.tag = "base models",
+             .summary = "Queue writing it in 4 or 8 bits, as a base of its own",
+             .body = &base_quantize_body, .status = 202, .answer = "Job", ERRORS(404, 409, 429))},
     {.method = "GET",
      .pattern = "/base-models",
      .handler = bases_list,

@@ -90,6 +90,7 @@ void json_job(struct json_out *out, const struct job_row *row)
     json_out_kv_string(out, "heartbeat_at", row->heartbeat_at);
     json_out_key(out, "progress");
     json_job_progress(out, &row->progress);
+    json_out_kv_raw(out, "result", row->result != NULL ? row->result : "null");
     json_out_object_end(out);
 }
 

@@ -1,5 +1,8 @@
 /* /models/{id}/versions */
 #include "registry/versions.h"
+
+#include <string.h>
+
 #include "api/handlers.h"
 #include "api/rows_json.h"
 #include "api/supervise.h"
@@ -194,4 +197,46 @@ HANDLER(versions_reproduce)
     }
     http_issues_release(&issues);
     return queue_task(hub, request, response, &draft, err);
+}
+
+static const char *const export_formats[] = {"mlx", "peft", "gguf", "safetensors", NULL};
+static const struct http_field export_fields[] = {
+    {.name = "format", .kind = HTTP_ENUM, .flags = HTTP_REQUIRED, .choices = export_formats},
+    {.name = "merge", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+};
+const struct api_body version_export_body = {export_fields, COUNT_OF(export_fields), false};
+
+/* GGUF and safetensors hold whole models, so there the adapter is merged; PEFT's format holds
+ * adapters; mlx-lm's may be either. */
+static int export_config(const json_t *body, struct arena *arena, const char **config,
+                         struct err *err)
+{
+    const char *format = body_string(body, "format");
+    const bool whole = strcmp(format, "gguf") == 0 || strcmp(format, "safetensors") == 0;
+    const json_t *said = json_object_get(body, "merge");
+    const bool merge = json_is_boolean(said) ? json_is_true(said) : whole;
+    if ((whole && !merge) || (merge && strcmp(format, "peft") == 0)) {
+        return err_set(err, ERR_INVALID, "An export as %s is %s", format,
+                       whole ? "a whole model: merge cannot be false"
+                             : "an adapter: merge cannot be true");
+    }
+    *config =
+        arena_printf(arena, "{\"format\":\"%s\",\"merge\":%s}", format, merge ? "true" : "false");
+    return *config != NULL ? 0 : mem_err(err, 0);
+}
+
+HANDLER(versions_export)
+{
+    struct hub *hub = ctx;
+    struct http_issues issues;
+    const json_t *body = NULL;
+    http_issues_init(&issues);
+    struct task_draft draft = {.kind = JOB_EXPORT, .model_id = path_id(request, "id", &issues)};
+    int rc = body_read(request, &version_export_body, &issues, &body, err);
+    if (rc == 0 && issues.count > 0) {
+        return http_issues_reply(&issues, request, response, err);
+    }
+    http_issues_release(&issues);
+    rc = rc == 0 ? export_config(body, request->arena, &draft.config, err) : rc;
+    return rc == 0 ? queue_task(hub, request, response, &draft, err) : rc;
 }

@@ -19,6 +19,7 @@ extern const struct command command_job;
 extern const struct command command_list;
 extern const struct command command_merge;
 extern const struct command command_model;
+extern const struct command command_quantize;
 extern const struct command command_reproduce;
 extern const struct command command_runner;
 extern const struct command command_serve;

@@ -41,6 +41,10 @@ static void show_step(struct follower *f, const json_t *p)
     const double steps = (double)row_int(p, "steps");
     const double loss = row_real(p, "loss", NAN);
     const double val = row_real(p, "val_loss", NAN);
+    if (steps > 0.0 && isnan(loss)) { /* a job that writes weights counts megabytes */
+        snprintf(text, sizeof text, "%.0f of %.0f MB", step, steps);
+        progress_show(&f->bar, step / steps, text);
+    }
     if (steps <= 0.0 || isnan(loss)) {
         return;
     }

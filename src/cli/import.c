@@ -11,6 +11,10 @@
 
 static const struct option_info options[] = {
     {"as", "ID", "what the hub calls it (the file's name); may hold one slash: org/name"},
+    {"quantization", "BITS",
+     "4bit, 8bit or none (as MLX_DEFAULT_QUANTIZATION says, for plain weights that do not fit or "
+     "are "
+     "larger than 4 GB)"},
 };
 
 /* "models/SmolLM2.Q4_1.gguf" → "SmolLM2.Q4_1" */
@@ -39,6 +43,9 @@ static void print_base(const json_t *base)
     printf("imported %s: %s %s, %.1fM parameters, %s, sha256 %.16s…\n", row_text(base, "id"),
            row_text(base, "architecture"), row_text(base, "quantization"),
            row_real(base, "parameters", 0.0) / 1e6, bytes, row_text(base, "sha256"));
+    if (strstr(row_text(base, "source"), "quantised to") != NULL) {
+        printf("from %s; --quantization none keeps them as they are\n", row_text(base, "source"));
+    }
     if (json_is_false(json_object_get(base, "fits"))) {
         printf("it does not fit into the memory limit: see mlx-hub config\n");
     }
@@ -61,7 +68,8 @@ static int run(const struct args *args, struct err *err)
     }
     rc = rc == 0 ? fs_absolute(path, args->positional[0], err) : rc;
     if (rc == 0) {
-        body = json_pack("{s:s, s:s}", "path", path, "as", as);
+        body = json_pack("{s:s, s:s, s:s?}", "path", path, "as", as, "quantization",
+                         args_get(args, "quantization"));
         rc = body != NULL ? 0 : err_set(err, ERR_INVALID, "the path is not UTF-8");
     }
     rc = rc == 0 ? hub_open(&hub, args, false, err) : rc;
@@ -81,11 +89,13 @@ static int run(const struct args *args, struct err *err)
 const struct command command_import = {
     .name = "import",
     .summary = "Take a model's weights into the hub",
-    .usage = "PATH [--as ID]        PATH: a GGUF file, or a folder of safetensors",
+    .usage = "PATH [--as ID] [--quantization 4bit|8bit|none]\n"
+             "       PATH: a GGUF file, or a folder of safetensors, plain or in MLX's 4 or 8 bits",
     .examples = "  mlx-hub import SmolLM2-135M-Instruct.Q4_1.gguf --as smollm2\n"
-                "  mlx-hub import ~/models/Llama-3.2-1B --as meta-llama/Llama-3.2-1B\n",
+                "  mlx-hub import ~/models/Llama-3.2-1B --as meta-llama/Llama-3.2-1B\n"
+                "  mlx-hub import ~/models/Mistral-7B --as mistral --quantization 8bit\n",
     .options = options,
-    .n_options = 1,
+    .n_options = sizeof options / sizeof options[0],
     .positional_min = 1,
     .positional_max = 1,
     .run = run,

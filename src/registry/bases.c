@@ -16,6 +16,18 @@
 #include "registry/registry_int.h"
 #include "store/models.h"
 
+int base_facts_read(const json_t *tree, struct base_facts *facts, struct err *err)
+{
+    int rc;
+
+    if ((rc = json_get_string(tree, "format", "", &facts->format, err)) != 0 ||
+        (rc = json_get_string(tree, "architecture", "", &facts->architecture, err)) != 0 ||
+        (rc = json_get_string(tree, "quantization", "", &facts->quantisation, err)) != 0 ||
+        (rc = json_get_int(tree, "parameters", 0, &facts->parameters, err)) != 0)
+        return rc;
+    return json_get_int(tree, "context_length", 0, &facts->context_length, err);
+}
+
 static int check_facts(const struct base_facts *facts, struct arena *arena, struct base_row *row,
                        struct err *err)
 {
@@ -120,7 +132,7 @@ int registry_import_base(struct registry *registry, const char *path, const char
         row->sha256 = arena_strdup(arena, copy->sha256);
         row->bytes = (int64_t)copy->bytes;
         row->is_folder = copy->is_folder;
-        row->source = arena_strdup(arena, from);
+        row->source = arena_strdup(arena, facts->source ? facts->source : from);
         row->created_at = registry_now(arena, err);
         rc = row->id && row->sha256 && row->source && row->created_at ? 0 : mem_err(err, 0);
     }

@@ -12,6 +12,7 @@
 #ifndef REGISTRY_BASES_H
 #define REGISTRY_BASES_H
 
+#include "base/json.h"
 #include "registry/registry.h"
 #include "store/base_models.h"
 
@@ -24,7 +25,12 @@ struct base_facts {
     const char *quantisation;
     int64_t context_length; /* 0 = unknown */
     const char *details;    /* JSON text, NULL = {} */
+    const char *source;     /* what it was made from; NULL: the path */
 };
+
+/* From what an inspection answers (infer/inspect.h); strings are the tree's. ERR_UNPROCESSABLE for
+ * a member of another type. details and source are left alone. */
+int base_facts_read(const json_t *tree, struct base_facts *facts, struct err *err) MUST_CHECK;
 
 /* An id that exists with the same content is given back as it is. ERR_UNPROCESSABLE for the id;
  * ERR_INVALID "Base model file not found: …", or a folder without weights; ERR_CONFLICT "Base model

@@ -293,7 +293,7 @@ static int end_job(struct registry *registry, const char *id, int64_t fence, enu
     if (rc == 0)
         rc = get_held(db, id, fence, &arena, &job, err);
     if (rc == 0 && status == JOB_COMPLETED && result && job.model_version_id &&
-        (job.kind == JOB_EVALUATE || job.kind == JOB_REPRODUCE))
+        (job.kind == JOB_EVALUATE || job.kind == JOB_REPRODUCE || job.kind == JOB_EXPORT))
         rc = versions_evaluated(db, job.model_version_id, result, &arena, err);
     if (rc == 0)
         rc = claims_finish(db, &job, status, message, result, &arena, err);

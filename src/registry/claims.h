@@ -72,8 +72,8 @@ struct version_result {
  * when the folder is not there. */
 int registry_job_publish(struct registry *registry, const char *id, int64_t fence,
                          const struct version_result *result, struct err *err) MUST_CHECK;
-/* A job of another kind is done; result is JSON text or NULL. That of an evaluate or reproduce job
- * joins its version's evaluations in the same transaction. */
+/* A job of another kind is done; result is JSON text or NULL. That of an evaluate, reproduce or
+ * export job joins its version's evaluations in the same transaction. */
 int registry_job_complete(struct registry *registry, const char *id, int64_t fence,
                           const char *result, struct err *err) MUST_CHECK;
 /* The message is cut, not refused, past JOB_ERROR_CHARACTERS_MAX. */

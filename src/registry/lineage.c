@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "formats/train_config.h"
 #include "registry/registry_int.h"
 #include "store/base_models.h"
@@ -13,7 +14,7 @@
 #include "store/models.h"
 #include "store/versions.h"
 
-enum { NODES_PER_JOB = 5, EDGES_PER_JOB = 5 };
+enum { NODES_PER_JOB = 6, EDGES_PER_JOB = 6 };
 
 struct walk {
     struct db *db;
@@ -90,6 +91,26 @@ static int add_start(struct walk *walk, const struct job_row *job, size_t to)
     return 0;
 }
 
+/* What an export job wrote: its label is the format, its checksum that of the files. */
+static int add_export(struct walk *walk, const struct job_row *job, size_t from)
+{
+    struct lineage_node node = {.kind = "export", .id = job->id, .created_at = job->completed_at};
+    struct err ignored = {0};
+    json_t *result = job->result ? json_parse(job->result, strlen(job->result), &ignored) : NULL;
+    const char *format = json_string_value(json_object_get(result, "format"));
+    const char *sha256 = json_string_value(json_object_get(result, "sha256"));
+    int rc = 0;
+
+    node.label = arena_strdup(walk->arena, format ? format : "export");
+    node.checksum = sha256 ? arena_strdup(walk->arena, sha256) : NULL;
+    if (!node.label || (sha256 && !node.checksum))
+        rc = mem_err(walk->err, 0);
+    else
+        add_edge(walk, from, add_node(walk, &node));
+    json_decref(result);
+    return rc;
+}
+
 static int add_result(struct walk *walk, const struct job_row *job, size_t from)
 {
     struct version_row version;
@@ -102,8 +123,11 @@ static int add_result(struct walk *walk, const struct job_row *job, size_t from)
     if (rc < 0)
         return rc;
     if (job->kind != JOB_TRAIN) { /* it is about the version and made nothing of it */
-        add_edge(walk, add_version(walk, &version), from);
-        return 0;
+        const size_t at = add_version(walk, &version);
+
+        add_edge(walk, at, from);
+        return job->kind == JOB_EXPORT && job->status == JOB_COMPLETED ? add_export(walk, job, from)
+                                                                       : 0;
     }
     if (version.mlflow_run_id) {
         run = add_node(walk, &(struct lineage_node){"run", version.mlflow_run_id,

@@ -8,7 +8,7 @@
 enum { LINEAGE_JOBS_MAX = 1000 };
 
 struct lineage_node {
-    const char *kind;       /* dataset, base, job, run, version */
+    const char *kind;       /* dataset, base, job, run, version, export */
     const char *id;         /* unique within its kind */
     const char *label;      /* for people; a deleted dataset shows its checksum */
     const char *status;     /* of jobs and versions, else NULL */

@@ -288,6 +288,10 @@ static void delete_files(const struct storage *storage, const struct doomed *doo
 
         if (one == 0)
             one = fs_remove_tree(path, &ignored);
+        if (one == 0)
+            one = storage_artifacts(storage, "exports", doomed->jobs[i].id, path, &ignored);
+        if (one == 0)
+            one = fs_remove_tree(path, &ignored);
         if (one < 0)
             rc = err_set(&why, ignored.code, "%s", ignored.message);
     }

@@ -4,6 +4,7 @@
 #include "base/ask.h"
 #include "train/check.h"
 #include "train/evaluate.h"
+#include "train/merge.h"
 #include "train/train.h"
 
 static const struct ask_kind kind = {
@@ -89,6 +90,28 @@ static int estimate(const json_t *tree, struct json_out *out, struct err *err)
     return rc;
 }
 
+static int quantize(const json_t *tree, struct json_out *out, struct err *err)
+{
+    struct merge_spec spec = {
+        .base_id = "base", .format = MERGE_MLX, .type = MERGE_KEEP, .threads = 1, .isa = "best"};
+    struct merge_result result;
+    int64_t bits = 0;
+    int rc;
+    if ((rc = json_get_string(tree, "base", "", &spec.base_path, err)) != 0 ||
+        (rc = json_get_string(tree, "dest", "", &spec.dest, err)) != 0 ||
+        (rc = json_get_int(tree, "bits", 4, &bits, err)) != 0) {
+        return rc;
+    }
+    spec.bits = (int)bits;
+    rc = train_merge(&spec, NULL, &result, err);
+    if (rc == 0) {
+        json_out_object(out);
+        merge_result_write(&result, out);
+        json_out_object_end(out);
+    }
+    return rc;
+}
+
 static int answer(const json_t *tree, struct json_out *out, struct err *err)
 {
     const char *op = "";
@@ -96,9 +119,10 @@ static int answer(const json_t *tree, struct json_out *out, struct err *err)
     if (rc != 0) {
         return rc;
     }
-    return strcmp(op, "estimate") == 0 ? estimate(tree, out, err)
-           : strcmp(op, "rows") == 0   ? rows(tree, out, err)
-                                       : check(tree, out, err);
+    return strcmp(op, "estimate") == 0   ? estimate(tree, out, err)
+           : strcmp(op, "rows") == 0     ? rows(tree, out, err)
+           : strcmp(op, "quantize") == 0 ? quantize(tree, out, err)
+                                         : check(tree, out, err);
 }
 
 int train_inspect_main(int control_fd)
@@ -197,6 +221,26 @@ int train_inspect_estimate(const char *program, const char *base_path,
         *bytes = (uint64_t)value;
         json_decref(tree);
     }
+    buf_release(&text);
+    buf_release(&answer_buf);
+    return rc;
+}
+
+int train_quantize_child(const char *program, const char *base_path, const char *dest, int bits,
+                         struct err *err)
+{
+    struct buf text, answer_buf;
+    struct json_out json;
+    buf_init(&text, ASK_QUESTION_BYTES_MAX);
+    buf_init(&answer_buf, ASK_QUESTION_BYTES_MAX);
+    json_out_init(&json, &text);
+    json_out_object(&json);
+    json_out_kv_string(&json, "op", "quantize");
+    json_out_kv_string(&json, "base", base_path);
+    json_out_kv_string(&json, "dest", dest);
+    json_out_kv_int(&json, "bits", bits);
+    json_out_object_end(&json);
+    const int rc = ask_child(&kind, program, &text, &answer_buf, err);
     buf_release(&text);
     buf_release(&answer_buf);
     return rc;

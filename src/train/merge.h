@@ -80,6 +80,11 @@ struct merge_result {
 int train_merge(const struct merge_spec *spec, const struct train_hooks *hooks,
                 struct merge_result *result, struct err *err) MUST_CHECK;
 
+/* A folder in MLX's format, made by a child that reads the files within limits; program as in
+ * base/ask.h. dest must not exist. */
+int train_quantize_child(const char *program, const char *base_path, const char *dest, int bits,
+                         struct err *err) MUST_CHECK;
+
 /* The members of an object that the caller has opened: counts, "lossless", the comparison. */
 void merge_result_write(const struct merge_result *result, struct json_out *out);
 

@@ -65,7 +65,9 @@ static int work(struct job_run *run, struct err *err)
     case JOB_REPRODUCE:
         return job_reproduce(run, err);
     case JOB_EXPORT:
+        return job_export(run, err);
     case JOB_QUANTIZE:
+        return job_quantize(run, err);
     case JOB_PULL:
         break;
     }

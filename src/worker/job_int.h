@@ -3,6 +3,7 @@
  *   job.c        from a claimed row to its end
  *   job_tell.c   heartbeats, progress, series, the log
  *   job_train.c, job_evaluate.c, job_reproduce.c   one kind each
+ *   job_quantize.c       what writes weights: bases quantised, versions exported
  */
 #ifndef WORKER_JOB_INT_H
 #define WORKER_JOB_INT_H
@@ -61,5 +62,7 @@ int job_find_base(struct job_run *run, const char *model_id, struct job_base *ba
 int job_train(struct job_run *run, struct err *err) MUST_CHECK;
 int job_evaluate(struct job_run *run, struct err *err) MUST_CHECK;
 int job_reproduce(struct job_run *run, struct err *err) MUST_CHECK;
+int job_quantize(struct job_run *run, struct err *err) MUST_CHECK;
+int job_export(struct job_run *run, struct err *err) MUST_CHECK;
 
 #endif

@@ -14,7 +14,7 @@ struct shop {
 
 static int setup(void **state)
 {
-    static const struct base_facts facts = {"gguf", "llama", 1000, "F32", 256, NULL};
+    static const struct base_facts facts = {"gguf", "llama", 1000, "F32", 256, NULL, NULL};
     struct shop *shop = calloc(1, sizeof *shop);
     struct err err = {0};
     struct base_row row;
@@ -86,7 +86,7 @@ static void a_job_is_queued_seen_cancelled_and_resumed(void **state)
     json_t *job = call(shop->hub, "POST", "/training/jobs", body, 201);
     assert_members(job, "id kind model_id dataset_id model_version_id status config error_message "
                         "waiting_for resumed_from created_at started_at completed_at heartbeat_at "
-                        "progress");
+                        "progress result");
     assert_members(json_object_get(job, "progress"),
                    "step steps epoch loss val_loss learning_rate tokens_per_second memory_bytes "
                    "eta_seconds");
@@ -210,6 +210,65 @@ static void a_job_that_can_never_fit_is_refused(void **state)
 }
 
 /* Evaluating and reproducing are jobs about a version that is ready. */
+/* The queued export ends: its result is the job's, and a node of the model's lineage. */
+static void check_export(struct shop *shop)
+{
+    struct err err = {0};
+    struct job_row row;
+    char url[256];
+    bool found = false;
+    size_t i;
+    const json_t *node;
+
+    claim(shop, &row);
+    assert_int_equal(row.kind, JOB_EXPORT);
+    assert_ok(registry_job_complete(shop->registry, row.id, row.fence,
+                                    "{\"format\":\"gguf\",\"sha256\":\"12\",\"path\":\"/x\"}",
+                                    &err),
+              &err);
+    snprintf(url, sizeof url, "/training/jobs/%s", row.id);
+    json_t *job = call(shop->hub, "GET", url, NULL, 200);
+    assert_string_equal(member(json_object_get(job, "result"), "path"), "/x");
+    json_decref(job);
+    snprintf(url, sizeof url, "/models/%s/lineage", shop->model);
+    json_t *lineage = call(shop->hub, "GET", url, NULL, 200);
+    json_array_foreach(json_object_get(lineage, "nodes"), i, node)
+    {
+        found = found || strcmp(member(node, "kind"), "export") == 0;
+    }
+    assert_true(found);
+    json_decref(lineage);
+}
+
+static void bases_are_quantised_by_a_job(void **state)
+{
+    static const struct {
+        const char *base, *body;
+        int status;
+        const char *says;
+    } rows[] = {
+        {"org/base", "{}", 422, "body.as: Field required"},
+        {"org/base", "{\"as\":\"x\",\"bits\":5}", 422,
+         "body: bits must be 4 or 8 and group_size 32, 64 or 128"},
+        {"org/base", "{\"as\":\"x\",\"group_size\":33}", 422,
+         "body: bits must be 4 or 8 and group_size 32, 64 or 128"},
+        {"org/none", "{\"as\":\"x\"}", 404, "Base model org/none not found"},
+        {"org/base", "{\"as\":\"org/base\"}", 409, "Base model 'org/base' already exists"},
+    };
+    struct shop *shop = *state;
+    char url[256];
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(url, sizeof url, "/base-models/%s/quantize", rows[i].base);
+        call_refused(shop->hub, "POST", url, rows[i].body, rows[i].status, rows[i].says);
+    }
+    json_t *job = call(shop->hub, "POST", "/base-models/org/base/quantize",
+                       "{\"as\":\"org/small\",\"bits\":8}", 202);
+    assert_string_equal(member(job, "kind"), "quantize");
+    assert_true(json_is_null(json_object_get(job, "result")));
+    json_decref(job);
+}
+
 static void jobs_about_a_version(void **state)
 {
     struct shop *shop = *state;
@@ -244,6 +303,16 @@ static void jobs_about_a_version(void **state)
                  "Dataset " NOBODY " not found");
     snprintf(url, sizeof url, "/models/%s/versions/7.0.0/evaluate", shop->model);
     call_quiet(shop->hub, "POST", url, body, 404);
+    snprintf(url, sizeof url, "/models/%s/versions/1.0.0/export", shop->model);
+    call_refused(shop->hub, "POST", url, "{}", 422, "body.format: Field required");
+    call_refused(shop->hub, "POST", url, "{\"format\":\"gguf\",\"merge\":false}", 400,
+                 "An export as gguf is a whole model: merge cannot be false");
+    call_refused(shop->hub, "POST", url, "{\"format\":\"peft\",\"merge\":true}", 400,
+                 "An export as peft is an adapter: merge cannot be true");
+    job = call(shop->hub, "POST", url, "{\"format\":\"gguf\"}", 202);
+    assert_string_equal(member(job, "kind"), "export");
+    assert_true(json_is_true(json_object_get(json_object_get(job, "config"), "merge")));
+    json_decref(job);
     /* A version that a job is about stays. */
     snprintf(url, sizeof url, "/models/%s/versions/1.0.0", shop->model);
     call_quiet(shop->hub, "DELETE", url, NULL, 409);
@@ -256,9 +325,10 @@ static void jobs_about_a_version(void **state)
     assert_int_equal(row.kind, JOB_EVALUATE);
     assert_ok(registry_job_complete(shop->registry, row.id, row.fence, "{\"loss\":2.5}", &err),
               &err);
+    check_export(shop);
     json_t *now = call(shop->hub, "GET", url, NULL, 200);
     const json_t *list = json_object_get(now, "evaluations");
-    assert_int_equal(json_array_size(list), 2);
+    assert_int_equal(json_array_size(list), 3);
     assert_true(json_is_true(json_object_get(json_array_get(list, 0), "pass")));
     assert_true(json_real_value(json_object_get(json_array_get(list, 1), "loss")) == 2.5);
     json_decref(now);
@@ -361,6 +431,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_requests_are_told_what_is_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(a_job_that_can_never_fit_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(jobs_about_a_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(bases_are_quantised_by_a_job, setup, teardown),
         cmocka_unit_test_setup_teardown(events_tell_a_job_from_queue_to_end, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_do_not_hold_up_the_end, setup, teardown),
     };

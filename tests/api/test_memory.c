@@ -1,6 +1,7 @@
 /* One memory limit for models and training: a job that can never fit is refused when submitted, a
  * model that is idle goes for one that fits without it. (A worker refuses a limit as small as
  * these, so none of the jobs runs here.) */
+#include "api/memory.h"
 #include "api/server.h"
 #include "base/clock.h"
 #include "train/train.h"
@@ -113,9 +114,35 @@ static void an_idle_model_goes_for_a_job(void **state)
     hub_teardown(&hub);
 }
 
+static void what_is_quantised_when_imported(void **state)
+{
+    static const struct {
+        const char *set, *asked;
+        struct import_size size;
+        int bits;
+    } rows[] = {
+        {"4bit", NULL, {"BF16", 1 << 20, 1 << 20}, 0},
+        {"4bit", NULL, {"BF16", 5LL << 30, 6LL << 30}, 4},
+        {"8bit", NULL, {"F16", 2LL << 30, 40LL << 30}, 8},
+        {"none", NULL, {"F32", 50LL << 30, 60LL << 30}, 0},
+        {"4bit", NULL, {"Q8_0", 50LL << 30, 60LL << 30}, 0},
+        {"4bit", "none", {"F32", 50LL << 30, 60LL << 30}, 0},
+        {"none", "8bit", {"Q4_K", 1 << 20, 1 << 20}, 8},
+    };
+    struct settings settings = {.memory_limit_gb = 36};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        snprintf(settings.default_quantization, sizeof settings.default_quantization, "%s",
+                 rows[i].set);
+        assert_int_equal(import_bits(&settings, rows[i].asked, &rows[i].size), rows[i].bits);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_quantised_when_imported),
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(an_idle_model_goes_for_a_job),
     };

@@ -153,6 +153,16 @@ static void versions_are_merged(void **state)
     expect(0, r, "export", "tiny", "--out", dest, "--format", "gguf", "--type", "f16");
     assert_says(run_out(r), "exported tiny for gguf");
     expect(0, r, "import", dest, "--as", "tiny-again");
+    expect(2, r, "quantize", "tiny");
+    expect(2, r, "quantize", "tiny", "--as", "tiny-8bit", "--bits", "5");
+    expect(1, r, "quantize", "nobody", "--as", "tiny-8bit");
+    expect(0, r, "quantize", "tiny", "--as", "tiny-8bit", "--bits", "8", "--group-size", "32");
+    assert_says(run_out(r), "quantised tiny as tiny-8bit");
+    expect(1, r, "quantize", "tiny", "--as", "tiny-8bit");
+    assert_says(run_err(r), "already exists");
+    expect(0, r, "generate", "tiny-8bit", "x", "--max-tokens", "2", "--seed", "1");
+    expect(0, r, "import", dest, "--as", "tiny-4bit", "--quantization", "4bit");
+    assert_says(run_out(r), "quantised to 4 bits");
     expect(0, r, "generate", "tiny-again", "x", "--max-tokens", "2", "--seed", "1");
 }
 
