@@ -17,10 +17,12 @@
 /* GPT-2's pattern, which a ByteLevel pre-tokenizer with use_regex splits by. */
 extern const char pretok_gpt2_pattern[];
 
+enum { PRETOK_KNOWN_STEPS = 5 };
+
 /* What a name in GGUF stands for. */
 struct pretok_known {
     const char *name;
-    struct tokenizer_step steps[3];
+    struct tokenizer_step steps[PRETOK_KNOWN_STEPS];
     size_t n_steps;
     bool nfc;
     bool ignore_merges;
