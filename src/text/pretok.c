@@ -49,14 +49,15 @@ static int step_init(struct pretok *pretok, struct pretok_step *step,
     step->split = from->split;
     step->invert = from->invert;
     step->individual = from->individual;
-    if (step->kind == TOKENIZER_STEP_REGEX)
-        return pattern_compile(&step->pattern, &pretok->alphabet, from->pattern.bytes,
-                               from->pattern.n, err);
     if (step->kind == TOKENIZER_STEP_DIGITS)
         return 0;
-    step->literal = mem_strndup(from->pattern.bytes, from->pattern.n);
-    step->n_literal = from->pattern.n;
-    return step->literal == NULL ? mem_err(err, from->pattern.n) : 0;
+    step->text = mem_strndup(from->pattern.bytes, from->pattern.n);
+    step->n_text = from->pattern.n;
+    if (step->text == NULL)
+        return mem_err(err, from->pattern.n);
+    return step->kind == TOKENIZER_STEP_REGEX
+               ? pattern_compile(&step->pattern, &pretok->alphabet, step->text, step->n_text, err)
+               : 0;
 }
 
 static int step_check(const struct tokenizer_step *step, struct err *err)
@@ -104,7 +105,7 @@ void pretok_release(struct pretok *pretok)
 {
     for (size_t i = 0; i < pretok->n_steps; i++) {
         pattern_release(&pretok->steps[i].pattern);
-        mem_free(pretok->steps[i].literal);
+        mem_free(pretok->steps[i].text);
     }
     alphabet_release(&pretok->alphabet);
     memset(pretok, 0, sizeof(*pretok));
@@ -247,14 +248,14 @@ static int walk_literal(struct walk *walk, const struct pretok_step *step, struc
     int rc = 0;
 
     while (rc == 0 && rest.n_bytes > 0) {
-        const char *at = memmem(text + rest.byte, rest.n_bytes, step->literal, step->n_literal);
+        const char *at = memmem(text + rest.byte, rest.n_bytes, step->text, step->n_text);
         if (at == NULL)
             return part_put(walk, rest, false);
         size_t before = (size_t)(at - text) - rest.byte;
         if (before > 0)
             rc = part_put(walk, cut_bytes(walk->run, &rest, before), false);
         if (rc == 0)
-            rc = part_put(walk, cut_bytes(walk->run, &rest, step->n_literal), true);
+            rc = part_put(walk, cut_bytes(walk->run, &rest, step->n_text), true);
     }
     return rc;
 }

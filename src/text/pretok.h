@@ -35,8 +35,8 @@ struct pretok_step {
     bool invert;
     bool individual;
     struct pattern pattern; /* REGEX */
-    char *literal;          /* LITERAL */
-    size_t n_literal;
+    char *text;             /* what was asked for; not for DIGITS */
+    size_t n_text;
 };
 
 struct pretok {

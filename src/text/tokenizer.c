@@ -198,18 +198,21 @@ void tokenizer_free(struct tokenizer *tok)
 {
     if (tok == NULL)
         return;
-    mem_free(tok->flags);
-    strings_release(&tok->spelling);
-    strings_release(&tok->pieces);
-    vocab_table_release(&tok->table);
-    bpe_merges_release(&tok->merges);
+    if (tok->map.data == NULL) {
+        mem_free(tok->flags);
+        strings_release(&tok->spelling);
+        strings_release(&tok->pieces);
+        vocab_table_release(&tok->table);
+        bpe_merges_release(&tok->merges);
+        edges_release(&tok->edges);
+    }
+    fs_map_close(&tok->map);
     pretok_release(&tok->pretok);
     mem_free(tok->before.from);
     mem_free(tok->before.to);
     mem_free(tok->after.from);
     mem_free(tok->after.to);
     mem_free(tok->prepend);
-    edges_release(&tok->edges);
     mem_free(tok->added_text);
     added_set_release(&tok->added);
     added_set_release(&tok->added_nfc);

@@ -179,6 +179,20 @@ int tokenizer_from_json(struct tokenizer **tok, const char *text, size_t length,
                         struct err *err) MUST_CHECK;
 void tokenizer_free(struct tokenizer *tok); /* NULL is fine */
 
+/* --- compiled files -----------------------------------------------------------------------------
+ */
+enum { TOKENIZER_FILE_VERSION = 1, TOKENIZER_KEY_BYTES = 64 };
+
+/* Publishes a tokenizer as a file that tokenizer_map loads without reading its source again. `key`
+ * is TOKENIZER_KEY_BYTES characters that tell one source from another: its digest in hex. */
+int tokenizer_write(const struct tokenizer *tok, const char *path, const char *key,
+                    struct err *err) MUST_CHECK;
+/* Maps such a file; the tokenizer is the one that was written, and its tables stay in the map.
+ * ERR_NOT_FOUND; ERR_CORRUPT for a file of another key, version or machine, or one that is damaged
+ * anywhere: every byte is summed up. The file must not change while it is in use. */
+int tokenizer_map(struct tokenizer **tok, const char *path, const char *key,
+                  struct err *err) MUST_CHECK;
+
 /* Whether GGUF's name of a pre-tokenizer is one that we know. */
 bool tokenizer_pre_known(const char *name);
 

@@ -2,6 +2,7 @@
 #ifndef TEXT_TOKENIZER_PRIVATE_H
 #define TEXT_TOKENIZER_PRIVATE_H
 
+#include "base/fs.h"
 #include "text/added.h"
 #include "text/bpe.h"
 #include "text/edges.h"
@@ -23,7 +24,9 @@ struct replacement {
     size_t n_to;
 };
 
+/* The big arrays: flags, spelling, pieces, table, merges and edges. */
 struct tokenizer {
+    struct fs_map map; /* what the big arrays point into, when they are not the tokenizer's own */
     enum tokenizer_kind kind;
     size_t n_vocab;
     uint8_t *flags;          /* enum token_flags by id */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "engine/tokenizer_files.h"
+#include "engine/tokenizer_cache.h"
 
 enum { CONTEXT_DEFAULT_MAX = 8192 };
 
@@ -159,7 +159,7 @@ static int open_parts(struct engine_model *m, const char *path,
         rc = model_load_vectors(m, err);
     }
     if (rc == 0) {
-        rc = tokenizer_from_files(m->files, &m->tokenizer, err);
+        rc = tokenizer_from_cache(m->files, path, options->cache_dir, &m->tokenizer, err);
     }
     if (rc == 0 && options->train_only) {
         m->info.weight_bytes = model_files_weight_bytes(m->files);
