@@ -3,6 +3,7 @@
 of texts with them.
 
 NAME.model    trained on a handful of sentences
+llama.gguf    the vocabulary of llama.model as GGUF keeps it, without tensors
 cases.jsonl   one line a model: {"name", "cases": [[text, ids, decoded]…]}; no cases where the model
               is of a kind that is not served
 """
@@ -10,6 +11,7 @@ import io
 import json
 import pathlib
 
+import gguf
 import sentencepiece as spm
 
 assert spm.__version__ == "0.2.3"
@@ -21,8 +23,30 @@ MODELS = {
     "llama": {"byte_fallback": True, "remove_extra_whitespaces": False, "vocab_size": 420, "control_symbols": ["[x]"], "user_defined_symbols": ["<u>", "\u2581\u2581", "don't"]},
     "gemma": {"byte_fallback": True, "remove_extra_whitespaces": False, "add_dummy_prefix": False, "vocab_size": 400, "bos_id": 2, "eos_id": 1, "unk_id": 3, "pad_id": 0, "split_by_whitespace": False, "allow_whitespace_only_pieces": True},
     "plain": {"vocab_size": 150},
+    "tiny": {"vocab_size": 64, "remove_extra_whitespaces": False},
     "unigram": {"model_type": "unigram", "vocab_size": 90},
 }
+
+
+def write_gguf(tok, path):
+    """As llama.cpp's converters write SentencePiece's vocabularies."""
+    kinds = ((tok.is_unknown, 2), (tok.is_control, 3), (tok.is_unused, 5), (tok.is_byte, 6))
+    ids = range(tok.vocab_size())
+    pieces = [tok.id_to_piece(i) for i in ids]
+    types = [next((kind for test, kind in kinds if test(i)), 4 if pieces[i] in MODELS["llama"]["user_defined_symbols"] else 1) for i in ids]
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(pieces)
+    writer.add_token_scores([tok.get_score(i) for i in ids])
+    writer.add_token_types(types)
+    writer.add_bos_token_id(tok.bos_id())
+    writer.add_eos_token_id(tok.eos_id())
+    writer.add_unk_token_id(tok.unk_id())
+    writer.add_add_space_prefix(True)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
 
 
 def main():
@@ -30,9 +54,11 @@ def main():
     lines = []
     for name, options in MODELS.items():
         model = io.BytesIO()
-        spm.SentencePieceTrainer.train(sentence_iterator=iter(TRAIN), model_writer=model, **{**COMMON, **options})
+        spm.SentencePieceTrainer.train(sentence_iterator=iter(TRAIN[:2] * 3 if name == "tiny" else TRAIN), model_writer=model, **{**COMMON, **options})
         (OUT / f"{name}.model").write_bytes(model.getvalue())
         tok = spm.SentencePieceProcessor(model_proto=model.getvalue())
+        if name == "llama":
+            write_gguf(tok, OUT / "llama.gguf")
         texts = [] if name == "unigram" else TEXTS
         lines.append({"name": name, "bos": tok.bos_id(), "eos": tok.eos_id(), "unk": tok.unk_id(), "pad": tok.pad_id(), "size": tok.vocab_size(), "cases": [[t, tok.encode(t), tok.decode(tok.encode(t))] for t in texts]})
     (OUT / "cases.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))

@@ -1,7 +1,8 @@
 /* Real tokenizer.model files against SentencePiece itself on the large corpus (text/large.h), and
  * what the config files beside such a file change. */
+#include "engine/engine.h"
 #include "engine/tokenizer_files.h"
-
+#include "formats/gguf.h"
 #include "text/large.h"
 
 #define FOLDER "tests/fixtures/text/sentencepiece/"
@@ -86,7 +87,7 @@ static void test_small(void **state)
 
     (void)state;
     golden_read(&lines, FOLDER "cases.jsonl");
-    assert_int_equal(lines.n, 4);
+    assert_int_equal(lines.n, 5);
     for (size_t i = 0; i < lines.n; i++) {
         const json_t *line = lines.line[i];
         const json_t *cases = json_object_get(line, "cases");
@@ -112,6 +113,96 @@ static void test_small(void **state)
         tokenizer_free(tok);
     }
     golden_release(&lines);
+}
+
+/* The same vocabulary out of a GGUF file, where llama.cpp puts a space before every stretch. */
+static void test_gguf(void **state)
+{
+    static struct golden_lines lines;
+    struct err err = {0};
+    struct gguf *gguf = NULL;
+    struct tokenizer *tok;
+
+    (void)state;
+    golden_read(&lines, FOLDER "cases.jsonl");
+    assert_ok(gguf_open(FOLDER "llama.gguf", &gguf, &err), &err);
+    assert_ok(tokenizer_from_gguf(gguf, &tok, &err), &err);
+    gguf_free(gguf);
+    const json_t *cases = json_object_get(lines.line[0], "cases");
+    assert_string_equal(json_string_value(json_object_get(lines.line[0], "name")), "llama");
+    for (size_t c = 0; c < json_array_size(cases); c++) {
+        const json_t *one = json_array_get(cases, c);
+        const json_t *text = json_array_get(one, 0);
+        same_ids(tok, json_string_value(text), json_string_length(text), 0, json_array_get(one, 1));
+        want_text(tok, json_array_get(one, 1), json_array_get(one, 2));
+    }
+    want_ids(tok, "a", TOKENIZER_ADD_SPECIAL, "[1, 263]");
+    want_ids(tok, "a</s>a", TOKENIZER_PARSE_SPECIAL, "[263, 2, 263]");
+    tokenizer_free(tok);
+    golden_release(&lines);
+}
+
+/* A model folder with tokenizer.model alone, under its digest: it opens, and leaves its tokenizer
+ * compiled for the next start, which takes it from there; a damaged one is made again. */
+static void test_model(void **state)
+{
+    static const char digest[] = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+    static const char *const files[][2] = {
+        {"tests/fixtures/engine/families/llama/config.json", "config.json"},
+        {"tests/fixtures/engine/families/llama/model.safetensors", "model.safetensors"},
+        {FOLDER "tiny.model", "tokenizer.model"}};
+    char dir[FS_PATH_BYTES_MAX], model_dir[FS_PATH_BYTES_MAX], cache[FS_PATH_BYTES_MAX];
+    char path[FS_PATH_BYTES_MAX], name[96];
+    struct err err = {0};
+    struct buf first, again;
+
+    (void)state;
+    test_dir_make(dir);
+    assert_ok(fs_join(model_dir, dir, digest, &err), &err);
+    assert_ok(fs_join(cache, dir, "cache", &err), &err);
+    assert_ok(fs_mkdirs(model_dir, &err), &err);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        assert_ok(fs_join(path, model_dir, files[i][1], &err), &err);
+        assert_ok(fs_copy_file(files[i][0], path, &err), &err);
+    }
+    snprintf(name, sizeof name, "%s.tokenizer", digest);
+    assert_ok(fs_join(path, cache, name, &err), &err);
+    buf_init(&first, 1 << 20);
+    buf_init(&again, 1 << 20);
+    for (int start = 0; start < 3; start++) {
+        const struct engine_options options = {.threads = 1, .isa = "best", .cache_dir = cache};
+        struct engine_model *model = NULL;
+        assert_ok(engine_model_open(&model, model_dir, &options, &err), &err);
+        const struct tokenizer *tok = engine_model_tokenizer(model);
+        assert_non_null(tok);
+        assert_int_equal(tokenizer_vocab_size(tok), 64);
+        assert_int_equal(tokenizer_bos(tok), 1);
+        struct token_ids ids;
+        struct buf text;
+        token_ids_init(&ids, 64);
+        buf_init(&text, 64);
+        assert_ok(tokenizer_encode(tok, "the fox", 7, 0, &ids, &err), &err);
+        assert_true(ids.n > 0 && ids.n < 7);
+        assert_ok(tokenizer_decode(tok, ids.ids, ids.n, true, &text, &err), &err);
+        assert_string_equal(text.data, "the fox");
+        token_ids_release(&ids);
+        buf_release(&text);
+        engine_model_free(model);
+        buf_clear(&again);
+        assert_ok(fs_read_file(path, 1 << 20, &again, &err), &err);
+        if (start == 0)
+            buf_append(&first, again.data, again.len);
+        assert_int_equal(again.len, first.len);
+        assert_memory_equal(again.data, first.data, first.len);
+        if (start == 1) { /* found damaged by the third start, and written again */
+            again.data[again.len / 2] ^= 1;
+            again.data[100] ^= 1;
+            assert_ok(fs_write_file(path, again.data, again.len, &err), &err);
+        }
+    }
+    buf_release(&first);
+    buf_release(&again);
+    test_dir_remove(dir);
 }
 
 /* The files beside: tokens beyond the vocabulary, what goes around, where the mark goes. */
@@ -195,6 +286,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small),
+        cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_model),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_refused),
         HOLD("mistral_v1"),
