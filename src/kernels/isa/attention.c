@@ -63,6 +63,31 @@ static void scores_page(size_t n_queries, const uint16_t *keys, const float *con
     }
 }
 
+/* One query over four pages: four chains, none of which waits for another, while the four pages
+ * behind are fetched where `more` says that they are there. */
+static void scores_four_pages(const struct kv_view *kv, size_t page, const float *q,
+                              size_t head_dim, v16 scale, bool more, float *scores)
+{
+    const uint16_t *keys[4];
+    const uint16_t *next[4];
+    v16 acc[4];
+    for (int i = 0; i < 4; i++) {
+        keys[i] = kv->pages[page + (size_t)i] + kv->offset;
+        next[i] = more ? kv->pages[page + 4 + (size_t)i] + kv->offset : keys[i];
+        acc[i] = v16_zero();
+    }
+    for (size_t d = 0; d < head_dim; d++) {
+        const v16 x = v16_set1(q[d]);
+        for (int i = 0; i < 4; i++) {
+            __builtin_prefetch(next[i] + d * PAGE);
+            acc[i] = v16_fma(x, v16_load_f16(keys[i] + d * PAGE), acc[i]);
+        }
+    }
+    for (int i = 0; i < 4; i++) {
+        v16_store(scores + i * PAGE, v16_mul(acc[i], scale));
+    }
+}
+
 /* Scores of one query → probabilities before division; returns their sum. Whatever lies before the
  * first visible position is hidden. */
 static float probabilities(float *s, size_t first_visible, size_t n_visible, float cap)
@@ -122,30 +147,52 @@ LANE_INLINE void values_tile(int m, const uint16_t *values, size_t n, size_t hea
     }
 }
 
-/* One query over positions [from, to): chains for the whole head held in registers by fours. */
+/* Asks for the `n` halves at p; caches see pages as strangers to each other. */
+LANE_INLINE void fetch(const uint16_t *p, size_t n)
+{
+    enum { LINE = 32 };
+    for (size_t i = 0; i < n; i += LINE) {
+        __builtin_prefetch(p + i);
+    }
+}
+
+/* Chains of m·16 dimensions carry on over n positions of a page, while the same rows of the next
+ * page are fetched. */
+LANE_INLINE void values_chains(int m, const uint16_t *values, const uint16_t *next, size_t n,
+                               size_t head_dim, const float *p, v16 *a)
+{
+    for (size_t j = 0; j < n; j++) {
+        const uint16_t *v = values + j * head_dim;
+        const v16 pj = v16_set1(p[j]);
+        fetch(next + j * head_dim, (size_t)m * LANES);
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) {
+            a[i] = v16_fma(pj, v16_load_f16(v + (size_t)i * LANES), a[i]);
+        }
+    }
+}
+
+/* One query over positions [from, to), from at a page's boundary: chains for the whole head held in
+ * registers by fours. */
 static void values_row(const struct kv_view *kv, size_t head_dim, const float *p, size_t from,
                        size_t to, float *out)
 {
-    const size_t skip = kv->offset + head_dim * PAGE;
     for (size_t d = 0; d < head_dim; d += 4 * LANES) {
+        const size_t skip = kv->offset + head_dim * PAGE + d;
         const size_t left = head_dim - d;
         const int m = left >= 4 * LANES ? 4 : (int)(left / LANES);
         v16 a[4] = {v16_zero(), v16_zero(), v16_zero(), v16_zero()};
         for (int i = 0; i < m; i++) {
             a[i] = v16_load(out + d + (size_t)i * LANES);
         }
-        for (size_t j = from; j < to; j++) {
-            const uint16_t *v = kv->pages[j / PAGE] + skip + (j % PAGE) * head_dim + d;
-            const v16 pj = v16_set1(p[j]);
+        for (size_t j = from; j < to; j += PAGE) {
+            const size_t n = to - j < PAGE ? to - j : PAGE;
+            const uint16_t *v = kv->pages[j / PAGE] + skip;
+            const uint16_t *next = j + PAGE < to ? kv->pages[j / PAGE + 1] + skip : v;
             if (m == 4) {
-                a[0] = v16_fma(pj, v16_load_f16(v), a[0]);
-                a[1] = v16_fma(pj, v16_load_f16(v + 16), a[1]);
-                a[2] = v16_fma(pj, v16_load_f16(v + 32), a[2]);
-                a[3] = v16_fma(pj, v16_load_f16(v + 48), a[3]);
+                values_chains(4, v, next, n, head_dim, p + j, a);
             } else {
-                for (int i = 0; i < m; i++) {
-                    a[i] = v16_fma(pj, v16_load_f16(v + (size_t)i * LANES), a[i]);
-                }
+                values_chains(m, v, next, n, head_dim, p + j, a);
             }
         }
         for (int i = 0; i < m; i++) {
@@ -193,7 +240,12 @@ void KERNEL(attention)(const struct kv_view *kv, const struct attention_rule *ru
     const size_t start = first_seen(rule, n_visible[0]) / PAGE * PAGE;
     const size_t n_full = n_queries > 1 ? n_visible[0] / PAGE * PAGE : start;
     const v16 s = v16_set1(rule->scale);
-    for (size_t page = start / PAGE; page * PAGE < longest; page++) {
+    size_t page = start / PAGE;
+    for (; n_queries == 1 && (page + 4) * PAGE <= longest; page += 4) {
+        scores_four_pages(kv, page, q[0], head_dim, s, (page + 8) * PAGE <= longest,
+                          scores + page * PAGE);
+    }
+    for (; page * PAGE < longest; page++) {
         scores_page(n_queries, kv->pages[page] + kv->offset, q, head_dim, s, scores + page * PAGE,
                     scores_stride);
     }
