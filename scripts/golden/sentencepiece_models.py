@@ -4,6 +4,7 @@ of texts with them.
 
 NAME.model    trained on a handful of sentences
 llama.gguf    the vocabulary of llama.model as GGUF keeps it, without tensors
+phi3.gguf     the same under another architecture
 cases.jsonl   one line a model: {"name", "cases": [[text, ids, decoded]…]}; no cases where the model
               is of a kind that is not served
 """
@@ -28,13 +29,13 @@ MODELS = {
 }
 
 
-def write_gguf(tok, path):
+def write_gguf(tok, path, architecture):
     """As llama.cpp's converters write SentencePiece's vocabularies."""
     kinds = ((tok.is_unknown, 2), (tok.is_control, 3), (tok.is_unused, 5), (tok.is_byte, 6))
     ids = range(tok.vocab_size())
     pieces = [tok.id_to_piece(i) for i in ids]
     types = [next((kind for test, kind in kinds if test(i)), 4 if pieces[i] in MODELS["llama"]["user_defined_symbols"] else 1) for i in ids]
-    writer = gguf.GGUFWriter(path, "llama")
+    writer = gguf.GGUFWriter(path, architecture)
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(pieces)
@@ -58,7 +59,8 @@ def main():
         (OUT / f"{name}.model").write_bytes(model.getvalue())
         tok = spm.SentencePieceProcessor(model_proto=model.getvalue())
         if name == "llama":
-            write_gguf(tok, OUT / "llama.gguf")
+            for architecture in ("llama", "phi3"):
+                write_gguf(tok, OUT / f"{architecture}.gguf", architecture)
         texts = [] if name == "unigram" else TEXTS
         lines.append({"name": name, "bos": tok.bos_id(), "eos": tok.eos_id(), "unk": tok.unk_id(), "pad": tok.pad_id(), "size": tok.vocab_size(), "cases": [[t, tok.encode(t), tok.decode(tok.encode(t))] for t in texts]})
     (OUT / "cases.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))

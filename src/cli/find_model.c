@@ -31,11 +31,13 @@ bool is_model_path(const char *name)
 {
     if (name[0] == '/' || strncmp(name, "./", 2) == 0 || strncmp(name, "../", 3) == 0 ||
         strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || ends_with(name, ".gguf") ||
-        ends_with(name, ".safetensors") || ends_with(name, ".json") || ends_with(name, ".jinja")) {
+        ends_with(name, ".safetensors") || ends_with(name, ".json") || ends_with(name, ".jinja") ||
+        ends_with(name, ".model")) {
         return true;
     }
     return fs_exists(name) &&
-           (!fs_is_dir(name) || has_file(name, "config.json") || has_file(name, "tokenizer.json"));
+           (!fs_is_dir(name) || has_file(name, "config.json") || has_file(name, "tokenizer.json") ||
+            has_file(name, "tokenizer.model"));
 }
 
 struct tally {

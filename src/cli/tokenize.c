@@ -148,7 +148,8 @@ static int run(const struct args *args, struct err *err)
 const struct command command_tokenize = {
     .name = "tokenize",
     .summary = "Print the tokens of a text: ids and pieces",
-    .usage = "FILE|MODEL --text TEXT        FILE: a GGUF (a vocabulary will do) or tokenizer.json",
+    .usage = "FILE|MODEL --text TEXT        FILE: a GGUF (a vocabulary will do), tokenizer.json or "
+             "tokenizer.model",
     .examples = "  mlx-hub tokenize model.gguf --text \"Hello, world\"\n"
                 "  mlx-hub tokenize tokenizer.json --file essay.txt --no-special --json\n",
     .options = options,

@@ -10,6 +10,7 @@ enum { NAME_BYTES_MAX = 64 };
 
 /* Arrays that tokenizer_new copies from. */
 struct arrays {
+    struct tokenizer_added *added;
     struct tokenizer_text *tokens;
     int32_t *types;
     struct tokenizer_text *merges;
@@ -22,6 +23,7 @@ static void arrays_release(struct arrays *a)
     mem_free(a->types);
     mem_free(a->merges);
     mem_free(a->scores);
+    mem_free(a->added);
 }
 
 static int texts(const struct gguf *gguf, const char *key, struct tokenizer_text **out, size_t *n,
@@ -182,6 +184,46 @@ static int fill_scored(const struct gguf *gguf, struct arrays *a, struct tokeniz
     return rc;
 }
 
+/* Phi 3's special tokens take the white space on their right along, which GGUF does not say: its
+ * template puts a line's end after each, and the model has never seen one there. Its <unk>, <s> and
+ * <|endoftext|> do not. */
+static bool strips(const struct tokenizer_text *text)
+{
+    static const char *const others[] = {"<unk>", "<s>", "<|endoftext|>"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        if (text->n == strlen(others[i]) && memcmp(text->bytes, others[i], text->n) == 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int fill_phi3(struct arrays *a, struct tokenizer_spec *spec, struct err *err)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < spec->n_tokens; i++) {
+        n += a->types[i] == TOKENIZER_CONTROL || a->types[i] == TOKENIZER_UNKNOWN ||
+             a->types[i] == TOKENIZER_USER_DEFINED;
+    }
+    a->added = mem_calloc(n + 1, sizeof *a->added);
+    if (a->added == NULL) {
+        return mem_err(err, n * sizeof *a->added);
+    }
+    for (size_t i = 0; spec->n_added < n; i++) {
+        const int32_t type = a->types[i];
+        if (type == TOKENIZER_CONTROL || type == TOKENIZER_UNKNOWN ||
+            type == TOKENIZER_USER_DEFINED) {
+            a->added[spec->n_added++] =
+                (struct tokenizer_added){.text = a->tokens[i],
+                                         .id = (int32_t)i,
+                                         .special = type != TOKENIZER_USER_DEFINED,
+                                         .rstrip = strips(&a->tokens[i])};
+        }
+    }
+    spec->added = a->added;
+    return 0;
+}
+
 static int fill_ids(const struct gguf *gguf, struct tokenizer_spec *spec, struct err *err)
 {
     const size_t n = spec->n_tokens;
@@ -221,6 +263,11 @@ static int fill_spec(const struct gguf *gguf, struct arrays *a, struct tokenizer
     }
     if (rc == 0) {
         rc = scored ? fill_scored(gguf, a, spec, err) : fill_bytes(gguf, a, spec, pre, err);
+    }
+    if (rc == 0 && scored) {
+        char family[NAME_BYTES_MAX];
+        rc = text_of(gguf, "general.architecture", "", family, err);
+        rc = rc == 0 && strcmp(family, "phi3") == 0 ? fill_phi3(a, spec, err) : rc;
     }
     spec->tokens = a->tokens;
     spec->types = a->types;

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -59,6 +60,47 @@ def test_template_prints_exactly(hub, tmp_path):
     source.write_text(TEMPLATE)
     talk = json.dumps([{"role": "user", "content": "Grüße\n"}])
     assert hub("template", source, "--messages", "-", stdin=talk).stdout == "[user] Grüße\n"
+
+
+FLAGS = ("{{ bos_token }}|{{ eos_token }}|{{ tools | length if tools else 0 }}|"
+         "{{ strftime_now('%d %b %Y') }}|{{ add_generation_prompt }}")
+
+
+def test_template_takes_every_flag(hub, tmp_path):
+    source = tmp_path / "template.jinja"
+    source.write_text(FLAGS)
+    messages, tools = tmp_path / "messages.json", tmp_path / "tools.json"
+    messages.write_text(json.dumps({"messages": [{"role": "user", "content": "x"}]}))
+    tools.write_text(json.dumps([{"type": "function", "function": {"name": "f"}}]))
+    words = ("template", source, "--messages", messages)
+    told = ("--bos", "<s>", "--eos", "</s>", "--date", "2026-01-31")
+    assert hub(*words, *told).stdout == "<s>|</s>|0|31 Jan 2026|True"
+    assert (hub(*words, *told, "--tools", tools, "--no-generation-prompt").stdout
+            == "<s>|</s>|1|31 Jan 2026|False")
+    answer = json.loads(hub(*words, *told, "--json").stdout)
+    assert answer == {"prompt": "<s>|</s>|0|31 Jan 2026|True"}
+    assert "date" in hub(*words, "--date", "yesterday", status=1).stderr
+    hub("template", source, status=2)
+
+
+def test_tokenize_reads_sentencepiece_and_takes_every_flag(hub, tmp_path):
+    fixtures = ROOT / "tests/fixtures/text/sentencepiece"
+    (tmp_path / "folder").mkdir()
+    shutil.copy(fixtures / "llama.model", tmp_path / "folder/tokenizer.model")
+    text = tmp_path / "text.txt"
+    text.write_text("a</s>")
+
+    def ids(source, *words):
+        return json.loads(hub("tokenize", source, *words, "--json").stdout)["tokens"]
+
+    for source in (fixtures / "llama.model", tmp_path / "folder", fixtures / "llama.gguf"):
+        assert ids(source, "--text", "a") == [1, 263]
+        assert ids(source, "--text", "a", "--no-special") == [263]
+        assert ids(source, "--file", text) == [1, 263, 2]
+        assert 2 not in ids(source, "--file", text, "--literal")
+    assert "  263  ' a'" in hub("tokenize", fixtures / "llama.model", "--text", "a").stdout
+    hub("tokenize", fixtures / "llama.model", status=2)
+    hub("tokenize", fixtures / "llama.model", "--text", "a", "--file", text, status=2)
 
 
 def test_a_template_without_end_ends(hub, tmp_path):

@@ -115,19 +115,37 @@ static void test_small(void **state)
     golden_release(&lines);
 }
 
+static struct tokenizer *load_gguf(const char *path)
+{
+    struct err err = {0};
+    struct gguf *gguf = NULL;
+    struct tokenizer *tok = NULL;
+
+    assert_ok(gguf_open(path, &gguf, &err), &err);
+    assert_ok(tokenizer_from_gguf(gguf, &tok, &err), &err);
+    gguf_free(gguf);
+    return tok;
+}
+
+/* Phi 3's control tokens take the white space behind them along, but for the first one. */
+static void test_phi3(void **state)
+{
+    struct tokenizer *tok = load_gguf(FOLDER "phi3.gguf");
+
+    (void)state;
+    want_ids(tok, "a</s> \n a", TOKENIZER_PARSE_SPECIAL, "[263, 2, 263]");
+    want_ids(tok, "<s> a", TOKENIZER_PARSE_SPECIAL, "[1, 5, 364]");
+    tokenizer_free(tok);
+}
+
 /* The same vocabulary out of a GGUF file, where llama.cpp puts a space before every stretch. */
 static void test_gguf(void **state)
 {
     static struct golden_lines lines;
-    struct err err = {0};
-    struct gguf *gguf = NULL;
-    struct tokenizer *tok;
+    struct tokenizer *tok = load_gguf(FOLDER "llama.gguf");
 
     (void)state;
     golden_read(&lines, FOLDER "cases.jsonl");
-    assert_ok(gguf_open(FOLDER "llama.gguf", &gguf, &err), &err);
-    assert_ok(tokenizer_from_gguf(gguf, &tok, &err), &err);
-    gguf_free(gguf);
     const json_t *cases = json_object_get(lines.line[0], "cases");
     assert_string_equal(json_string_value(json_object_get(lines.line[0], "name")), "llama");
     for (size_t c = 0; c < json_array_size(cases); c++) {
@@ -287,6 +305,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small),
         cmocka_unit_test(test_gguf),
+        cmocka_unit_test(test_phi3),
         cmocka_unit_test(test_model),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_refused),
