@@ -150,7 +150,9 @@ int job_run(struct registry *registry, const struct settings *settings, const st
     arena_init(&run->arena, 0);
     buf_init(&run->result, JOB_RESULT_BYTES_MAX);
     open_log(run);
-    int outcome = work(run, &cause);
+    int outcome = pulse_start(&run->pulse, job_beat, run, PULSE_MS, &cause);
+    outcome = outcome == 0 ? work(run, &cause) : outcome;
+    pulse_stop(&run->pulse);
     if (outcome == 0) {
         outcome = buf_check(&run->result, "the job's result", &cause);
     }

@@ -1,7 +1,8 @@
-/* What the kinds of jobs share while one runs. Private to worker; one thread's.
+/* What the kinds of jobs share while one runs. Private to worker; one thread's but for what the
+ * pulse's thread hears.
  *
  *   job.c        from a claimed row to its end
- *   job_tell.c   heartbeats, progress, series, the log
+ *   job_tell.c   progress, series, the log; pulse.c: when a heartbeat is due without them
  *   job_train.c, job_evaluate.c, job_reproduce.c   one kind each
  *   job_quantize.c       what writes weights: bases quantised, versions exported
  */
@@ -15,6 +16,7 @@
 #include "registry/datasets.h"
 #include "train/train.h"
 #include "worker/job.h"
+#include "worker/pulse.h"
 
 enum { JOB_METRICS_PENDING_MAX = 64, JOB_RESULT_BYTES_MAX = 1 << 20 };
 
@@ -33,8 +35,10 @@ struct job_run {
     size_t n_metrics;
     double val_loss_seen;
     int64_t reported_ns;
-    bool cancel;
-    bool lost; /* the job is no longer ours */
+    /* what was heard, also by the pulse's thread */
+    struct pulse pulse;
+    atomic_bool cancel;
+    atomic_bool lost; /* the job is no longer ours */
     /* how it ended */
     struct buf result;               /* a JSON object */
     char checksum[SHA256_HEX_BYTES]; /* of what was published */
@@ -44,6 +48,8 @@ struct job_run {
 /* --- job_tell.c --- */
 void job_report(struct job_run *run);
 void job_note(void *run, const char *line);
+/* pulse_start's: a heartbeat without anything to tell. */
+void job_beat(void *run);
 /* Of a run: they report to the registry and hear from it. */
 struct train_hooks job_hooks(struct job_run *run);
 

@@ -3,7 +3,8 @@
  * Invariants
  *   1. Every write names the fence. Once one is refused the job is another's: training stops and
  *      nothing is published.
- *   2. A report goes out at least every REPORT_NS while training polls, so silence means death.
+ *   2. A report goes out at least every REPORT_NS while training polls, and a heartbeat every
+ *      PULSE_MS while it computes (pulse.h), so silence means death.
  */
 #include <math.h>
 #include <string.h>
@@ -24,7 +25,9 @@ void job_report(struct job_run *run)
     run->reported_ns = clock_monotonic_ns();
     if (rc == 0) {
         run->n_metrics = 0;
-        run->cancel = run->cancel || cancel;
+        if (cancel) {
+            run->cancel = true;
+        }
     } else if (rc == -ERR_CONFLICT || rc == -ERR_NOT_FOUND) {
         run->lost = true;
     } else {
@@ -33,6 +36,23 @@ void job_report(struct job_run *run)
         if (run->n_metrics == JOB_METRICS_PENDING_MAX) {
             run->n_metrics = 0; /* the next steps matter more than a gap in a curve */
         }
+    }
+}
+
+void job_beat(void *ctx)
+{
+    struct job_run *run = ctx;
+    struct err err = {0};
+    bool cancel = false;
+    const int rc = registry_job_report(run->registry, run->row->id, run->row->fence, NULL, NULL, 0,
+                                       &cancel, &err);
+    if (rc == -ERR_CONFLICT || rc == -ERR_NOT_FOUND) {
+        run->lost = true;
+    } else if (rc != 0) {
+        log_event(LOG_WARNING, "worker", "heartbeat_failed", "job=%s error=\"%s\"", run->row->id,
+                  err.message);
+    } else if (cancel) {
+        run->cancel = true;
     }
 }
 
@@ -104,7 +124,9 @@ static void on_checkpoint(void *ctx, int64_t step)
     struct err err = {0};
     const int rc =
         registry_job_checkpoint(run->registry, run->row->id, run->row->fence, step, &err);
-    run->lost = run->lost || rc == -ERR_CONFLICT;
+    if (rc == -ERR_CONFLICT) {
+        run->lost = true;
+    }
     if (rc != 0) {
         log_event(LOG_WARNING, "worker", "checkpoint_unrecorded", "job=%s error=\"%s\"",
                   run->row->id, err.message);
@@ -114,6 +136,7 @@ static void on_checkpoint(void *ctx, int64_t step)
 static enum train_stop on_poll(void *ctx)
 {
     struct job_run *run = ctx;
+    pulse_polled(&run->pulse);
     if (clock_monotonic_ns() - run->reported_ns >= REPORT_NS) {
         job_report(run);
     }
