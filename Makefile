@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 export FUZZ_SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check coverage san fuzz bench bench-inference bench-training soak-inference golden install clean
+.PHONY: help build demo test check coverage san fuzz bench bench-inference bench-training soak-inference soak-training golden install clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -60,6 +60,11 @@ soak-inference: ## 10,000 short requests, some dropped half-way: memory, session
 	@scripts/bootstrap build test
 	@scripts/build build
 	@scripts/soak-inference
+
+soak-training: ## ten minutes (SOAK_SECONDS) of jobs: memory, descriptors, disk stay flat between them
+	@scripts/bootstrap build test
+	@scripts/build build
+	@scripts/soak-training $(if $(HOURS),--hours $(HOURS))
 
 golden: ## make the golden files again with the pinned Python packages
 	@scripts/bootstrap build test

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "formats/train_config.h"
+#include "registry/datasets.h"
 #include "registry/registry_int.h"
 #include "store/base_models.h"
 #include "store/datasets.h"
@@ -150,9 +151,97 @@ static int settle(struct db *db, const struct job_draft *draft, struct train_con
     return 0;
 }
 
+/* What the files of a job's datasets are now; read before the transaction, judged inside it. */
+struct job_files {
+    struct dataset_verdict train, validation;
+    bool has_train, has_validation;
+};
+
+/* A dataset that is not there is for the transaction to say. */
+static int look_at_files(struct registry *registry, const char *dataset_id,
+                         const char *val_dataset_id, struct job_files *files, struct err *err)
+{
+    struct err gone = {0};
+    int rc = registry_verify_dataset(registry, dataset_id, &files->train, &gone);
+
+    files->has_train = rc == 0;
+    if ((rc == 0 || rc == -ERR_NOT_FOUND) && val_dataset_id && val_dataset_id[0]) {
+        struct err none = {0};
+
+        rc = registry_verify_dataset(registry, val_dataset_id, &files->validation, &none);
+        files->has_validation = rc == 0;
+        gone = none;
+    }
+    return rc == 0 || rc == -ERR_NOT_FOUND ? 0 : err_set(err, gone.code, "%s", gone.message);
+}
+
+static int check_file(struct db *db, const char *id, const struct dataset_verdict *verdict,
+                      struct arena *arena, struct err *err)
+{
+    struct dataset_record row;
+    int rc = verdict->valid ? 0 : dataset_record_get(db, id, arena, &row, err);
+
+    if (rc < 0 || verdict->valid)
+        return rc;
+    if (!verdict->actual[0])
+        return err_set(err, ERR_INVALID,
+                       "Dataset file not found: %s; put the file of dataset '%s' back, or register "
+                       "another one",
+                       row.path, row.name);
+    return err_set(err, ERR_CONFLICT,
+                   "Dataset '%s' has changed since it was registered: the checksum of %s was %s "
+                   "and is %s; register it again under a new name to train on what it holds now",
+                   row.name, row.path, verdict->expected, verdict->actual);
+}
+
+static int check_files(struct db *db, const struct job_row *row, const struct job_files *files,
+                       struct arena *arena, struct err *err)
+{
+    int rc = files->has_train ? check_file(db, row->dataset_id, &files->train, arena, err) : 0;
+
+    if (rc == 0 && files->has_validation && row->val_dataset_id)
+        rc = check_file(db, row->val_dataset_id, &files->validation, arena, err);
+    return rc;
+}
+
+/* The config as it takes effect on this base: no more layers than there are, no longer rows than
+ * the context. */
+static int fit_config(struct db *db, const char *base_model, struct train_config *config,
+                      struct arena *arena, char warning[JOB_WARNING_BYTES], struct err *err)
+{
+    struct base_row base;
+    struct err ignored = {0};
+    int64_t layers = 0;
+    bool found = false;
+    int rc = base_row_find(db, base_model, arena, &base, &found, err);
+
+    if (rc < 0 || !found)
+        return rc;
+    json_t *details = json_parse(base.details, strlen(base.details), &ignored);
+    if (details)
+        rc = json_get_int(details, "n_layers", 0, &layers, err);
+    json_decref(details);
+    if (base.context_length > 0 && config->max_seq_length > base.context_length) {
+        size_t n = strlen(warning);
+        snprintf(warning + n, JOB_WARNING_BYTES - n,
+                 "%smax_seq_length %lld is more than the model's context: %lld is used",
+                 n > 0 ? "; " : "", (long long)config->max_seq_length,
+                 (long long)base.context_length);
+        config->max_seq_length = base.context_length;
+    }
+    if (layers > 0 && config->num_layers > layers) {
+        size_t n = strlen(warning);
+        snprintf(warning + n, JOB_WARNING_BYTES - n,
+                 "%snum_layers %lld is more than the model has: %lld is used", n > 0 ? "; " : "",
+                 (long long)config->num_layers, (long long)layers);
+        config->num_layers = layers;
+    }
+    return rc;
+}
+
 static int create(struct registry *registry, struct db *db, const struct job_draft *draft,
-                  struct train_config *config, struct arena *arena, struct job_row *row,
-                  char warning[JOB_WARNING_BYTES], struct err *err)
+                  const struct job_files *files, struct train_config *config, struct arena *arena,
+                  struct job_row *row, char warning[JOB_WARNING_BYTES], struct err *err)
 {
     struct model_row model;
     int rc = model_row_get(db, draft->model_id, arena, &model, err);
@@ -160,9 +249,13 @@ static int create(struct registry *registry, struct db *db, const struct job_dra
     if (rc == 0)
         rc = settle(db, draft, config, arena, row, warning, err);
     if (rc == 0)
+        rc = check_files(db, row, files, arena, err);
+    if (rc == 0)
         rc = check_start(db, config, &model, arena, err);
     if (rc == 0)
         rc = check_weights(registry, db, model.base_model, arena, err);
+    if (rc == 0)
+        rc = fit_config(db, model.base_model, config, arena, warning, err);
     if (rc == 0)
         rc = write_config(config, arena, &row->config, err);
     return rc < 0 ? rc : insert(db, draft->queue_max, arena, row, err);
@@ -174,15 +267,18 @@ int registry_create_job(struct registry *registry, const struct job_draft *draft
 {
     struct db *db = NULL;
     struct train_config config;
+    struct job_files files = {.has_train = false};
     int rc = train_config_parse(&config, draft->config, err);
 
     warning[0] = '\0';
+    if (rc == 0)
+        rc = look_at_files(registry, draft->dataset_id, config.val_dataset_id, &files, err);
     if (rc == 0)
         rc = new_row(JOB_TRAIN, arena, row, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
-        rc = create(registry, db, draft, &config, arena, row, warning, err);
+        rc = create(registry, db, draft, &files, &config, arena, row, warning, err);
     return registry_end(db, rc, err);
 }
 
@@ -359,8 +455,9 @@ static int check_resumable(struct db *db, const struct job_row *old, struct aren
     return rc;
 }
 
-static int resume(struct registry *registry, struct db *db, const char *id, int64_t queue_max,
-                  struct arena *arena, struct job_row *row, struct err *err)
+static int resume(struct registry *registry, struct db *db, const char *id,
+                  const struct job_files *files, int64_t queue_max, struct arena *arena,
+                  struct job_row *row, struct err *err)
 {
     struct job_row old;
     struct model_row model;
@@ -368,6 +465,8 @@ static int resume(struct registry *registry, struct db *db, const char *id, int6
 
     if (rc == 0)
         rc = check_resumable(db, &old, arena, err);
+    if (rc == 0)
+        rc = check_files(db, &old, files, arena, err);
     if (rc == 0)
         rc = model_row_get(db, old.model_id, arena, &model, err);
     if (rc == 0)
@@ -387,12 +486,18 @@ int registry_resume_job(struct registry *registry, const char *id, int64_t queue
                         struct arena *arena, struct job_row *row, struct err *err)
 {
     struct db *db = NULL;
-    int rc = new_row(JOB_TRAIN, arena, row, err);
+    struct job_files files = {.has_train = false};
+    struct job_row old;
+    int rc = registry_get_job(registry, id, arena, &old, err);
 
+    if (rc == 0 && old.dataset_id)
+        rc = look_at_files(registry, old.dataset_id, old.val_dataset_id, &files, err);
+    if (rc == 0)
+        rc = new_row(JOB_TRAIN, arena, row, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
-        rc = resume(registry, db, id, queue_max, arena, row, err);
+        rc = resume(registry, db, id, &files, queue_max, arena, row, err);
     return registry_end(db, rc, err);
 }
 

@@ -9,7 +9,7 @@
 #include "store/job_metrics.h"
 #include "store/jobs.h"
 
-enum { JOB_WARNING_BYTES = 256, JOB_METRICS_MAX = 100000 };
+enum { JOB_WARNING_BYTES = 512, JOB_METRICS_MAX = 100000 };
 
 struct job_draft {
     const char *model_id, *dataset_id;
@@ -19,10 +19,12 @@ struct job_draft {
 };
 
 /* Adds a job of kind train to the queue. Checked in this order: config (ERR_UNPROCESSABLE), model,
- * dataset, val_dataset_id and init_from (ERR_NOT_FOUND), base weights and a version to start from
- * that is not ready (ERR_CONFLICT), queue (ERR_BUSY). The config is stored as it takes effect:
- * every key, warm-up capped, init_from as an id. warning gets a sentence when too little would be
- * learnt, else "". */
+ * dataset, val_dataset_id and init_from (ERR_NOT_FOUND), the dataset's file, which is read
+ * (ERR_INVALID when it is gone, ERR_CONFLICT when it has changed), base weights and a version to
+ * start from that is not ready (ERR_CONFLICT), queue (ERR_BUSY). The config is stored as it takes
+ * effect: every key, warm-up capped, num_layers and max_seq_length what the base has, init_from as
+ * an id. warning gets a sentence when a number was lowered or too little would be learnt, else "".
+ */
 int registry_create_job(struct registry *registry, const struct job_draft *draft,
                         struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
                         struct err *err) MUST_CHECK;

@@ -273,6 +273,23 @@ static int delete_rows(struct db *db, const char *id, struct arena *arena, struc
     return rc < 0 ? rc : model_row_delete(db, id, err);
 }
 
+/* A job's checkpoints, its log, and what it exported. */
+static int delete_job_files(const struct storage *storage, const char *job_id, struct err *err)
+{
+    static const char *const folders[] = {"jobs", "exports"};
+    char path[FS_PATH_BYTES_MAX];
+    int rc = storage_checkpoints(storage, job_id, path, err);
+
+    if (rc == 0)
+        rc = fs_remove_tree(path, err);
+    for (size_t i = 0; i < 2 && rc == 0; i++) {
+        rc = storage_artifacts(storage, folders[i], job_id, path, err);
+        if (rc == 0)
+            rc = fs_remove_tree(path, err);
+    }
+    return rc;
+}
+
 /* The rows are gone for good, so what cannot be removed now is left to gc and only logged. */
 static void delete_files(const struct storage *storage, const struct doomed *doomed)
 {
@@ -284,15 +301,8 @@ static void delete_files(const struct storage *storage, const struct doomed *doo
         rc = fs_remove_tree(path, &why);
     for (size_t i = 0; i < doomed->n_jobs; i++) {
         struct err ignored = {0};
-        int one = storage_checkpoints(storage, doomed->jobs[i].id, path, &ignored);
 
-        if (one == 0)
-            one = fs_remove_tree(path, &ignored);
-        if (one == 0)
-            one = storage_artifacts(storage, "exports", doomed->jobs[i].id, path, &ignored);
-        if (one == 0)
-            one = fs_remove_tree(path, &ignored);
-        if (one < 0)
+        if (delete_job_files(storage, doomed->jobs[i].id, &ignored) < 0)
             rc = err_set(&why, ignored.code, "%s", ignored.message);
     }
     if (rc < 0)

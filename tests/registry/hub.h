@@ -111,7 +111,8 @@ static inline const char *hub_dataset(struct hub *hub, const char *name, const c
     return row.id;
 }
 
-static const struct base_facts hub_facts = {"gguf", "llama", 135000000, "Q4_1", 2048, NULL, NULL};
+static const struct base_facts hub_facts = {
+    "gguf", "llama", 135000000, "Q4_1", 2048, "{\"n_layers\":4}", NULL};
 
 static inline void hub_base(struct hub *hub, const char *id, const char *content)
 {

@@ -114,6 +114,7 @@ static void test_verify_and_delete(void **state)
     assert_ok(registry_verify_dataset(hub->registry, hub->dataset, &verdict, &hub->err), &hub->err);
     assert_false(verdict.valid);
     assert_string_equal(verdict.actual, "");
+    hub_write(hub, "datasets/facts.jsonl", HUB_ROW HUB_ROW);
     struct job_row job = hub_job(hub);
     assert_err(registry_delete_dataset(hub->registry, hub->dataset, &hub->err), &hub->err,
                ERR_CONFLICT);

@@ -121,6 +121,58 @@ static void test_a_weak_run_is_warned_about(void **state)
     json_decref(config);
 }
 
+static void test_the_config_takes_the_bases_limits(void **state)
+{
+    struct hub *hub = *state;
+    json_t *config =
+        json_pack("{s:i,s:i,s:f}", "max_seq_length", 4096, "num_layers", 9, "learning_rate", 1e-2);
+    struct job_draft draft;
+    struct job_row row;
+    char warning[JOB_WARNING_BYTES];
+
+    hub_fill(hub);
+    draft = (struct job_draft){hub->model, hub->dataset, config, 0, NULL};
+    assert_ok(registry_create_job(hub->registry, &draft, &hub->arena, &row, warning, &hub->err),
+              &hub->err);
+    assert_string_equal(warning, "max_seq_length 4096 is more than the model's context: 2048 is "
+                                 "used; num_layers 9 is more than the model has: 4 is used");
+    assert_non_null(strstr(row.config, "\"max_seq_length\":2048"));
+    assert_non_null(strstr(row.config, "\"num_layers\":4"));
+    json_decref(config);
+}
+
+/* What is wrong with a dataset's file is said at submission, and when a job is resumed. */
+static void test_a_dataset_that_is_not_what_it_was(void **state)
+{
+    struct hub *hub = *state;
+    struct job_draft draft;
+    struct job_row row, again;
+    char warning[JOB_WARNING_BYTES];
+
+    hub_fill(hub);
+    draft = (struct job_draft){hub->model, hub->dataset, NULL, 0, NULL};
+    const struct job_row job = hub_job(hub);
+    assert_ok(registry_cancel_job(hub->registry, job.id, &hub->arena, &row, &hub->err), &hub->err);
+    hub_write(hub, "datasets/facts.jsonl", HUB_ROW);
+    assert_int_equal(
+        registry_create_job(hub->registry, &draft, &hub->arena, &row, warning, &hub->err),
+        -ERR_CONFLICT);
+    assert_non_null(
+        strstr(hub->err.message, "Dataset 'facts' has changed since it was registered"));
+    assert_non_null(strstr(hub->err.message, "register it again under a new name"));
+    err_clear(&hub->err);
+    assert_err(registry_resume_job(hub->registry, job.id, 0, &hub->arena, &again, &hub->err),
+               &hub->err, ERR_CONFLICT);
+    assert_int_equal(unlink(hub_path(hub, "datasets/facts.jsonl")), 0);
+    assert_int_equal(
+        registry_create_job(hub->registry, &draft, &hub->arena, &row, warning, &hub->err),
+        -ERR_INVALID);
+    assert_non_null(strstr(hub->err.message, "Dataset file not found: "));
+    err_clear(&hub->err);
+    hub_write(hub, "datasets/facts.jsonl", HUB_ROW HUB_ROW);
+    (void)hub_job(hub);
+}
+
 static void test_queue_and_lists(void **state)
 {
     struct hub *hub = *state;
@@ -284,6 +336,8 @@ int main(void)
         HUB_TEST(test_what_is_refused),
         HUB_TEST(test_starting_from_a_version),
         HUB_TEST(test_a_weak_run_is_warned_about),
+        HUB_TEST(test_the_config_takes_the_bases_limits),
+        HUB_TEST(test_a_dataset_that_is_not_what_it_was),
         HUB_TEST(test_queue_and_lists),
         HUB_TEST(test_cancel),
         HUB_TEST(test_resume),

@@ -212,9 +212,14 @@ static void test_delete(void **state)
     assert_ok(fs_mkdirs(arena_printf(&hub->arena, "%s/checkpoints/%s/step-1", hub->dir, job.id),
                         &hub->err),
               &hub->err);
+    assert_ok(
+        fs_mkdirs(arena_printf(&hub->arena, "%s/artifacts/jobs/%s", hub->dir, job.id), &hub->err),
+        &hub->err);
+    hub_write(hub, arena_printf(&hub->arena, "artifacts/jobs/%s/train.log", job.id), "a line");
     assert_ok(registry_delete_model(hub->registry, hub->model, &hub->err), &hub->err);
     assert_false(hub_has(hub, "models/shop"));
     assert_int_equal(hub_entries(hub, "checkpoints"), 0);
+    assert_int_equal(hub_entries(hub, "artifacts/jobs"), 0);
     assert_err(registry_get_model(hub->registry, hub->model, &hub->arena, &row, &hub->err),
                &hub->err, ERR_NOT_FOUND);
     assert_err(registry_get_job(hub->registry, job.id, &hub->arena, &job, &hub->err), &hub->err,
