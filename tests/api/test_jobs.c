@@ -334,7 +334,7 @@ static void jobs_about_a_version(void **state)
     json_decref(now);
     snprintf(url, sizeof url, "/models/%s/lineage", shop->model);
     now = call(shop->hub, "GET", url, NULL, 200);
-    assert_int_equal(json_array_size(json_object_get(now, "nodes")), 6);
+    assert_int_equal(json_array_size(json_object_get(now, "nodes")), 8);
     json_decref(now);
 }
 
