@@ -35,6 +35,20 @@ static json_t *eos_of(const struct model_config *c)
     return list;
 }
 
+/* Said even where there is none: readers have defaults that may lie beyond the vocabulary. */
+static void put_tokens(json_t *o, const struct merge *m)
+{
+    const struct model_config *c = model_files_config(m->base);
+    const struct gguf *gguf = model_files_gguf(m->base);
+    uint64_t pad = 0;
+    const bool padded = gguf != NULL &&
+                        gguf_get_u64(gguf, "tokenizer.ggml.padding_token_id", &pad, NULL) == 0 &&
+                        pad < c->vocab;
+    set(o, "bos_token_id", c->bos_id >= 0 ? json_integer(c->bos_id) : json_null());
+    set(o, "eos_token_id", c->n_eos > 0 ? eos_of(c) : json_null());
+    set(o, "pad_token_id", padded ? json_integer((json_int_t)pad) : json_null());
+}
+
 static void put_sizes(json_t *o, const struct model_config *c)
 {
     set(o, "hidden_size", json_integer(c->hidden));
@@ -47,12 +61,6 @@ static void put_sizes(json_t *o, const struct model_config *c)
     set(o, "max_position_embeddings", json_integer(c->context_length));
     set(o, "rms_norm_eps", json_real(c->rms_eps));
     set(o, "tie_word_embeddings", json_boolean(c->tied_embeddings));
-    if (c->bos_id >= 0) {
-        set(o, "bos_token_id", json_integer(c->bos_id));
-    }
-    if (c->n_eos > 0) {
-        set(o, "eos_token_id", eos_of(c));
-    }
 }
 
 /* --- rope ------------------------------------------------------------------------------------- */
@@ -292,6 +300,7 @@ json_t *merge_config_json(const struct merge *merge, struct err *err)
         set(o, "hidden_activation", json_string(act));
     }
     put_sizes(o, c);
+    put_tokens(o, merge);
     put_layers(o, c);
     put_scales(o, c);
     int rc = put_biases(o, c, err);

@@ -137,7 +137,7 @@ static int write_generation(const json_t *config, const char *dir, struct err *e
     json_t *object = json_object();
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++) {
         json_t *value = json_object_get(config, keys[i]);
-        if (value != NULL) {
+        if (value != NULL && !json_is_null(value)) {
             (void)json_object_set(object, keys[i], value);
         }
     }
