@@ -62,7 +62,8 @@ static int export_adapter(const struct args *args, const struct found_model *mod
                       args->positional[0]);
         return EXIT_FAILED;
     }
-    const int rc = train_export(model->version_dir, args_get(args, "format"), dest, err);
+    const int rc = train_export(model->version_dir, model->spec.base_path, args_get(args, "format"),
+                                dest, err);
     return rc == 0 ? print_result(args, dest, NULL, err) : EXIT_FAILED;
 }
 

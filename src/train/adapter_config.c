@@ -1,5 +1,7 @@
 #include "train/adapter_config.h"
 
+#include <math.h>
+
 #include "base/fs.h"
 
 static int publish(const char *dir, struct buf *text, struct err *err)
@@ -17,10 +19,19 @@ static int publish(const char *dir, struct buf *text, struct err *err)
     return rc;
 }
 
-/* Sorted as their bits are; `path`: with the module that a projection is in. */
-static void put_targets(struct json_out *out, unsigned targets, bool path)
+/* Sorted as their bits are, joined ones first; `path`: with the module that a projection is in. */
+static void put_targets(struct json_out *out, unsigned targets, const struct adapter_layers *layers,
+                        bool path)
 {
     json_out_array(out);
+    if (layers->qkv_parts > 0) {
+        json_out_string(out, path ? "self_attn.qkv_proj" : "qkv_proj");
+        targets &= ~(unsigned)(TRAIN_Q_PROJ | TRAIN_K_PROJ | TRAIN_V_PROJ);
+    }
+    if (layers->gate_up_parts > 0) {
+        json_out_string(out, path ? "mlp.gate_up_proj" : "gate_up_proj");
+        targets &= ~(unsigned)(TRAIN_GATE_PROJ | TRAIN_UP_PROJ);
+    }
     for (int bit = 0; bit < TRAIN_TARGET_COUNT; bit++) {
         char name[64];
         if (((targets >> bit) & 1) != 0) {
@@ -53,7 +64,7 @@ int adapter_config_mlx(const char *dir, const struct manifest *m,
     json_out_kv_real(&out, "scale", m->lora_scale);
     json_out_kv_real(&out, "dropout", c->lora_dropout);
     json_out_key(&out, "keys");
-    put_targets(&out, c->lora_targets, true);
+    put_targets(&out, c->lora_targets, layers, true);
     json_out_object_end(&out);
     json_out_kv_string(&out, "optimizer", "adamw");
     json_out_kv_int(&out, "seed", c->seed);
@@ -84,6 +95,30 @@ static void put_layers(struct json_out *out, const struct adapter_layers *layers
     json_out_kv_string(out, "layers_pattern", "layers");
 }
 
+/* PEFT's scale is alpha / rank, or alpha / √rank: alpha grows with the rank, so that it stays. */
+static void put_patterns(struct json_out *out, const struct train_config *c,
+                         const struct adapter_layers *layers)
+{
+    static const char *const names[] = {"qkv_proj", "gate_up_proj"};
+    const int parts[] = {layers->qkv_parts, layers->gate_up_parts};
+    for (int pattern = 0; pattern < 2; pattern++) {
+        json_out_key(out, pattern == 0 ? "rank_pattern" : "alpha_pattern");
+        json_out_object(out);
+        for (int i = 0; i < 2; i++) {
+            const double times = c->use_rslora ? sqrt((double)parts[i]) : (double)parts[i];
+            if (parts[i] > 0) {
+                json_out_key(out, names[i]);
+                if (pattern == 0) {
+                    json_out_int(out, parts[i] * c->lora_rank);
+                } else {
+                    json_out_real(out, times * c->lora_alpha);
+                }
+            }
+        }
+        json_out_object_end(out);
+    }
+}
+
 static void put_peft(struct json_out *out, const struct manifest *m,
                      const struct adapter_layers *layers)
 {
@@ -108,15 +143,14 @@ static void put_peft(struct json_out *out, const struct manifest *m,
     json_out_kv_real(out, "lora_alpha", c->lora_alpha);
     json_out_kv_real(out, "lora_dropout", c->lora_dropout);
     json_out_key(out, "target_modules");
-    put_targets(out, c->lora_targets, false);
+    put_targets(out, c->lora_targets, layers, false);
     json_out_kv_string(out, "bias", "none");
     json_out_kv_bool(out, "fan_in_fan_out", false);
     json_out_kv_bool(out, "use_rslora", c->use_rslora);
     json_out_kv_bool(out, "use_dora", false);
     json_out_kv_bool(out, "lora_bias", false);
     json_out_kv_bool(out, "init_lora_weights", true);
-    json_out_kv_raw(out, "rank_pattern", "{}");
-    json_out_kv_raw(out, "alpha_pattern", "{}");
+    put_patterns(out, c, layers);
     put_layers(out, layers);
     for (size_t i = 0; i < sizeof nulls / sizeof nulls[0]; i++) {
         json_out_kv_null(out, nulls[i]);

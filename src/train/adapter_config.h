@@ -13,9 +13,12 @@
 
 enum { ADAPTER_CONFIG_BYTES_MAX = 1 << 16 };
 
-/* Layers first … n-1 of the base carry factors. */
+/* Layers first … n-1 of the base carry factors. Where the base keeps q, k and v in one matrix, or
+ * gate and up, so many of its parts have factors, joined into one pair of so many times the rank.
+ */
 struct adapter_layers {
     int first, n;
+    int qkv_parts, gate_up_parts; /* 0: they are kept apart, or have none */
 };
 
 /* mlx-lm's: what mlx_lm.tuner.utils.load_adapters reads, and what it was trained with. */

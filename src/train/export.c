@@ -5,14 +5,18 @@
  *         lora_A (rank, in) and lora_B (out, rank) where mlx-lm keeps lora_a (in, rank) and
  *         lora_b (rank, out)
  *
+ * Where the base keeps projections fused, both have one adapter on the whole (export_fused.h).
+ *
  * What is exported has the checksum of its manifest, or nothing is written.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "formats/model_files.h"
 #include "formats/safetensors.h"
 #include "train/adapter_config.h"
+#include "train/export_fused.h"
 #include "train/folder.h"
 #include "train/train.h"
 
@@ -23,6 +27,9 @@ struct source {
     char path[FS_PATH_BYTES_MAX]; /* of adapter.safetensors */
     struct safetensors *file;
     struct adapter_layers layers;
+    struct export_fused fused;         /* what is written, where the family fuses projections */
+    const struct tensor_view *factors; /* … or the file's */
+    size_t n_factors;
 };
 
 /* First and last layer that the names speak of. An adapter reaches up to the base's last layer. */
@@ -51,7 +58,27 @@ static int read_layers(struct source *source, struct err *err)
     return source->layers.n > 0 ? 0 : err_set(err, ERR_CORRUPT, "%s holds no factor", source->path);
 }
 
-static int source_open(struct source *source, const char *version_dir, struct err *err)
+/* base_path NULL: a family that fuses nothing. */
+static int fuse(struct source *source, const char *base_path, struct err *err)
+{
+    struct model_files *base = NULL;
+    int rc = base_path != NULL ? model_files_open(base_path, &base, err) : 0;
+    if (rc == 0 && base != NULL && model_files_config(base)->family->fused) {
+        rc = export_fuse(&source->fused, source->file, model_files_config(base), err);
+        source->factors = source->fused.views;
+        source->n_factors = source->fused.n;
+        source->layers.qkv_parts = source->fused.qkv_parts;
+        source->layers.gate_up_parts = source->fused.gate_up_parts;
+    } else if (rc == 0) {
+        source->factors = safetensors_tensor_at(source->file, 0);
+        source->n_factors = safetensors_tensor_count(source->file);
+    }
+    model_files_free(base);
+    return rc;
+}
+
+static int source_open(struct source *source, const char *version_dir, const char *base_path,
+                       struct err *err)
 {
     char sha256[SHA256_HEX_BYTES];
     int rc;
@@ -65,11 +92,13 @@ static int source_open(struct source *source, const char *version_dir, struct er
                        source->path);
     }
     rc = safetensors_open(source->path, &source->file, err);
-    return rc == 0 ? read_layers(source, err) : rc;
+    rc = rc == 0 ? read_layers(source, err) : rc;
+    return rc == 0 ? fuse(source, base_path, err) : rc;
 }
 
 static void source_release(struct source *source)
 {
+    export_fused_release(&source->fused);
     safetensors_free(source->file);
     manifest_release(&source->manifest);
 }
@@ -78,7 +107,9 @@ static int write_mlx(const struct source *source, const char *dir, struct err *e
 {
     char path[FS_PATH_BYTES_MAX];
     int rc = fs_join(path, dir, "adapters.safetensors", err);
-    if (rc == 0) {
+    if (rc == 0 && source->layers.qkv_parts + source->layers.gate_up_parts > 0) {
+        rc = safetensors_write(path, source->factors, source->n_factors, NULL, 0, err);
+    } else if (rc == 0) {
         rc = fs_copy_file(source->path, path, err);
     }
     return rc == 0 ? adapter_config_mlx(dir, &source->manifest, &source->layers, err) : rc;
@@ -106,14 +137,14 @@ static void transpose(const struct tensor_view *from, float *to)
 static int write_peft(const struct source *source, const char *dir, struct err *err)
 {
     static const struct safetensors_kv metadata[] = {{"format", "pt"}};
-    const size_t n = safetensors_tensor_count(source->file);
+    const size_t n = source->n_factors;
     char path[FS_PATH_BYTES_MAX];
     struct arena arena;
     arena_init(&arena, 0);
     struct tensor_view *views = arena_alloc(&arena, n, sizeof *views);
     int rc = views != NULL ? 0 : mem_err(err, n * sizeof *views);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        const struct tensor_view *from = safetensors_tensor_at(source->file, i);
+        const struct tensor_view *from = &source->factors[i];
         char *name = arena_alloc(&arena, NAME_BYTES, 1);
         float *values = arena_alloc(&arena, (size_t)from->bytes, 1);
         if (name == NULL || values == NULL) {
@@ -138,7 +169,8 @@ static int write_peft(const struct source *source, const char *dir, struct err *
     return rc == 0 ? adapter_config_peft(dir, &source->manifest, &source->layers, err) : rc;
 }
 
-int train_export(const char *version_dir, const char *format, const char *dest, struct err *err)
+int train_export(const char *version_dir, const char *base_path, const char *format,
+                 const char *dest, struct err *err)
 {
     struct source source = {.file = NULL};
     struct folder folder = {.temp = ""};
@@ -147,7 +179,7 @@ int train_export(const char *version_dir, const char *format, const char *dest, 
         return err_set(err, ERR_INVALID, "unknown export format '%.40s': known are mlx and peft",
                        format);
     }
-    int rc = source_open(&source, version_dir, err);
+    int rc = source_open(&source, version_dir, base_path, err);
     if (rc == 0) {
         rc = folder_open(&folder, dest, err);
     }

@@ -25,7 +25,8 @@ static int link_or_copy(const char *from, const char *to, struct err *err)
 static int write_files(const char *dir, struct engine_adapter *adapter, int n_layers,
                        struct manifest *manifest, char checksum[SHA256_HEX_BYTES], struct err *err)
 {
-    const struct adapter_layers layers = {engine_adapter_lora(adapter)->first_layer, n_layers};
+    const struct adapter_layers layers = {.first = engine_adapter_lora(adapter)->first_layer,
+                                          .n = n_layers};
     char path[FS_PATH_BYTES_MAX], second[FS_PATH_BYTES_MAX];
     int rc;
     if ((rc = fs_join(path, dir, MANIFEST_ADAPTER, err)) != 0 ||

@@ -163,13 +163,16 @@ static int find_export(struct job_run *run, struct exporting *e, const json_t *c
     return fs_remove_tree(e->folder, err);
 }
 
-static int export_merged(struct job_run *run, struct exporting *e, struct err *err)
+static int write_files(struct job_run *run, struct exporting *e, struct err *err)
 {
     const struct train_hooks hooks = job_hooks(run);
     struct job_base base;
     const int rc = job_find_base(run, e->version.model_id, &base, err);
     if (rc != 0) {
         return rc;
+    }
+    if (!e->merge) {
+        return train_export(e->version.artifact_path, base.path, e->format, e->folder, err);
     }
     const struct merge_spec spec = {.base_id = base.id,
                                     .base_path = base.path,
@@ -231,10 +234,7 @@ int job_export(struct job_run *run, struct err *err)
     struct json_out out;
     json_t *config = config_of(run, err);
     int rc = config != NULL ? find_export(run, &e, config, err) : -(int)err->code;
-    if (rc == 0) {
-        rc = e.merge ? export_merged(run, &e, err)
-                     : train_export(e.version.artifact_path, e.format, e.folder, err);
-    }
+    rc = rc == 0 ? write_files(run, &e, err) : rc;
     rc = rc == 0 ? model_digest(e.folder, e.sha256, err) : rc;
     if (rc == 0) {
         json_out_init(&out, &run->result);

@@ -6,6 +6,7 @@
  *                                       DIR/peft, for that script */
 #include "engine/adapter_files.h"
 #include "formats/safetensors.h"
+#include "train/export_fused.h"
 #include "train/run_fixture.h"
 
 struct exported {
@@ -22,8 +23,8 @@ static void exported_new(struct exported *e)
     fixture_run(&e->run);
     assert_ok(fs_join(e->mlx, e->run.dir, "mlx", &err), &err);
     assert_ok(fs_join(e->peft, e->run.dir, "peft", &err), &err);
-    assert_ok(train_export(e->run.output, "mlx", e->mlx, &err), &err);
-    assert_ok(train_export(e->run.output, "peft", e->peft, &err), &err);
+    assert_ok(train_export(e->run.output, NULL, "mlx", e->mlx, &err), &err);
+    assert_ok(train_export(e->run.output, NULL, "peft", e->peft, &err), &err);
 }
 
 static void assert_recorded(const json_t *record, const char *key, const char *dir,
@@ -139,7 +140,7 @@ static void test_upper_layers_and_rank_stabilised(void **state)
                                        "\"lora_targets\":[\"q_proj\",\"down_proj\"]"));
     fixture_run(&e.run);
     assert_ok(fs_join(e.peft, e.run.dir, "peft", &err), &err);
-    assert_ok(train_export(e.run.output, "peft", e.peft, &err), &err);
+    assert_ok(train_export(e.run.output, NULL, "peft", e.peft, &err), &err);
     assert_ok(fs_join(path, e.peft, "adapter_config.json", &err), &err);
     json_t *config = json_parse_file(path, 1 << 16, &err);
     assert_non_null(config);
@@ -170,12 +171,12 @@ static void test_refusals(void **state)
     (void)state;
     exported_new(&e);
     assert_ok(fs_join(dest, e.run.dir, "out", &err), &err);
-    assert_err(train_export(e.run.output, "onnx", dest, &err), &err, ERR_INVALID);
-    assert_err(train_export(e.run.output, "peft", e.mlx, &err), &err, ERR_CONFLICT);
-    assert_err(train_export(e.run.dir, "peft", dest, &err), &err, ERR_NOT_FOUND);
+    assert_err(train_export(e.run.output, NULL, "onnx", dest, &err), &err, ERR_INVALID);
+    assert_err(train_export(e.run.output, NULL, "peft", e.mlx, &err), &err, ERR_CONFLICT);
+    assert_err(train_export(e.run.dir, NULL, "peft", dest, &err), &err, ERR_NOT_FOUND);
     assert_ok(fs_join(path, e.run.output, "adapter.safetensors", &err), &err);
     assert_ok(fs_write_file(path, "other", 5, &err), &err);
-    assert_err(train_export(e.run.output, "peft", dest, &err), &err, ERR_CORRUPT);
+    assert_err(train_export(e.run.output, NULL, "peft", dest, &err), &err, ERR_CORRUPT);
     assert_false(fs_exists(dest));
     fixture_free(&e.run);
 }
@@ -192,7 +193,7 @@ static void test_failed_allocations(void **state)
         const size_t before = mem_used();
         err_clear(&err);
         fault_arm(FAULT_MALLOC, n, false);
-        const int rc = train_export(e.run.output, "peft", dest, &err);
+        const int rc = train_export(e.run.output, NULL, "peft", dest, &err);
         fault_disarm();
         assert_int_equal(mem_used(), before);
         assert_int_equal(rc == 0, fs_exists(dest));
@@ -217,11 +218,11 @@ static int write_exports(const char *dir)
     int rc = train_run(&f.spec, NULL, &f.result, &err);
     if (rc == 0) {
         snprintf(to, sizeof to, "%s/mlx", dir);
-        rc = train_export(f.output, "mlx", to, &err);
+        rc = train_export(f.output, NULL, "mlx", to, &err);
     }
     if (rc == 0) {
         snprintf(to, sizeof to, "%s/peft", dir);
-        rc = train_export(f.output, "peft", to, &err);
+        rc = train_export(f.output, NULL, "peft", to, &err);
     }
     if (rc != 0) {
         fprintf(stderr, "%s\n", err.message);
@@ -229,9 +230,101 @@ static int write_exports(const char *dir)
     return rc != 0;
 }
 
+/* x·a·b at (row of a, column of b), of whichever factors the list has under this name. */
+static double product(const struct tensor_view *views, size_t n, const char *stem, size_t row,
+                      size_t col)
+{
+    const struct tensor_view *a = NULL, *b = NULL;
+    char name[128];
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "%s.lora_a", stem);
+        a = strcmp(views[i].name, name) == 0 ? &views[i] : a;
+        snprintf(name, sizeof name, "%s.lora_b", stem);
+        b = strcmp(views[i].name, name) == 0 ? &views[i] : b;
+    }
+    assert_non_null(a);
+    assert_non_null(b);
+    for (size_t k = 0; k < a->dims[1]; k++) {
+        float x, y;
+        memcpy(&x, a->data + (row * a->dims[1] + k) * sizeof x, sizeof x);
+        memcpy(&y, b->data + (k * b->dims[1] + col) * sizeof y, sizeof y);
+        sum += (double)x * (double)y;
+    }
+    return sum;
+}
+
+/* Factors of q and v, and of o, over a family that keeps q, k and v in one matrix. */
+static void test_parts_of_a_fused_projection_are_joined(void **state)
+{
+    enum { HIDDEN = 8, HEADS = 4, KV = 2, HEAD = 2, RANK = 2 };
+    static const struct {
+        const char *name;
+        uint64_t rows, cols;
+    } shapes[] = {
+        {"model.layers.0.self_attn.o_proj.lora_a", HIDDEN, RANK},
+        {"model.layers.0.self_attn.o_proj.lora_b", RANK, HIDDEN},
+        {"model.layers.0.self_attn.q_proj.lora_a", HIDDEN, RANK},
+        {"model.layers.0.self_attn.q_proj.lora_b", RANK, HEADS * HEAD},
+        {"model.layers.0.self_attn.v_proj.lora_a", HIDDEN, RANK},
+        {"model.layers.0.self_attn.v_proj.lora_b", RANK, KV * HEAD},
+    };
+    enum { N = sizeof shapes / sizeof shapes[0] };
+    struct model_config config = {.family = architecture_of_hf("phi3"),
+                                  .n_heads = HEADS,
+                                  .n_kv_heads = KV,
+                                  .head_dim = HEAD,
+                                  .hidden = HIDDEN,
+                                  .ffn = 16};
+    static float values[N][HIDDEN * HEADS * HEAD];
+    struct tensor_view views[N];
+    struct safetensors *file;
+    struct export_fused fused;
+    struct err err = {0};
+    char dir[FS_PATH_BYTES_MAX], path[FS_PATH_BYTES_MAX];
+    (void)state;
+    for (size_t i = 0; i < N; i++) {
+        for (size_t k = 0; k < shapes[i].rows * shapes[i].cols; k++) {
+            values[i][k] = (float)((i * 31 + k * 7) % 13) - 6.0f;
+        }
+        views[i] = (struct tensor_view){.name = shapes[i].name,
+                                        .type = TENSOR_F32,
+                                        .n_dims = 2,
+                                        .dims = {shapes[i].rows, shapes[i].cols},
+                                        .data = (const uint8_t *)values[i],
+                                        .bytes = shapes[i].rows * shapes[i].cols * sizeof(float)};
+    }
+    test_dir_make(dir);
+    assert_ok(fs_join(path, dir, "a.safetensors", &err), &err);
+    assert_ok(safetensors_write(path, views, N, NULL, 0, &err), &err);
+    assert_ok(safetensors_open(path, &file, &err), &err);
+    assert_ok(export_fuse(&fused, file, &config, &err), &err);
+    assert_int_equal(fused.n, 4);
+    assert_int_equal(fused.qkv_parts, 2);
+    assert_int_equal(fused.gate_up_parts, 0);
+    for (size_t row = 0; row < HIDDEN; row++) {
+        for (size_t col = 0; col < (HEADS + 2 * KV) * HEAD; col++) {
+            const size_t q = HEADS * HEAD, k = q + KV * HEAD;
+            const double want =
+                col < q   ? product(views, N, "model.layers.0.self_attn.q_proj", row, col)
+                : col < k ? 0
+                          : product(views, N, "model.layers.0.self_attn.v_proj", row, col - k);
+            assert_true(product(fused.views, fused.n, "model.layers.0.self_attn.qkv_proj", row,
+                                col) == want);
+        }
+    }
+    export_fused_release(&fused);
+    config.hidden = 4;
+    assert_err(export_fuse(&fused, file, &config, &err), &err, ERR_CORRUPT);
+    export_fused_release(&fused);
+    safetensors_free(file);
+    test_dir_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parts_of_a_fused_projection_are_joined),
         cmocka_unit_test(test_bytes_are_those_that_were_loaded),
         cmocka_unit_test(test_loss_of_a_row_is_peft_s),
         cmocka_unit_test(test_peft_factors_are_transposed),
