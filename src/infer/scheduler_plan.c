@@ -13,7 +13,7 @@
 #include "infer/scheduler_private.h"
 
 enum {
-    STEP_NS_ALONE = 500000000,  /* a step of prompts only should not take longer: a cancel waits */
+    STEP_NS_ALONE = 250000000,  /* a step of prompts only should not take longer: a cancel waits */
     STEP_NS_SHARED = 100000000, /* nor one that others wait in for their next token */
     CHUNK_TOKENS_MIN = 64,
     SHARE_TOKENS_MIN = 32 /* of a step, for each prompt when there are many */

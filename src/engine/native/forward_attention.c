@@ -86,17 +86,24 @@ static void attend_tile(struct pass *pass, int lane, int layer, int t, int n, in
                           scores, pass->w->scores_stride);
 }
 
-/* Tiles are numbered piece by piece, tokens by heads; a lane takes the tiles of its share. A single
- * token's heads go one by one, so that lanes share the work evenly. */
+/* Queries of one token that meet a kv head's keys together, which are then read once: all that
+ * share it, where that leaves enough tiles for every lane, else one by one. */
+static int heads_of_one_token(const struct pass *pass, int lanes, int group)
+{
+    return pass->n_pieces * pass->model->info.n_kv_heads >= 2 * lanes ? group : 1;
+}
+
+/* Tiles are numbered piece by piece, tokens by heads; a lane takes the tiles of its share. */
 static void attend(struct pass *pass, int lane, int lanes, int layer)
 {
     const struct engine_model *m = pass->model;
     const int group = m->info.n_heads / m->info.n_kv_heads;
+    const int of_one = heads_of_one_token(pass, lanes, group);
     int tile = 0;
     int t0 = 0;
     for (int p = 0; p < pass->n_pieces; p++) {
         const int n = pass->pieces[p].n_tokens;
-        int heads = n == 1 ? 1 : group;
+        int heads = n == 1 ? of_one : group;
         if (heads > KERNEL_QUERY_TILE) {
             heads = 1;
         }

@@ -20,8 +20,11 @@
 
 enum { PAGE = 16 };
 
-LANE_INLINE void scores_tile(int n, const uint16_t *keys, const float *const *q, size_t head_dim,
-                             v16 scale, float *scores, size_t stride)
+/* `next` is the keys of the page behind, or these: asked for in passing, since hardware does not
+ * fetch ahead from one page into another. */
+LANE_INLINE void scores_tile(int n, const uint16_t *keys, const uint16_t *next,
+                             const float *const *q, size_t head_dim, v16 scale, float *scores,
+                             size_t stride)
 {
     v16 acc[KERNEL_QUERY_TILE];
     for (int i = 0; i < n; i++) {
@@ -29,6 +32,7 @@ LANE_INLINE void scores_tile(int n, const uint16_t *keys, const float *const *q,
     }
     for (size_t d = 0; d < head_dim; d++) {
         const v16 k = v16_load_f16(keys + d * PAGE);
+        __builtin_prefetch(next + d * PAGE);
 #pragma GCC unroll 12
         for (int i = 0; i < n; i++) {
             acc[i] = v16_fma(v16_set1(q[i][d]), k, acc[i]);
@@ -40,24 +44,25 @@ LANE_INLINE void scores_tile(int n, const uint16_t *keys, const float *const *q,
 }
 
 /* n is 12, 6, 4, 3 or 1; other counts are made of these. */
-static void scores_page(size_t n_queries, const uint16_t *keys, const float *const *q,
-                        size_t head_dim, v16 scale, float *scores, size_t stride)
+static void scores_page(size_t n_queries, const uint16_t *keys, const uint16_t *next,
+                        const float *const *q, size_t head_dim, v16 scale, float *scores,
+                        size_t stride)
 {
     size_t i = 0;
     while (i < n_queries) {
         const size_t left = n_queries - i;
         float *s = scores + i * stride;
         if (left >= 12) {
-            scores_tile(12, keys, q + i, head_dim, scale, s, stride);
+            scores_tile(12, keys, next, q + i, head_dim, scale, s, stride);
             i += 12;
         } else if (left >= 6) {
-            scores_tile(6, keys, q + i, head_dim, scale, s, stride);
+            scores_tile(6, keys, next, q + i, head_dim, scale, s, stride);
             i += 6;
         } else if (left >= 3) {
-            scores_tile(3, keys, q + i, head_dim, scale, s, stride);
+            scores_tile(3, keys, next, q + i, head_dim, scale, s, stride);
             i += 3;
         } else {
-            scores_tile(1, keys, q + i, head_dim, scale, s, stride);
+            scores_tile(1, keys, next, q + i, head_dim, scale, s, stride);
             i += 1;
         }
     }
@@ -126,8 +131,8 @@ static float probabilities(float *s, size_t first_visible, size_t n_visible, flo
 }
 
 /* acc (head_dim) carries on over positions [0, n) of one page for m queries. */
-LANE_INLINE void values_tile(int m, const uint16_t *values, size_t n, size_t head_dim,
-                             const float *p, size_t stride, float *const *acc)
+LANE_INLINE void values_tile(int m, const uint16_t *values, const uint16_t *next, size_t n,
+                             size_t head_dim, const float *p, size_t stride, float *const *acc)
 {
     for (size_t d = 0; d < head_dim; d += LANES) {
         v16 a[KERNEL_QUERY_TILE];
@@ -136,6 +141,7 @@ LANE_INLINE void values_tile(int m, const uint16_t *values, size_t n, size_t hea
         }
         for (size_t j = 0; j < n; j++) {
             const v16 v = v16_load_f16(values + j * head_dim + d);
+            __builtin_prefetch(next + j * head_dim + d);
 #pragma GCC unroll 12
             for (int i = 0; i < m; i++) {
                 a[i] = v16_fma(v16_set1(p[(size_t)i * stride + j]), v, a[i]);
@@ -147,7 +153,7 @@ LANE_INLINE void values_tile(int m, const uint16_t *values, size_t n, size_t hea
     }
 }
 
-/* Asks for the `n` halves at p; caches see pages as strangers to each other. */
+/* Asks for the `n` halves at p. */
 LANE_INLINE void fetch(const uint16_t *p, size_t n)
 {
     enum { LINE = 32 };
@@ -208,19 +214,20 @@ static void values_pages(const struct kv_view *kv, size_t start, size_t n_full, 
     const size_t skip = kv->offset + head_dim * PAGE;
     for (size_t page = start / PAGE; page < n_full / PAGE; page++) {
         const uint16_t *v = kv->pages[page] + skip;
+        const uint16_t *next = page + 1 < n_full / PAGE ? kv->pages[page + 1] + skip : v;
         const float *pp = p + page * PAGE;
         size_t i = 0;
         for (; i + 12 <= n_queries; i += 12) {
-            values_tile(12, v, PAGE, head_dim, pp + i * stride, stride, out + i);
+            values_tile(12, v, next, PAGE, head_dim, pp + i * stride, stride, out + i);
         }
         for (; i + 6 <= n_queries; i += 6) {
-            values_tile(6, v, PAGE, head_dim, pp + i * stride, stride, out + i);
+            values_tile(6, v, next, PAGE, head_dim, pp + i * stride, stride, out + i);
         }
         for (; i + 3 <= n_queries; i += 3) {
-            values_tile(3, v, PAGE, head_dim, pp + i * stride, stride, out + i);
+            values_tile(3, v, next, PAGE, head_dim, pp + i * stride, stride, out + i);
         }
         for (; i < n_queries; i++) {
-            values_tile(1, v, PAGE, head_dim, pp + i * stride, stride, out + i);
+            values_tile(1, v, next, PAGE, head_dim, pp + i * stride, stride, out + i);
         }
     }
 }
@@ -246,8 +253,10 @@ void KERNEL(attention)(const struct kv_view *kv, const struct attention_rule *ru
                           scores + page * PAGE);
     }
     for (; page * PAGE < longest; page++) {
-        scores_page(n_queries, kv->pages[page] + kv->offset, q, head_dim, s, scores + page * PAGE,
-                    scores_stride);
+        const uint16_t *keys = kv->pages[page] + kv->offset;
+        const bool more = (page + 1) * PAGE < longest;
+        scores_page(n_queries, keys, more ? kv->pages[page + 1] + kv->offset : keys, q, head_dim, s,
+                    scores + page * PAGE, scores_stride);
     }
     float sums[KERNEL_QUERY_TILE];
     for (size_t i = 0; i < n_queries; i++) {
