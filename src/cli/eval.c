@@ -28,7 +28,7 @@ enum { WINDOW_TOKENS = 512, WINDOW_TOKENS_MIN = 2, WINDOW_TOKENS_MAX = 8192 };
 static const struct option_info options[] = {
     {"text", "FILE", "the text to predict (- = standard input)"},
     {"dataset", "DATASET", "instead: loss, perplexity, exact match and answers on its rows"},
-    {"against", "VERSION", "with --dataset: another version beside it"},
+    {"against", "MODEL", "with --dataset: another version, a base or a file beside it"},
     {"window", "N", "tokens that are looked at together, 2-8192 (512)"},
 };
 
@@ -205,10 +205,11 @@ static int run(const struct args *args, struct err *err)
 const struct command command_eval = {
     .name = "eval",
     .summary = "Measure how well a model predicts a text, or answers a dataset",
-    .usage = "MODEL --text FILE | VERSION --dataset DATASET [--against VERSION]",
+    .usage = "MODEL --text FILE | MODEL --dataset DATASET [--against MODEL]",
     .examples = "  mlx-hub eval model.gguf --text essay.txt\n"
                 "  mlx-hub eval my-model@1.0.0 --text essay.txt --json\n"
-                "  mlx-hub eval my-model@1.1.0 --dataset held-out --against my-model@1.0.0\n",
+                "  mlx-hub eval my-model@1.1.0 --dataset held-out --against my-model@1.0.0\n"
+                "  mlx-hub eval my-model --dataset held-out --against smollm2\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .positional_min = 1,

@@ -1,4 +1,5 @@
-/* Each version is a job of the hub's, one after the other; their results are printed together. */
+/* Each version is a job of the hub's, weights without one are measured here, one after the other;
+ * their results are printed together. */
 #include "cli/eval_dataset.h"
 
 #include <math.h>
@@ -6,6 +7,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "cli/eval_bare.h"
 #include "cli/follow.h"
 #include "cli/lookup.h"
 #include "cli/print.h"
@@ -178,7 +180,10 @@ int eval_dataset_run(const struct args *args, struct err *err)
         rc = body != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
     }
     for (int i = 0; i < n && rc == 0; i++) {
-        rc = version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
+        rc = eval_is_bare(&args->settings, names[i])
+                 ? eval_bare(&args->settings, names[i], n > 1 ? names[1 - i] : NULL, dataset,
+                             args->json, &results[i], err)
+                 : version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
     }
     if (rc == 0) {
         status = print_all(args, names, results, n, err);

@@ -80,6 +80,22 @@ static void evaluations_join_the_version(void **state)
     assert_true(real_of(json_object_get(both, "version"), "loss") >
                 real_of(json_object_get(both, "against"), "loss"));
     json_decref(both);
+
+    /* A base, and a file, stand for what there was before. */
+    expect(0, r, "eval", "talker@1.1.0", "--dataset", "talks", "--against", "tiny", "--json");
+    both = run_json(r);
+    const json_t *bare = json_object_get(both, "against");
+    assert_true(real_of(json_object_get(both, "version"), "loss") < real_of(bare, "loss"));
+    assert_true(real_of(json_object_get(both, "version"), "targets") == real_of(bare, "targets"));
+    assert_int_equal(json_array_size(json_object_get(bare, "samples")), 8);
+    const double loss = real_of(bare, "loss");
+    json_decref(both);
+    expect(0, r, "eval", base, "--dataset", "talks", "--against", "talker@1.0.0", "--json");
+    both = run_json(r);
+    assert_true(real_of(json_object_get(both, "version"), "loss") == loss);
+    json_decref(both);
+    expect(0, r, "eval", "tiny", "--dataset", "talks");
+    assert_says(run_out(r), "tokens predicted, dataset talks");
     expect(1, r, "eval", "talker@9.0.0", "--dataset", "talks");
     expect(1, r, "eval", "talker", "--dataset", "nothing");
     expect(2, r, "eval", "talker");

@@ -1,0 +1,22 @@
+/* eval --dataset of what is no version: a base's id, or a path to weights, measured in this process
+ * by the arithmetic that evaluate jobs use. */
+#ifndef CLI_EVAL_BARE_H
+#define CLI_EVAL_BARE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/settings.h"
+
+/* Whether `name` is weights without an adapter, as find_model reads names. A version, and what this
+ * machine's storage does not know, is not: the hub may. */
+bool eval_is_bare(const struct settings *settings, const char *name);
+
+/* beside: what it is compared with, or NULL; a version's manifest says where rows are cut. dataset:
+ * a row of the hub's, whose file this process can read. *result is the caller's and looks like the
+ * evaluation that a version gets. */
+int eval_bare(const struct settings *settings, const char *name, const char *beside,
+              const json_t *dataset, bool quiet, json_t **result, struct err *err) MUST_CHECK;
+
+#endif
