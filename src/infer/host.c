@@ -61,7 +61,7 @@ static void read_opened(struct host *h, const json_t *frame)
         h->memory_bytes = (uint64_t)bytes;
     }
     h->state = HOST_READY;
-    h->prefix_bytes = 0;
+    h->prefix_bytes = (uint64_t)json_integer_value(json_object_get(frame, "prefix_bytes"));
     h->loaded_at_us = clock_wall_us();
     h->idle_since_ns = clock_monotonic_ns();
     for (struct infer_request *r = h->waiting.first; r != NULL; r = r->next) {

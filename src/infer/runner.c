@@ -66,6 +66,7 @@ static void send_opened(struct runner *r)
     json_out_kv_int(&out, "context_length", info->context_length);
     json_out_kv_int(&out, "vocab_size", info->vocab_size);
     json_out_kv_int(&out, "memory_bytes", (int64_t)mem_used());
+    json_out_kv_int(&out, "prefix_bytes", (int64_t)scheduler_prefix_bytes(r->scheduler));
     json_out_object_end(&out);
     runner_send(r, 'o', &buf);
     buf_release(&buf);

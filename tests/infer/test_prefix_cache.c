@@ -1,5 +1,6 @@
 /* The tree of kept pages: what it finds is the longest that was kept, by however many at once, and
  * what it gives up is what was used longest ago and nobody stands on. */
+#include "base/fault.h"
 #include "infer/prefix_cache.h"
 #include "test.h"
 
@@ -232,6 +233,39 @@ static void test_adapters_beyond_the_bound_are_not_kept(void **state)
     engine_model_free(model);
 }
 
+/* Memory that is not there means less is kept, never a page that nobody gives back. */
+static void test_failed_allocations_keep_less(void **state)
+{
+    (void)state;
+    struct engine_model *model = open_model();
+    struct engine_session *s = new_session(model);
+    int32_t tokens[LENGTH_MAX];
+    for (int i = 0; i < LENGTH_MAX; i++) {
+        tokens[i] = i;
+    }
+    eval(model, s, tokens, 60, NULL);
+    bool fired = true;
+    for (uint64_t nth = 1; fired; nth++) {
+        const size_t before = mem_used();
+        struct prefix_cache c;
+        prefix_cache_init(&c, model, (uint64_t)32 << 20);
+        fault_arm(FAULT_MALLOC, nth, false);
+        prefix_cache_keep(&c, "", tokens, s, true);
+        fired = fault_fired();
+        fault_disarm();
+        const int kept = find(&c, "", tokens, LENGTH_MAX);
+        assert_true(fired ? kept < 60 : kept == 60);
+        prefix_cache_keep(&c, "", tokens, s, true);
+        assert_int_equal(find(&c, "", tokens, LENGTH_MAX), 60);
+        assert_int_equal(engine_pages_used(model), 4);
+        prefix_cache_release(&c);
+        assert_int_equal(mem_used(), before);
+    }
+    engine_session_free(s);
+    assert_int_equal(engine_pages_used(model), 0);
+    engine_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_many_stand_on_one_path),
         cmocka_unit_test(test_the_least_recently_used_goes_first),
         cmocka_unit_test(test_it_stays_in_its_bound),
+        cmocka_unit_test(test_failed_allocations_keep_less),
         cmocka_unit_test(test_adapters_beyond_the_bound_are_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
