@@ -38,14 +38,16 @@ class Context:
     def made(self, name):
         """A file that bench/make_models.py makes of the fetched one."""
         return run([venv("llama"), "bench/make_models.py", self.model, ".cache/bench", name],
-                   stderr=subprocess.DEVNULL).strip().splitlines()[-1]
+                   quiet=True).strip().splitlines()[-1]
 
 
-def run(command, **keywords):
+def run(command, quiet=False, **keywords):
+    """What it prints. quiet: what it complains of is told only when it fails."""
     done = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, text=True,
-                          check=False, **keywords)
+                          check=False, stderr=subprocess.PIPE if quiet else None, **keywords)
     if done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))} failed with {done.returncode}")
+        raise Failed(f"{' '.join(map(str, command))} failed with {done.returncode}: "
+                     f"{(done.stderr or '').strip()[-800:]}")
     return done.stdout
 
 

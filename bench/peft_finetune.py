@@ -93,13 +93,27 @@ def train(path, rows_path, config, init, threads):
               flush=True)
 
 
+def write_weights(path, out):
+    model = base_model(path)
+    config = model.config
+    if hasattr(config, "quantization_config"):  # transformers writes none that came from GGUF
+        del config.quantization_config
+    # Where mlx-lm looks for it; without, it would take the usual one.
+    config.rope_theta = config.rope_parameters["rope_theta"]
+    config.save_pretrained(out)
+    tied = config.tie_word_embeddings
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()
+               if not (tied and name == "lm_head.weight")},
+              os.path.join(out, "model.safetensors"), metadata={"format": "pt"})
+    folder, name = os.path.split(os.path.abspath(path))
+    AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(out)
+
+
 def main():
     if sys.argv[1] == "init":
         make_init(sys.argv[2], json.loads(sys.argv[3]), sys.argv[4])
     elif sys.argv[1] == "weights":
-        base_model(sys.argv[2]).save_pretrained(sys.argv[3])
-        folder, name = os.path.split(os.path.abspath(sys.argv[2]))
-        AutoTokenizer.from_pretrained(folder, gguf_file=name).save_pretrained(sys.argv[3])
+        write_weights(sys.argv[2], sys.argv[3])
     else:
         path, rows, config, init, threads = sys.argv[1:]
         train(path, rows, json.loads(config), init, int(threads))

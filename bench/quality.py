@@ -3,7 +3,7 @@ weights, and perplexity, on a fixed text, ours beside llama.cpp's of the same fi
 import contextlib
 import os
 
-from measure import ROOT, Work, last_json, limit, llama, our_engine, row, run, subprocess, venv
+from measure import ROOT, Work, last_json, limit, llama, our_engine, row, run, venv
 
 WINDOW, TOKENS = 512, 9 * 512  # read from scratch, window by window
 KL_MAX = 1.05                  # ours over llama.cpp's
@@ -23,7 +23,7 @@ def quality(name, path):
             with our_engine(context, file) as engine:
                 engine.ask(f"score {ids} {WINDOW} {ours}")
             figures = last_json(run([venv("peft"), "bench/quality_reference.py", file, ids, WINDOW, ours,
-                                     theirs], stderr=subprocess.DEVNULL))
+                                     theirs], quiet=True))
         finally:
             for each in (ids, ours, theirs):
                 with contextlib.suppress(FileNotFoundError):

@@ -3,7 +3,6 @@ import contextlib
 import json
 import shutil
 import statistics
-import subprocess
 import tempfile
 
 from measure import ROOT, Driven, Work, limit, row, run, take_turns, venv
@@ -52,7 +51,7 @@ def batches(context, config):
         text = json.dumps(config)
         run(["build/bench_finetune", "rows", context.model, DATA, text, folder + "/rows.jsonl"])
         run([venv("peft"), "bench/peft_finetune.py", "init", context.model, text,
-             folder + "/init.safetensors"], stderr=subprocess.DEVNULL)
+             folder + "/init.safetensors"], quiet=True)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,7 +132,7 @@ def mlx(context):
     with batches(context, MLX_CONFIG) as folder:
         steps = read_steps(folder)
         run([venv("peft"), "bench/peft_finetune.py", "weights", context.model, folder + "/weights"],
-            stderr=subprocess.DEVNULL)
+            quiet=True)
         with finetune(context, MLX_CONFIG, folder) as ours, \
                 Driven([venv("mlx"), "bench/mlx_finetune.py", folder + "/weights", folder + "/rows.jsonl",
                         json.dumps(MLX_CONFIG), folder + "/init.safetensors"]) as peer:
