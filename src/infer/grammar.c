@@ -52,15 +52,34 @@ void grammar_free(struct grammar *g)
     }
 }
 
-static int fill_mask(struct grammar *g, uint64_t *mask, bool *any, struct err *err)
+/* states[k] becomes the state after k plain bytes, whichever they are; *run is how far that goes.
+ */
+static int run_plain(struct grammar *g, uint32_t *states, size_t *run, struct err *err)
 {
-    uint32_t states[GRAMMAR_TOKEN_BYTES_MAX + 1];
+    struct byte_class plain = {{0}};
+    for (unsigned byte = 0; byte < 256; byte++) {
+        plain.bits[byte / 64] |= (uint64_t)vocab_byte_is_plain((uint8_t)byte) << (byte % 64);
+    }
+    for (*run = 0; *run < g->vocab->plain_longest; ++*run) {
+        const int rc =
+            matcher_step_any(&g->matcher, states[*run], &plain, 'a', &states[*run + 1], err);
+        if (rc != 0 || states[*run + 1] == STATE_DEAD) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* Looks at the tokens of a list; those of at most `run` bytes may come, states[0 … run] being what
+ * they lead to. */
+static int walk(struct grammar *g, const struct vocab_list *list, uint32_t *states, size_t run,
+                uint64_t *mask, struct err *err)
+{
     size_t dead = GRAMMAR_TOKEN_BYTES_MAX + 1; /* beginnings of the last token as long are dead */
-    states[0] = g->state;
-    for (size_t i = 0; i < g->vocab->n; i++) {
-        const struct vocab_token *token = &g->vocab->tokens[i];
-        size_t at = token->shared;
-        if (at >= dead) {
+    for (size_t i = 0; i < list->n; i++) {
+        const struct vocab_token *token = &list->tokens[i];
+        size_t at = token->shared > run ? token->shared : run;
+        if (token->shared >= dead) {
             continue;
         }
         dead = GRAMMAR_TOKEN_BYTES_MAX + 1;
@@ -74,10 +93,29 @@ static int fill_mask(struct grammar *g, uint64_t *mask, bool *any, struct err *e
         }
         if (dead > token->n) {
             mask[token->id / 64] |= UINT64_C(1) << (token->id % 64);
-            *any = true;
         }
     }
     return 0;
+}
+
+static int fill_mask(struct grammar *g, uint64_t *mask, bool *any, struct err *err)
+{
+    uint32_t states[GRAMMAR_TOKEN_BYTES_MAX + 2];
+    size_t run;
+    states[0] = g->state;
+    int rc = run_plain(g, states, &run, err);
+    if (rc == 0 && run == g->vocab->plain_longest) {
+        memcpy(mask, g->vocab->plain_bits, g->mask_words * sizeof *mask);
+    } else if (rc == 0) {
+        rc = walk(g, &g->vocab->plain, states, run, mask, err);
+    }
+    if (rc == 0) {
+        rc = walk(g, &g->vocab->rest, states, 0, mask, err);
+    }
+    for (size_t i = 0; rc == 0 && i < g->mask_words; i++) {
+        *any = *any || mask[i] != 0;
+    }
+    return rc;
 }
 
 static void forget_masks(struct grammar *g)

@@ -322,6 +322,38 @@ int matcher_step(struct matcher *m, uint32_t state, uint8_t byte, uint32_t *next
     return rc;
 }
 
+/* Whether the node takes all bytes of the set or none. */
+static bool takes_alike(const struct matcher *m, uint32_t node, const struct byte_class *set)
+{
+    const struct element *e = &m->rules.elements[m->nodes[node].element];
+    bool all = true;
+    bool none = true;
+    if (node == NODE_END) {
+        return true;
+    }
+    if (e->kind == ELEMENT_BYTE) {
+        return (set->bits[e->value / 64] >> (e->value % 64) & 1) == 0;
+    }
+    for (size_t i = 0; i < sizeof set->bits / sizeof set->bits[0]; i++) {
+        const uint64_t both = m->rules.classes[e->value].bits[i] & set->bits[i];
+        all = all && both == set->bits[i];
+        none = none && both == 0;
+    }
+    return all || none;
+}
+
+int matcher_step_any(struct matcher *m, uint32_t state, const struct byte_class *set, uint8_t one,
+                     uint32_t *next, struct err *err)
+{
+    for (uint32_t i = 0; i < m->states[state].n; i++) {
+        if (!takes_alike(m, m->members[m->states[state].first + i], set)) {
+            *next = STATE_DEAD;
+            return 0;
+        }
+    }
+    return matcher_step(m, state, one, next, err);
+}
+
 bool matcher_may_end(const struct matcher *m, uint32_t state)
 {
     return m->states[state].n > 0 && m->members[m->states[state].first] == NODE_END;

@@ -44,6 +44,10 @@ void matcher_release(struct matcher *m); /* safe on a zeroed struct */
 /* The state after one byte more; STATE_DEAD when none is. */
 int matcher_step(struct matcher *m, uint32_t state, uint8_t byte, uint32_t *next,
                  struct err *err) MUST_CHECK;
+/* The state after any one of the bytes in `set`, `one` being one of them, where it is the same for
+ * all of them; STATE_DEAD else. */
+int matcher_step_any(struct matcher *m, uint32_t state, const struct byte_class *set, uint8_t one,
+                     uint32_t *next, struct err *err) MUST_CHECK;
 bool matcher_may_end(const struct matcher *m, uint32_t state);
 bool matcher_must_end(const struct matcher *m, uint32_t state);
 /* Forgets all states but this one, whose new number it gives; masks are freed. */
