@@ -1,7 +1,7 @@
 /* POST /v1/embeddings, /api/embed and /api/embeddings: the mean of a text's hidden states, of
  * length
- * 1. Texts are embedded one after the other; what is too long for the context is refused, never
- * cut. */
+ * 1. As many texts as there are sessions are embedded together; what is too long for the context is
+ * refused, never cut. */
 #include <string.h>
 
 #include "api/handlers.h"
@@ -112,29 +112,53 @@ static void put_vector(struct json_out *out, const struct buf *vector, bool base
     buf_release(&text);
 }
 
+/* What is embedded together. */
+struct batch {
+    struct infer_spec specs[INFER_EMBED_MAX];
+    struct buf vectors[INFER_EMBED_MAX];
+};
+
+static int embed_batch(struct hub *hub, const struct inputs *inputs, size_t first, size_t n,
+                       const struct infer_spec *model, struct arena *arena, struct batch *batch,
+                       int *tokens, struct err *err)
+{
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        batch->specs[i] = *model;
+        buf_clear(&batch->vectors[i]);
+        rc = read_input(inputs, first + i, arena, &batch->specs[i], err);
+    }
+    return rc == 0 ? infer_embed(hub->infer, batch->specs, (int)n, batch->vectors, tokens, err)
+                   : rc;
+}
+
 /* Writes one vector per input through `put`; *tokens counts all of them. */
 static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_spec *spec,
                      struct arena *arena, struct json_out *out,
                      void (*put)(struct json_out *out, size_t i, const struct buf *vector),
                      int *tokens, struct err *err)
 {
-    struct buf vector;
-    int rc = 0;
-    buf_init(&vector, VECTOR_BYTES_MAX);
+    const int sessions = hub->settings.max_sessions;
+    const size_t together = sessions < INFER_EMBED_MAX ? (size_t)sessions : INFER_EMBED_MAX;
+    struct batch *batch = mem_calloc(1, sizeof *batch);
+    int rc = batch != NULL ? 0 : mem_err(err, sizeof *batch);
     *tokens = 0;
-    for (size_t i = 0; i < inputs->n && rc == 0; i++) {
-        int n = 0;
-        buf_clear(&vector);
-        rc = read_input(inputs, i, arena, spec, err);
-        if (rc == 0) {
-            rc = infer_embed(hub->infer, spec, &vector, &n, err);
-        }
-        if (rc == 0) {
-            put(out, i, &vector);
-            *tokens += n;
-        }
+    for (size_t i = 0; batch != NULL && i < INFER_EMBED_MAX; i++) {
+        buf_init(&batch->vectors[i], VECTOR_BYTES_MAX);
     }
-    buf_release(&vector);
+    for (size_t first = 0; first < inputs->n && rc == 0; first += together) {
+        const size_t n = inputs->n - first < together ? inputs->n - first : together;
+        int more = 0;
+        rc = embed_batch(hub, inputs, first, n, spec, arena, batch, &more, err);
+        for (size_t i = 0; i < n && rc == 0; i++) {
+            put(out, first + i, &batch->vectors[i]);
+        }
+        *tokens += more;
+    }
+    for (size_t i = 0; batch != NULL && i < INFER_EMBED_MAX; i++) {
+        buf_release(&batch->vectors[i]);
+    }
+    mem_free(batch);
     return rc;
 }
 

@@ -290,25 +290,53 @@ int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_sp
     return rc;
 }
 
-int infer_embed(struct infer *infer, const struct infer_spec *given, struct buf *out,
-                int *prompt_tokens, struct err *err)
+/* One text of those that are embedded together. */
+struct embedding {
+    struct infer_request *request;
+    struct err err; /* the request's own: results come in any order */
+    bool waits;
+};
+
+static int begin_embedding(struct infer *infer, struct infer_places *places,
+                           const struct infer_spec *given, struct buf *out, struct embedding *e,
+                           struct err *err)
 {
     struct infer_spec spec = *given;
-    struct infer_request *r = waiting_request(out, err);
-    if (r == NULL) {
-        return -ERR_NOMEM;
-    }
     spec.embed = true;
-    r->is_embed = true;
-    int rc = write_body(r, &spec, err);
-    if (rc == 0) {
-        rc = enqueue(infer, NULL, &spec, r, err);
+    e->request = waiting_request(out, &e->err);
+    if (e->request == NULL) {
+        return mem_err(err, sizeof *e->request);
     }
+    e->request->is_embed = true;
+    int rc = write_body(e->request, &spec, err);
     if (rc == 0) {
-        rc = wait_for_result(infer, r);
-        *prompt_tokens = r->prompt_tokens;
+        rc = enqueue(infer, places, &spec, e->request, err);
     }
-    infer_request_free(r);
+    e->waits = rc == 0;
+    return rc;
+}
+
+int infer_embed(struct infer *infer, const struct infer_spec *specs, int n, struct buf *outs,
+                int *prompt_tokens, struct err *err)
+{
+    struct embedding all[INFER_EMBED_MAX];
+    struct infer_places places = {0};
+    memset(all, 0, sizeof all);
+    *prompt_tokens = 0;
+    int rc = n <= INFER_EMBED_MAX
+                 ? infer_keep_places(infer, n, &places, err)
+                 : err_set(err, ERR_TOO_LARGE, "%d texts at once; at most %d", n, INFER_EMBED_MAX);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        rc = begin_embedding(infer, &places, &specs[i], &outs[i], &all[i], err);
+    }
+    for (int i = 0; i < n && i < INFER_EMBED_MAX; i++) {
+        if (all[i].waits && wait_for_result(infer, all[i].request) != 0 && rc == 0) {
+            rc = err_set(err, all[i].err.code, "%s", all[i].err.message);
+        }
+        *prompt_tokens += all[i].request != NULL ? all[i].request->prompt_tokens : 0;
+        infer_request_free(all[i].request);
+    }
+    infer_release_places(infer, &places);
     return rc;
 }
 

@@ -26,7 +26,12 @@
 #include "base/settings.h"
 #include "infer/sampling.h"
 
-enum { INFER_PROMPT_BYTES_MAX = 16 << 20, INFER_KEY_BYTES = 80, INFER_ID_BYTES = 64 };
+enum {
+    INFER_PROMPT_BYTES_MAX = 16 << 20,
+    INFER_KEY_BYTES = 80,
+    INFER_ID_BYTES = 64,
+    INFER_EMBED_MAX = 32
+};
 
 struct infer;
 struct infer_request; /* a running request: opaque, freed by infer after its last event */
@@ -151,9 +156,10 @@ enum infer_text_op { INFER_TOKENIZE, INFER_DETOKENIZE, INFER_APPLY_TEMPLATE };
 int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
                const json_t *arguments, struct buf *out, struct err *err) MUST_CHECK;
 
-/* The mean of the prompt's hidden states after the last norm, scaled to length 1, appended to `out`
- * as floats; blocking, for handlers. Of spec the base, adapter and prompt count. */
-int infer_embed(struct infer *infer, const struct infer_spec *spec, struct buf *out,
+/* Of each prompt the mean of its hidden states after the last norm, scaled to length 1, appended to
+ * its buffer as floats; blocking, for handlers. All n (at most INFER_EMBED_MAX) are in the queue at
+ * once or none is; *prompt_tokens counts all of them. Of a spec base, adapter and prompt count. */
+int infer_embed(struct infer *infer, const struct infer_spec *specs, int n, struct buf *outs,
                 int *prompt_tokens, struct err *err) MUST_CHECK;
 
 /* --- loaded models --- */

@@ -23,7 +23,7 @@ CONCURRENCY = 16
 SAMPLES = 10
 WARM = 0.2  # of the requests come before the first sample
 PSS_FACTOR, PSS_SLACK = 1.10, 8 << 20
-DESCRIPTORS_SLACK = 8
+DESCRIPTORS_SLACK = CONCURRENCY + 8  # connections come and go
 ADAPTER = {"lora_rank": 2, "lora_alpha": 4, "max_steps": 2, "batch_size": 2,
            "max_seq_length": 64, "val_fraction": 0}
 SCHEMA = {
