@@ -1,4 +1,6 @@
 /* /base-models. What a file holds is found out in a child; here it is only copied and hashed. */
+#include "api/bases.h"
+
 #include <string.h>
 
 #include "api/handlers.h"
@@ -147,8 +149,8 @@ static int take_in(struct hub *hub, struct http_request *request, struct incomin
     return rc;
 }
 
-static int import(struct hub *hub, struct http_request *request, const char *path, const char *id,
-                  const char *quantization, struct base_row *row, struct err *err)
+int base_import(struct hub *hub, struct http_request *request, const char *path, const char *id,
+                const char *quantization, struct base_row *row, struct err *err)
 {
     struct incoming in = {.path = path, .quantization = quantization};
     struct err ignored = {0};
@@ -192,7 +194,7 @@ HANDLER(bases_import)
     }
     struct err missing = {0};
     const bool known = registry_get_base(hub->registry, id, request->arena, &row, &missing) == 0;
-    rc = import(hub, request, path, id, body_string(body, "quantization"), &row, err);
+    rc = base_import(hub, request, path, id, body_string(body, "quantization"), &row, err);
     return rc == 0 ? reply_base(hub, response, known ? 200 : 201, &row, err) : rc;
 }
 

@@ -81,7 +81,7 @@ HANDLER(openai_model);
 
 /* ollama_*.c */
 extern const struct api_body ollama_generate_body, ollama_chat_body, ollama_name_body,
-    ollama_copy_body;
+    ollama_copy_body, ollama_create_body;
 HANDLER(ollama_generate);
 HANDLER(ollama_chat);
 HANDLER(ollama_version);
@@ -90,6 +90,9 @@ HANDLER(ollama_ps);
 HANDLER(ollama_show);
 HANDLER(ollama_copy);
 HANDLER(ollama_delete);
+HANDLER(ollama_create);
+HANDLER(ollama_blob_get);
+HANDLER(ollama_blob_put);
 HANDLER(ollama_unserved);
 
 /* embeddings.c */

@@ -231,8 +231,7 @@ HANDLER(ollama_show)
     return http_reply_json(response, 200, err);
 }
 
-/* `x:latest` is x, when that is what is registered. */
-static char *without_latest(const char *name, struct arena *arena)
+char *ollama_without_latest(const char *name, struct arena *arena)
 {
     const size_t n = strlen(name);
     const size_t tag = sizeof ":latest" - 1;
@@ -242,10 +241,7 @@ static char *without_latest(const char *name, struct arena *arena)
 
 HANDLER(ollama_copy)
 {
-    struct hub *hub = ctx;
     struct http_issues issues;
-    struct resolved_model source;
-    struct model_row row;
     const json_t *body = NULL;
     http_issues_init(&issues);
     int rc = body_read(request, &ollama_copy_body, &issues, &body, err);
@@ -254,17 +250,8 @@ HANDLER(ollama_copy)
     }
     http_issues_release(&issues);
     if (rc == 0) {
-        rc = registry_resolve_model(hub->registry, body_string(body, "source"), request->arena,
-                                    &source, err);
-    }
-    if (rc == 0 && source.has_version) {
-        rc = err_set(err, ERR_UNSUPPORTED, "A trained version is not copied; give it an alias");
-    }
-    if (rc == 0) {
-        const struct model_draft draft = {
-            .name = without_latest(body_string(body, "destination"), request->arena),
-            .base_model = source.base_id};
-        rc = registry_create_model(hub->registry, &draft, request->arena, &row, err);
+        const char *name = ollama_without_latest(body_string(body, "destination"), request->arena);
+        rc = ollama_second_name(ctx, request, body_string(body, "source"), name, err);
     }
     return rc == 0 ? http_reply_empty(response, 200, err) : rc;
 }
@@ -278,7 +265,7 @@ HANDLER(ollama_delete)
     if (rc != 0 || id == NULL) {
         return rc;
     }
-    const char *plain = without_latest(id, request->arena);
+    const char *plain = ollama_without_latest(id, request->arena);
     rc = registry_resolve_model(hub->registry, id, request->arena, &model, err);
     if (rc != 0) {
         return rc;

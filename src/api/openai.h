@@ -57,6 +57,7 @@ struct openai_answer {
     char model[GENERATION_NAME_BYTES * 2]; /* as the client named it */
     const char *chunk_object;              /* static */
     bool include_usage, logprobs, echo, tools, thinks;
+    bool one_call; /* parallel_tool_calls false: later ones are left out */
 };
 
 struct openai_choice {

@@ -139,8 +139,12 @@ static void call(void *ctx, int index, const char *name, const json_t *arguments
 {
     struct choice *c = ctx;
     struct openai_choice *own = c->own;
+    const struct openai_answer *how = c->g->own;
     struct json_out out;
     struct buf text;
+    if (how->one_call && index > 0) {
+        return;
+    }
     buf_init(&text, TOOL_CALL_BYTES_MAX);
     json_out_init(&out, &text);
     json_out_tree(&out, arguments);
@@ -455,6 +459,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         answer_own->chunk_object = chunk_name;
         answer_own->tools = tools != NULL;
         answer_own->thinks = thinks;
+        answer_own->one_call = json_is_false(json_object_get(body, "parallel_tool_calls"));
         spec.sampling = asked.sampling;
         spec.messages = messages;
         spec.tools = tools;

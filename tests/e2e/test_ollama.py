@@ -242,3 +242,35 @@ def test_a_context_goes_on(hub, client):
 def test_what_cannot_be_done_is_said(hub, client, more, word):
     body = {"model": MODEL, "prompt": "x", **more}
     assert word in hub.ask("POST", "/api/generate", 400, json=body)["error"]
+
+
+def test_a_model_is_created_of_a_file_and_of_a_model(hub, client, model_file):
+    digest = client.create_blob(model_file)
+    assert hub.http.head(f"/api/blobs/{digest}").status_code == 200
+    assert client.create("sent", files={"model.gguf": digest}).status == "success"
+    assert client.generate("sent", PROMPT, options=GREEDY).response == client.generate(
+        MODEL, PROMPT, options=GREEDY
+    ).response
+    lines = list(client.create("third", from_="sent", stream=True))
+    assert lines[-1].status == "success"
+    assert client.generate("third:latest", PROMPT, options=GREEDY).response
+    with pytest.raises(ollama.ResponseError) as raised:
+        client.create("third", from_=MODEL)
+    assert raised.value.status_code == 409
+    client.delete("third")
+    client.delete("sent")
+    nothing = "sha256:" + "0" * 64
+    assert hub.http.head(f"/api/blobs/{nothing}").status_code == 404
+    assert hub.http.post(f"/api/blobs/{nothing}", content=b"x").status_code == 400
+    assert hub.http.post("/api/blobs/sha256:../../x", content=b"x").status_code in (400, 404)
+    for more, word in [
+        ({"files": {"a": nothing}}, "was sent"),
+        ({"files": {"a": "sha256:1"}}, "64"),
+        ({"from": MODEL, "system": "Be brief."}, "system"),
+        ({"from": MODEL, "quantize": "q4_0"}, "quantize"),
+        ({"from": MODEL, "adapters": {"a": nothing}}, "adapters"),
+        ({}, "'from' or 'files'"),
+    ]:
+        error = hub.ask("POST", "/api/create", 400, json={"model": "bad", **more})["error"]
+        assert word in error
+    assert hub.http.post("/api/create", json={"model": "x", "from": "nobody"}).status_code == 404
