@@ -97,9 +97,9 @@ uint64_t train_rows_estimate(int64_t rows, int64_t file_bytes, int64_t max_seq_l
 /* The step of the newest valid checkpoint in the folder, 0 when there is none. */
 int64_t train_checkpoint_step(const char *checkpoint_dir);
 
-/* Writes a published version's adapter as another tool's folder. format: "mlx" or "peft". base_path:
- * the weights it was trained on, for what other tools keep fused; NULL: nothing. dest must not
- * exist. */
+/* Writes a published version's adapter as another tool's folder. format: "mlx" or "peft".
+ * base_path: the weights it was trained on, for what other tools keep fused; NULL: nothing. dest
+ * must not exist. */
 int train_export(const char *version_dir, const char *base_path, const char *format,
                  const char *dest, struct err *err) MUST_CHECK;
 
