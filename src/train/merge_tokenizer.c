@@ -12,7 +12,9 @@
 #include "text/pretok.h"
 #include "train/merge_int.h"
 
-enum { JSON_BYTES_MAX = 128 << 20, PRE_BYTES = 64 };
+#define SPACE_MARK "\xe2\x96\x81" /* ▁ */
+
+enum { JSON_BYTES_MAX = 128 << 20, PRE_BYTES = 64, TOKEN_ROOM = 3 * TOKENIZER_TOKEN_BYTES_MAX + 4 };
 
 struct vocabulary {
     const struct gguf *gguf;
@@ -63,20 +65,38 @@ static int64_t id_of(const struct vocabulary *v, const char *key)
                : -1;
 }
 
+/* A token as tokenizer.json spells it, cut where it does not fit. Tokens are no longer than
+ * TOKENIZER_TOKEN_BYTES_MAX: the base was opened before. GGUF's added tokens of SentencePiece have
+ * spaces where the others have their mark. */
+static size_t spell(const struct vocabulary *v, uint64_t id, char out[TOKEN_ROOM])
+{
+    size_t n, used = 0;
+    const char *text = gguf_array_string(&v->tokens, id, &n);
+    const bool marked =
+        v->pieces && v->has_types && gguf_array_i64(&v->types, id) == TOKENIZER_USER_DEFINED;
+    for (size_t i = 0; i < n && used + 4 < TOKEN_ROOM; i++) {
+        if (marked && text[i] == ' ') {
+            memcpy(out + used, SPACE_MARK, 3);
+            used += 3;
+        } else {
+            out[used++] = text[i];
+        }
+    }
+    out[used] = '\0';
+    return used;
+}
+
 static void put_token(const struct vocabulary *v, uint64_t id, struct json_out *out)
 {
-    size_t n;
-    const char *text = gguf_array_string(&v->tokens, id, &n);
+    char text[TOKEN_ROOM];
+    const size_t n = spell(v, id, text);
     json_out_string_n(out, text, n);
 }
 
-/* Tokens are no longer than TOKENIZER_TOKEN_BYTES_MAX: the base was opened before. */
 static void put_key(const struct vocabulary *v, uint64_t id, struct json_out *out)
 {
-    char key[TOKENIZER_TOKEN_BYTES_MAX + 1];
-    size_t n;
-    const char *text = gguf_array_string(&v->tokens, id, &n);
-    (void)snprintf(key, sizeof key, "%.*s", (int)(n < sizeof key ? n : sizeof key - 1), text);
+    char key[TOKEN_ROOM];
+    (void)spell(v, id, key);
     json_out_key(out, key);
 }
 
@@ -174,23 +194,24 @@ struct pairs {
     size_t n, cap;
 };
 
-static bool is_normal(const struct vocabulary *v, uint64_t id)
+static bool may_be_made(const struct vocabulary *v, uint64_t id)
 {
-    return !v->has_types || gguf_array_i64(&v->types, id) == TOKENIZER_NORMAL;
+    const int64_t type = v->has_types ? gguf_array_i64(&v->types, id) : TOKENIZER_NORMAL;
+    return type == TOKENIZER_NORMAL || type == TOKENIZER_USER_DEFINED;
 }
 
 static bool has_token(const struct pairs *p, const char *text, size_t n)
 {
-    char key[TOKENIZER_TOKEN_BYTES_MAX + 1];
+    char key[TOKEN_ROOM];
     (void)snprintf(key, sizeof key, "%.*s", (int)n, text);
     return json_object_get(p->ids, key) != NULL;
 }
 
 static int add_pairs_of(struct pairs *p, uint64_t id, struct err *err)
 {
-    size_t n;
-    const char *text = gguf_array_string(&p->v->tokens, id, &n);
-    for (size_t i = 1; i < n && n <= TOKENIZER_TOKEN_BYTES_MAX; i++) {
+    char text[TOKEN_ROOM];
+    const size_t n = spell(p->v, id, text);
+    for (size_t i = 1; i < n; i++) {
         const bool inside = ((unsigned char)text[i] & 0xc0) == 0x80; /* of a character */
         if (inside || !has_token(p, text, i) || !has_token(p, text + i, n - i)) {
             continue;
@@ -213,8 +234,8 @@ static int add_pairs_of(struct pairs *p, uint64_t id, struct err *err)
 
 static void put_pair(const struct vocabulary *v, const struct pair *pair, struct json_out *out)
 {
-    size_t n;
-    const char *text = gguf_array_string(&v->tokens, pair->id, &n);
+    char text[TOKEN_ROOM];
+    const size_t n = spell(v, pair->id, text);
     json_out_array(out);
     json_out_string_n(out, text, pair->n_left);
     json_out_string_n(out, text + pair->n_left, n - pair->n_left);
@@ -225,18 +246,16 @@ static void put_pair(const struct vocabulary *v, const struct pair *pair, struct
 static int put_pairs(const struct vocabulary *v, struct json_out *out, struct err *err)
 {
     struct pairs p = {.v = v, .ids = json_object()};
-    char key[TOKENIZER_TOKEN_BYTES_MAX + 1];
+    char key[TOKEN_ROOM];
     int rc = p.ids != NULL ? 0 : mem_err(err, sizeof key);
     for (uint64_t id = 0; id < v->tokens.count && rc == 0; id++) {
-        size_t n;
-        const char *text = gguf_array_string(&v->tokens, id, &n);
-        (void)snprintf(key, sizeof key, "%.*s", (int)(n < sizeof key ? n : sizeof key - 1), text);
-        if (is_normal(v, id) && json_object_set_new(p.ids, key, json_true()) != 0) {
+        const size_t n = spell(v, id, key);
+        if (may_be_made(v, id) && json_object_set_new(p.ids, key, json_true()) != 0) {
             rc = mem_err(err, n);
         }
     }
     for (uint64_t id = 0; id < v->tokens.count && rc == 0; id++) {
-        rc = is_normal(v, id) ? add_pairs_of(&p, id, err) : 0;
+        rc = may_be_made(v, id) ? add_pairs_of(&p, id, err) : 0;
     }
     if (rc == 0 && p.n > 0) {
         qsort(p.items, p.n, sizeof *p.items, compare_pairs);
@@ -261,8 +280,6 @@ static void put_replace(struct json_out *out, const char *from, const char *to)
     json_out_kv_string(out, "content", to);
     json_out_object_end(out);
 }
-
-#define SPACE_MARK "\xe2\x96\x81" /* ▁ */
 
 static void put_pieces_normalizer(bool prefix, struct json_out *out)
 {

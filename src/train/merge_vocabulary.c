@@ -33,6 +33,7 @@ struct vocabulary {
     const char **texts;
     int32_t *types;
     float *scores;
+    struct arena arena; /* texts that are spelled anew */
 };
 
 static const char *text_of(const json_t *object, const char *key)
@@ -92,7 +93,7 @@ static bool same_steps(const struct pretok_known *known, const struct steps *ste
         const struct tokenizer_step *step = &known->steps[i];
         const bool digits = step->kind == TOKENIZER_STEP_DIGITS;
         const char *pattern = steps->patterns[i];
-        if (digits != (pattern == NULL) ||
+        if (digits != (pattern == NULL) || (!digits && step->kind != TOKENIZER_STEP_REGEX) ||
             (!digits && (strlen(pattern) != step->pattern.n ||
                          memcmp(pattern, step->pattern.bytes, step->pattern.n) != 0))) {
             return false;
@@ -103,8 +104,9 @@ static bool same_steps(const struct pretok_known *known, const struct steps *ste
 
 static const char *pre_name(const struct vocabulary *v)
 {
-    static const char *const names[] = {"gpt-2", "smollm", "llama-bpe",
-                                        "qwen2", "gpt-4o", "tekken"};
+    static const char *const names[] = {
+        "gpt-2",     "smollm", "llama-bpe", "qwen2",     "dbrx",   "gpt-4o",      "tekken",
+        "command-r", "olmo",   "qwen35",    "stablelm2", "falcon", "deepseek-v3", "deepseek-coder"};
     const json_t *pre = json_object_get(v->root, "pre_tokenizer");
     const json_t *list = json_object_get(pre, "pretokenizers");
     const bool nfc = is(json_object_get(v->root, "normalizer"), "NFC");
@@ -158,6 +160,20 @@ static bool is_byte(const char *text)
     return strlen(text) == 6 && strncmp(text, "<0x", 3) == 0 && text[5] == '>';
 }
 
+/* Added tokens stand in GGUF with the spaces that they stand for; NULL for lack of memory. */
+static const char *with_spaces(struct vocabulary *v, const char *text)
+{
+    static const char mark[] = "\xe2\x96\x81"; /* ▁ */
+    char *out = arena_strdup(&v->arena, text), *to = out;
+    for (const char *at = text; out != NULL && *at != '\0';) {
+        const bool is_mark = strncmp(at, mark, sizeof mark - 1) == 0;
+        *to++ = is_mark ? ' ' : *at;
+        *to = '\0';
+        at += is_mark ? sizeof mark - 1 : 1;
+    }
+    return out;
+}
+
 static int read_tokens(struct vocabulary *v, struct err *err)
 {
     const json_t *added = json_object_get(v->root, "added_tokens");
@@ -178,6 +194,10 @@ static int read_tokens(struct vocabulary *v, struct err *err)
         const bool special = json_is_true(json_object_get(token, "special"));
         const char *content = text_of(token, "content");
         const bool is_unknown = v->pieces && strcmp(content, unknown) == 0;
+        content = v->pieces && !special ? with_spaces(v, content) : content;
+        if (content == NULL) {
+            return mem_err(err, TOKENIZER_TOKEN_BYTES_MAX);
+        }
         rc = set_token(v, json_object_get(token, "id"), content,
                        is_unknown ? TYPE_UNKNOWN
                        : special  ? TYPE_CONTROL
@@ -215,7 +235,8 @@ static int read_scores(struct vocabulary *v, struct err *err)
     int rc = 0;
     buf_init(&whole, 4 * TOKENIZER_TOKEN_BYTES_MAX);
     for (size_t i = 0; i < v->n; i++) {
-        v->scores[i] = v->types[i] == TYPE_NORMAL ? SCORE_OF_NO_MERGE : 0.0f;
+        const bool made = v->types[i] == TYPE_NORMAL || v->types[i] == TYPE_USER_DEFINED;
+        v->scores[i] = made ? SCORE_OF_NO_MERGE : 0.0f;
     }
     for (size_t i = 0; i < json_array_size(v->merges) && rc == 0; i++) {
         const char *a, *b;
@@ -411,6 +432,7 @@ int merge_put_vocabulary(const struct merge *merge, struct gguf_writer *writer, 
     if (path == NULL) {
         return 0;
     }
+    arena_init(&v.arena, 0);
     if ((rc = open_vocabulary(&v, path, err)) == 0 && (rc = read_tokens(&v, err)) == 0 &&
         (rc = v.pieces ? read_scores(&v, err) : 0) == 0 && (rc = put_kind(&v, err)) == 0) {
         put_tokens(&v);
@@ -418,6 +440,7 @@ int merge_put_vocabulary(const struct merge *merge, struct gguf_writer *writer, 
         rc = v.pieces ? 0 : put_merges(&v, err);
     }
     json_decref(v.root);
+    arena_release(&v.arena);
     mem_free(v.texts);
     mem_free(v.types);
     mem_free(v.scores);
