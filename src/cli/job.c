@@ -17,7 +17,8 @@ enum { PATH_BYTES = 512, WHY_BYTES = 64, CONFIG_BYTES_MAX = 1 << 20 };
 static const struct option_info options[] = {
     {"status", "STATUS", "only queued, running, completed, failed or cancelled ones"},
     {"model", "MODEL", "only those of this model"},
-    {"name", "SERIES", "loss (default), val_loss, learning_rate, grad_norm, tokens_per_second"},
+    {"name", "SERIES",
+     "loss (default), val_loss, learning_rate, grad_norm, tokens_per_second, memory_bytes"},
 };
 
 /* --- what is shown ------------------------------------------------------------------------------

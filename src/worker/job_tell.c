@@ -105,7 +105,9 @@ static void on_progress(void *ctx, const struct train_progress *p, bool log)
         run->val_loss_seen = p->val_loss;
         add_metric(run, "val_loss", p->step, p->val_loss);
     }
-    if (log) {
+    if (log && p->step == 0) { /* what the model knew before: the note says it */
+        job_report(run);
+    } else if (log) {
         char line[256];
         snprintf(line, sizeof line,
                  "step %lld/%lld loss %.4f lr %.3g grad_norm %.3g tokens/s %.0f memory %.0f MB",

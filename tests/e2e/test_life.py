@@ -51,6 +51,16 @@ def test_a_restart_keeps_everything(own):
         assert own.ask("POST", f"/datasets/{data['id']}/verify", 200)["valid"]
 
 
+def test_a_command_says_that_the_hub_keeps_its_things_elsewhere(own, tmp_path):
+    def warned(folder) -> bool:
+        words = [BINARY, "list", "--port", str(own.port), "--storage-base-path", str(folder)]
+        ran = subprocess.run(words, capture_output=True, text=True, check=True)
+        return f"keeps its things in {own.folder / 'storage'}, not in {folder}" in ran.stderr
+
+    assert warned(tmp_path / "another")
+    assert not warned(own.folder / "storage")
+
+
 def test_a_second_hub_names_the_first(own, tmp_path):
     second = subprocess.run(
         [BINARY, "serve", "--port", str(own.port + 1)]

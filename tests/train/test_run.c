@@ -203,6 +203,31 @@ static void test_memory_is_planned(void **state)
     fixture_free(&f);
 }
 
+/* The copy of the base that a QLoRA run trains on goes with the run, however that ends; one that is
+ * only interrupted keeps it. */
+static void test_the_quantised_copy_goes(void **state)
+{
+    struct run_fixture f;
+    struct err err = {0};
+    char copy[FS_PATH_BYTES_MAX];
+    (void)state;
+    fixture_new(&f, FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"quantization\":\"4bit\""));
+    assert_ok(fs_join(copy, f.checkpoints, "base-4bit", &err), &err);
+    f.stop_at_poll = 20;
+    f.stop = TRAIN_CHECKPOINT_AND_STOP;
+    assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CLOSED);
+    assert_true(fs_exists(copy));
+    f.polls = 0;
+    f.stop_at_poll = 3;
+    f.stop = TRAIN_CANCEL;
+    assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CANCELLED);
+    assert_false(fs_exists(copy));
+    f.stop_at_poll = 0;
+    fixture_run(&f);
+    assert_false(fs_exists(copy));
+    fixture_free(&f);
+}
+
 struct counted {
     uint64_t after_first, after_last;
 };
@@ -453,6 +478,7 @@ int main(void)
         cmocka_unit_test(test_version_folder),
         cmocka_unit_test(test_memory_is_planned),
         cmocka_unit_test(test_steps_allocate_nothing),
+        cmocka_unit_test(test_the_quantised_copy_goes),
         cmocka_unit_test(test_early_stopping_keeps_the_best),
         cmocka_unit_test(test_validation_file),
         cmocka_unit_test(test_published_already),
