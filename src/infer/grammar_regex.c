@@ -364,7 +364,7 @@ static void append(struct sequence *s, const struct part *part)
 static int read_sequence(struct regex *x, bool top, struct sequence *s)
 {
     while (x->at < x->end && *x->at != '|' && *x->at != ')') {
-        struct part part;
+        struct part part = {0};
         if (top && next_is(x, '$') && (x->at + 1 == x->end || x->at[1] == '|')) {
             return 0;
         }

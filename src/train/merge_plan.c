@@ -189,7 +189,8 @@ static void size_of(struct merge_out *out)
 {
     const uint64_t cols = out->dims[out->n_dims - 1];
     const uint64_t rows = out->n_dims == 2 ? out->dims[0] : 1;
-    if (out->way == MERGE_AFFINE || out->way == MERGE_REPACK || out->way == MERGE_AFFINE_COPY) {
+    if (out->group > 0 &&
+        (out->way == MERGE_AFFINE || out->way == MERGE_REPACK || out->way == MERGE_AFFINE_COPY)) {
         out->bytes = rows * (cols * (uint64_t)out->bits / 8 +
                              2 * (cols / out->group) * tensor_type_block_bytes(out->scale_type));
     } else {

@@ -432,7 +432,7 @@ static int put_tokenizer(const struct vocabulary *v, const struct pretok_known *
     json_out_kv_null(out, "padding");
     put_added(v, out);
     json_out_key(out, "normalizer");
-    if (v->pieces) {
+    if (known == NULL) {
         put_pieces_normalizer(prefix, out);
     } else if (known->nfc) {
         put_type(out, "NFC");
@@ -440,7 +440,7 @@ static int put_tokenizer(const struct vocabulary *v, const struct pretok_known *
     } else {
         json_out_null(out);
     }
-    if (v->pieces) {
+    if (known == NULL) {
         json_out_kv_null(out, "pre_tokenizer");
     } else {
         put_steps(known, out);
