@@ -123,6 +123,8 @@ static int run(const struct args *args, struct err *err)
     input.eos_token = args_get(args, "eos") != NULL ? args_get(args, "eos") : files.eos;
     if (rc == 0 && model.spec.chat_template != NULL) {
         rc = render(model.spec.chat_template, strlen(model.spec.chat_template), &input, &text, err);
+    } else if (rc == 0 && input.tools != NULL && files.tool_template != NULL) {
+        rc = render(files.tool_template, strlen(files.tool_template), &input, &text, err);
     } else if (rc == 0 && files.template_source != NULL) {
         rc = render(files.template_source, files.template_bytes, &input, &text, err);
     } else if (rc == 0) {

@@ -61,12 +61,17 @@ static int keep_tokens(struct text_files *files, struct err *err)
 static int from_parsed_gguf(struct text_files *files, const struct gguf *gguf, struct err *err)
 {
     static const char key[] = "tokenizer.chat_template";
+    static const char tool_key[] = "tokenizer.chat_template.tool_use";
     const char *text;
     size_t n;
     int rc = tokenizer_from_gguf(gguf, &files->tokenizer, err);
     if (rc == 0 && gguf_has(gguf, key)) {
         rc = gguf_get_string(gguf, key, &text, &n, err);
         rc = rc == 0 ? keep_template(files, text, n, err) : rc;
+    }
+    if (rc == 0 && gguf_has(gguf, tool_key)) {
+        rc = gguf_get_string(gguf, tool_key, &text, &n, err);
+        rc = rc == 0 ? keep(&files->tool_template, text, n, err) : rc;
     }
     return rc;
 }
@@ -82,19 +87,19 @@ static int from_gguf(struct text_files *files, const char *path, struct err *err
     return rc;
 }
 
-/* "chat_template": a string, or [{"name": …, "template": …}, …] with one named "default". */
-static const json_t *find_template(const json_t *config)
+/* "chat_template": a string, or [{"name": …, "template": …}, …] with one of this name. */
+static const json_t *find_template(const json_t *config, const char *wanted)
 {
     const json_t *value = json_object_get(config, "chat_template");
     size_t i;
     const json_t *item;
     if (!json_is_array(value)) {
-        return value;
+        return strcmp(wanted, "default") == 0 ? value : NULL;
     }
     json_array_foreach(value, i, item)
     {
         const char *name = json_string_value(json_object_get(item, "name"));
-        if (name != NULL && strcmp(name, "default") == 0) {
+        if (name != NULL && strcmp(name, wanted) == 0) {
             return json_object_get(item, "template");
         }
     }
@@ -113,11 +118,16 @@ static int config_token(const json_t *config, const char *key, char **out, struc
 
 static int from_config(struct text_files *files, const json_t *config, struct err *err)
 {
-    const json_t *source = find_template(config);
+    const json_t *source = find_template(config, "default");
+    const json_t *with_tools = find_template(config, "tool_use");
     int rc = config_token(config, "bos_token", &files->bos, err);
     rc = rc == 0 ? config_token(config, "eos_token", &files->eos, err) : rc;
     if (rc == 0 && json_is_string(source) && files->template_source == NULL) {
         rc = keep_template(files, json_string_value(source), json_string_length(source), err);
+        if (rc == 0 && json_is_string(with_tools)) {
+            rc = keep(&files->tool_template, json_string_value(with_tools),
+                      json_string_length(with_tools), err);
+        }
     }
     return rc;
 }
@@ -287,6 +297,7 @@ void text_files_release(struct text_files *files)
 {
     tokenizer_free(files->tokenizer);
     mem_free(files->template_source);
+    mem_free(files->tool_template);
     mem_free(files->bos);
     mem_free(files->eos);
     memset(files, 0, sizeof *files);

@@ -22,7 +22,8 @@ struct text_files {
     struct tokenizer *tokenizer; /* NULL: none there; so for the others */
     char *template_source;
     size_t template_bytes;
-    char *bos, *eos; /* their texts */
+    char *tool_template; /* the one named tool_use, for when there are tools */
+    char *bos, *eos;     /* their texts */
 };
 
 /* ERR_NOT_FOUND, and what the parsers say. */

@@ -77,6 +77,8 @@ const struct engine_info *engine_model_info(const struct engine_model *model);
 const struct tokenizer *engine_model_tokenizer(const struct engine_model *model);
 /* The chat template's source as the file has it, or NULL. */
 const char *engine_model_template(const struct engine_model *model);
+/* The one for requests with tools, where the file has such a one apart, or NULL. */
+const char *engine_model_tool_template(const struct engine_model *model);
 
 /* Bytes that opening `path` and one full session would take, without loading weights. */
 struct engine_estimate {

@@ -256,6 +256,11 @@ const char *model_files_chat_template(const struct model_files *files)
     return files->chat_template;
 }
 
+const char *model_files_tool_template(const struct model_files *files)
+{
+    return files->tool_template;
+}
+
 const struct gguf *model_files_gguf(const struct model_files *files)
 {
     return files->gguf;

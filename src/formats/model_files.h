@@ -102,6 +102,9 @@ const char *model_files_quantisation(const struct model_files *files);
  * tokenizer.chat_template, or chat_template.jinja, or tokenizer_config.json (where several are
  * named there: the one named "default"). */
 const char *model_files_chat_template(const struct model_files *files);
+/* The one to take where tools are given, when the model has such: GGUF's
+ * tokenizer.chat_template.tool_use, or the one that tokenizer_config.json names "tool_use". */
+const char *model_files_tool_template(const struct model_files *files);
 /* Where the tokenizer comes from: GGUF metadata (NULL for safetensors) … */
 const struct gguf *model_files_gguf(const struct model_files *files);
 /* … or the path of tokenizer.json (NULL for GGUF and when there is none), */

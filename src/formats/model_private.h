@@ -21,6 +21,7 @@ struct model_files {
     uint64_t parameters;
     enum tensor_type quantisation;
     const char *chat_template;
+    const char *tool_template;
     const char *tokenizer_path;
     const char *sentencepiece_path;
     json_t *added_tokens;

@@ -9,9 +9,10 @@
 #include "formats/strict_json.h"
 
 static const char template_key[] = "tokenizer.chat_template";
+static const char tool_template_key[] = "tokenizer.chat_template.tool_use";
 
 static int keep_template(struct model_files *files, const char *text, size_t length,
-                         struct err *err)
+                         const char **out, struct err *err)
 {
     if (length > MODEL_TEMPLATE_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE,
@@ -19,18 +20,25 @@ static int keep_template(struct model_files *files, const char *text, size_t len
                        MODEL_TEMPLATE_BYTES_MAX);
     if (memchr(text, 0, length) || !utf8_valid(text, length))
         return err_set(err, ERR_CORRUPT, "the chat template holds a NUL or invalid UTF-8");
-    files->chat_template = arena_strndup(&files->arena, text, length);
-    return files->chat_template ? 0 : mem_err(err, length + 1);
+    *out = arena_strndup(&files->arena, text, length);
+    return *out ? 0 : mem_err(err, length + 1);
+}
+
+static int template_from_gguf(struct model_files *files, const char *key, const char **out,
+                              struct err *err)
+{
+    const char *text = NULL;
+    size_t length = 0;
+    if (!gguf_has(files->gguf, key))
+        return 0;
+    int rc = gguf_get_string(files->gguf, key, &text, &length, err);
+    return rc != 0 ? rc : keep_template(files, text, length, out, err);
 }
 
 int model_text_from_gguf(struct model_files *files, struct err *err)
 {
-    const char *text = NULL;
-    size_t length = 0;
-    if (!gguf_has(files->gguf, template_key))
-        return 0;
-    int rc = gguf_get_string(files->gguf, template_key, &text, &length, err);
-    return rc != 0 ? rc : keep_template(files, text, length, err);
+    int rc = template_from_gguf(files, template_key, &files->chat_template, err);
+    return rc != 0 ? rc : template_from_gguf(files, tool_template_key, &files->tool_template, err);
 }
 
 static int template_from_file(struct model_files *files, const char *path, struct err *err)
@@ -39,31 +47,44 @@ static int template_from_file(struct model_files *files, const char *path, struc
     buf_init(&text, MODEL_TEMPLATE_BYTES_MAX);
     int rc = fs_read_file(path, MODEL_TEMPLATE_BYTES_MAX, &text, err);
     if (rc == 0)
-        rc = keep_template(files, text.data ? text.data : "", text.len, err);
+        rc = keep_template(files, text.data ? text.data : "", text.len, &files->chat_template, err);
     buf_release(&text);
     return rc;
 }
 
-/* "chat_template": a string, or [{"name": …, "template": …}, …]. */
-static int template_from_config(struct model_files *files, struct err *err)
+/* The template of a list [{"name": …, "template": …}, …], or NULL. */
+static const json_t *find_named(const json_t *list, const char *wanted)
 {
-    const json_t *value = json_object_get(files->tokenizer_config, "chat_template");
-    if (json_is_array(value)) {
-        const json_t *named = NULL;
-        for (size_t i = 0; i < json_array_size(value); i++) {
-            const json_t *item = json_array_get(value, i);
-            const char *name = json_string_value(json_object_get(item, "name"));
-            if (name && strcmp(name, "default") == 0)
-                named = json_object_get(item, "template");
-        }
-        value = named;
+    const json_t *found = NULL;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *item = json_array_get(list, i);
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name && strcmp(name, wanted) == 0)
+            found = json_object_get(item, "template");
     }
+    return found;
+}
+
+static int keep_json(struct model_files *files, const json_t *value, const char **out,
+                     struct err *err)
+{
     if (!value || json_is_null(value))
         return 0;
     if (!json_is_string(value))
         return err_set(err, ERR_CORRUPT,
                        "\"chat_template\" of tokenizer_config.json is of the wrong type");
-    return keep_template(files, json_string_value(value), json_string_length(value), err);
+    return keep_template(files, json_string_value(value), json_string_length(value), out, err);
+}
+
+/* "chat_template": a string, or a list of named ones. */
+static int template_from_config(struct model_files *files, struct err *err)
+{
+    const json_t *value = json_object_get(files->tokenizer_config, "chat_template");
+    if (!json_is_array(value))
+        return keep_json(files, value, &files->chat_template, err);
+    int rc = keep_json(files, find_named(value, "default"), &files->chat_template, err);
+    return rc != 0 ? rc
+                   : keep_json(files, find_named(value, "tool_use"), &files->tool_template, err);
 }
 
 /* The path of a file where it is there, else NULL. */

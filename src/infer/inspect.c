@@ -32,6 +32,15 @@ static int describe(const char *path, struct json_out *out, struct err *err)
         rc = tokenizer_from_files(files, &tokenizer, err);
     }
     const char *source = rc == 0 ? model_files_chat_template(files) : NULL;
+    const char *with_tools = rc == 0 ? model_files_tool_template(files) : NULL;
+    if (rc == 0 && with_tools != NULL) {
+        rc = template_new(with_tools, strlen(with_tools), &template, err);
+        if (rc != 0) {
+            err_prefix(err, "the chat template named tool_use");
+        }
+        template_free(template);
+        template = NULL;
+    }
     if (rc == 0 && source != NULL) {
         rc = template_new(source, strlen(source), &template, err);
         if (rc != 0) {

@@ -56,9 +56,14 @@ static char *token_text(const struct tokenizer *tok, int32_t id)
     return bytes != NULL ? mem_strndup(bytes, n) : NULL;
 }
 
+/* What the request says, or the model: where tools are given its template for them, as transformers
+ * chooses. */
 static const char *source_of(const struct prompter *p, const json_t *request)
 {
     const char *source = json_string_value(json_object_get(request, "template"));
+    if (source == NULL && json_is_array(json_object_get(request, "tools"))) {
+        source = engine_model_tool_template(p->model);
+    }
     source = source != NULL ? source : engine_model_template(p->model);
     return source != NULL ? source : template_plain;
 }
@@ -77,7 +82,7 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
                                    .tools = json_object_get(request, "tools"),
                                    .extra = json_object_get(request, "template_kwargs")};
     json_t *told = NULL;
-    int rc = json_get_string(request, "template", engine_model_template(p->model), &source, err);
+    int rc = json_get_string(request, "template", NULL, &source, err);
     if (rc == 0) {
         rc = json_get_string(request, "date", NULL, &input.date, err);
     }
@@ -86,7 +91,7 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
                            err);
     }
     if (rc == 0) {
-        rc = find_template(p, source != NULL ? source : template_plain, &t, err);
+        rc = find_template(p, source_of(p, request), &t, err);
     }
     if (rc != 0) {
         return rc;

@@ -83,6 +83,17 @@ def test_template_takes_every_flag(hub, tmp_path):
     hub("template", source, status=2)
 
 
+def test_tools_choose_the_template_named_for_them(hub, tmp_path):
+    config = tmp_path / "tokenizer_config.json"
+    named = [{"name": "default", "template": "D"}, {"name": "tool_use", "template": "T"}]
+    config.write_text(json.dumps({"chat_template": named}))
+    tools = tmp_path / "tools.json"
+    tools.write_text("[]")
+    words = ("template", config, "--messages", "-")
+    assert hub(*words, stdin="[]").stdout == "D"
+    assert hub(*words, "--tools", tools, stdin="[]").stdout == "T"
+
+
 def test_tokenize_reads_sentencepiece_and_takes_every_flag(hub, tmp_path):
     fixtures = ROOT / "tests/fixtures/text/sentencepiece"
     (tmp_path / "folder").mkdir()

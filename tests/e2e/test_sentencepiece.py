@@ -1,5 +1,6 @@
 """A model folder whose only tokenizer is SentencePiece's tokenizer.model: imported, served, asked."""
 
+import json
 import pathlib
 import shutil
 
@@ -31,6 +32,19 @@ def test_it_tokenizes_and_answers(hub, tiny):
     first, second = (hub.ask("POST", "/v1/completions", 200, json=asked) for _ in range(2))
     assert first["choices"][0]["text"] == second["choices"][0]["text"]
     assert first["usage"]["prompt_tokens"] == len(tokens) + 1  # <s> goes in front
+
+
+def test_tools_choose_the_template_named_for_them(hub, tmp_path):
+    for name, source in SOURCES.items():
+        shutil.copy(FIXTURES / source, tmp_path / name)
+    named = [{"name": "default", "template": "the fox"}, {"name": "tool_use", "template": "a dog"}]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    hub.ask("POST", "/base-models/import", 201, json={"path": str(tmp_path), "as": "org/named"})
+    talk = {"model": "org/named", "messages": [{"role": "user", "content": "x"}]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+    assert hub.ask("POST", "/apply-template", 200, json=talk)["prompt"] == "the fox"
+    with_tools = hub.ask("POST", "/apply-template", 200, json={**talk, "tools": [tool]})["prompt"]
+    assert "a dog" in with_tools and "the fox" not in with_tools
 
 
 def test_a_damaged_one_is_refused_at_import(hub, tmp_path):

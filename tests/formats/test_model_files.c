@@ -325,15 +325,17 @@ static void test_templates(void **state)
 {
     (void)state;
     static const struct {
-        const char *config, *file, *want;
+        const char *config, *file, *want, *tools;
     } ROWS[] = {
-        {"{}", NULL, NULL},
-        {"{\"chat_template\":null}", NULL, NULL},
-        {"{\"chat_template\":\"A\"}", NULL, "A"},
-        {"{\"chat_template\":\"A\"}", "B\n", "B\n"},
+        {"{}", NULL, NULL, NULL},
+        {"{\"chat_template\":null}", NULL, NULL, NULL},
+        {"{\"chat_template\":\"A\"}", NULL, "A", NULL},
+        {"{\"chat_template\":\"A\"}", "B\n", "B\n", NULL},
         {"{\"chat_template\":[{\"name\":\"tool_use\",\"template\":\"T\"},"
          "{\"name\":\"default\",\"template\":\"D\"}]}",
-         NULL, "D"},
+         NULL, "D", "T"},
+        {"{\"chat_template\":[{\"name\":\"rag\",\"template\":\"R\"},{\"name\":\"default\"}]}", NULL,
+         NULL, NULL},
     };
     char dir[FS_PATH_BYTES_MAX], path[FS_PATH_BYTES_MAX];
     test_dir_make(dir);
@@ -353,6 +355,11 @@ static void test_templates(void **state)
         const char *text = model_files_chat_template(files);
         if (ROWS[i].want)
             assert_string_equal(text, ROWS[i].want);
+        else
+            assert_null(text);
+        text = model_files_tool_template(files);
+        if (ROWS[i].tools)
+            assert_string_equal(text, ROWS[i].tools);
         else
             assert_null(text);
         model_files_free(files);

@@ -221,6 +221,11 @@ const char *engine_model_template(const struct engine_model *model)
     return model_files_chat_template(model->files);
 }
 
+const char *engine_model_tool_template(const struct engine_model *model)
+{
+    return model_files_tool_template(model->files);
+}
+
 int engine_estimate_open(const char *path, struct engine_estimate *estimate, struct err *err)
 {
     struct engine_model m = {0};
