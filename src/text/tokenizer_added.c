@@ -17,6 +17,16 @@ static bool is_added_type(const struct tokenizer_spec *spec, size_t id)
 }
 
 /* Added tokens by GGUF's types, where the spec brings none of its own. */
+/* A user-defined piece that is spelled with SentencePiece's mark is looked for in normalised text;
+ * llama.cpp's converter spells it with the spaces themselves, which only the raw text has. */
+static bool is_marked(const struct tokenizer_text *text)
+{
+    for (size_t i = 0; i + 3 <= text->n; i++)
+        if (memcmp(text->bytes + i, "\xe2\x96\x81", 3) == 0)
+            return true;
+    return memchr(text->bytes, ' ', text->n) == NULL;
+}
+
 static int take_added(struct loader *load)
 {
     const struct tokenizer_spec *spec = load->spec;
@@ -37,11 +47,11 @@ static int take_added(struct loader *load)
         bool user_defined = spec->types[id] == TOKENIZER_USER_DEFINED;
         if (!is_added_type(spec, id))
             continue;
-        load->added[load->n_added++] =
-            (struct tokenizer_added){.text = spec->tokens[id],
-                                     .id = (int32_t)id,
-                                     .special = !user_defined,
-                                     .normalized = user_defined && spec->scores != NULL};
+        load->added[load->n_added++] = (struct tokenizer_added){
+            .text = spec->tokens[id],
+            .id = (int32_t)id,
+            .special = !user_defined,
+            .normalized = user_defined && spec->scores != NULL && is_marked(&spec->tokens[id])};
     }
     return 0;
 }
