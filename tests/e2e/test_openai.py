@@ -173,6 +173,35 @@ def test_completions_echo_scores_the_prompt_as_lm_eval_asks(hub, client):
     assert nothing.logprobs.token_logprobs == both.choices[0].logprobs.token_logprobs[:-1]
 
 
+def test_lm_evals_own_requests(hub, client):
+    """What lm-eval 0.4.13 posts for loglikelihoods, and how it reads the answer."""
+    context, continuation = "The capital of France is", " Paris"
+    ids = [
+        hub.ask("POST", "/tokenize", 200, json={"model": MODEL, "content": text})["tokens"]
+        for text in (context + continuation, context + " Madrid")
+    ]
+    start = len(hub.ask("POST", "/tokenize", 200, json={"model": MODEL, "content": context})["tokens"])
+    body = {
+        "model": MODEL, "prompt": ids, "temperature": 0, "max_tokens": 1, "logprobs": 1,
+        "seed": 1234, "echo": True,
+    }
+    scores = []
+    for choice in sorted(
+        hub.ask("POST", "/v1/completions", 200, json=body)["choices"], key=lambda c: c["index"]
+    ):
+        tokens = choice["logprobs"]["token_logprobs"][start:-1]
+        tops = choice["logprobs"]["top_logprobs"][start:-1]
+        greedy = all(max(top.values()) == token for token, top in zip(tokens, tops))
+        scores.append((sum(tokens), greedy))
+    assert scores[0][0] > scores[1][0]
+    assert scores[0][1] and not scores[1][1]
+    body = {
+        "model": MODEL, "prompt": ids[:1], "max_tokens": 8, "temperature": 0,
+        "stop": ["\n", "<|im_end|>"], "seed": 1234,
+    }
+    assert hub.ask("POST", "/v1/completions", 200, json=body)["choices"][0]["text"]
+
+
 def test_completions_stream(client):
     asked = {"model": MODEL, "prompt": "Once upon a time", "seed": 2, "max_tokens": 10}
     plain = client.completions.create(**asked)
