@@ -80,7 +80,7 @@ static int read_fixed(struct cursor *c, size_t n, uint64_t *out)
     int rc = take(c, n, &bytes);
 
     *out = 0;
-    for (size_t i = n; rc == 0 && i-- > 0;)
+    for (size_t i = n; bytes != NULL && i-- > 0;)
         *out = *out << 8 | bytes[i];
     return rc;
 }

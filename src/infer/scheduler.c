@@ -283,7 +283,7 @@ static void measure(struct scheduler *s, const struct engine_piece *pieces, int 
     for (int p = 0; p < n_pieces; p++) {
         n_tokens += pieces[p].n_tokens;
     }
-    if (n_tokens >= n_pieces * MEASURED_TOKENS_MIN) {
+    if (n_tokens > 0 && n_tokens >= n_pieces * MEASURED_TOKENS_MIN) {
         const int64_t each = ns / n_tokens + 1;
         s->ns_per_token = s->ns_per_token > 0 ? (3 * s->ns_per_token + each) / 4 : each;
     }

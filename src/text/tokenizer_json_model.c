@@ -124,9 +124,10 @@ static int read_unk(struct reader *rd, const json_t *model)
 int json_read_model(struct reader *rd, const json_t *model)
 {
     const char *type = NULL;
-    int rc = json_is_object(model) ? json_get_string(model, "type", "BPE", &type, rd->err)
-                                   : json_malformed(rd, "no model");
 
+    if (!json_is_object(model))
+        return json_malformed(rd, "no model");
+    int rc = json_get_string(model, "type", "BPE", &type, rd->err);
     if (rc == 0 && !is(type, "BPE"))
         rc = json_unsupported(rd, "model", type);
     if (rc == 0)
