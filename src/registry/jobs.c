@@ -487,7 +487,7 @@ int registry_resume_job(struct registry *registry, const char *id, int64_t queue
 {
     struct db *db = NULL;
     struct job_files files = {.has_train = false};
-    struct job_row old;
+    struct job_row old = {.id = NULL};
     int rc = registry_get_job(registry, id, arena, &old, err);
 
     if (rc == 0 && old.dataset_id)
