@@ -117,18 +117,19 @@ def test_what_is_no_json_is_4xx(tiny, path, raw):
     assert tiny.http.post("/v1/chat/completions", json=CHAT).status_code == 200
 
 
-def test_more_answers_than_there_is_room_for_fail_before_the_stream(tiny, tmp_path):
+def test_more_answers_than_there_is_room_for_fail_before_the_stream(model_file, tmp_path):
+    """An answer of thousands of tokens of the real model holds a place."""
     from conftest import Hub
 
     small = Hub(tmp_path / "small", "--max-sessions", "2", "--max-queue", "2").start()
     try:
-        small.ask("POST", "/base-models/import", 201, json={"path": str(TINY), "as": MODEL})
+        small.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": MODEL})
         body = {**CHAT, "stream": True}
         assert small.http.post("/v1/chat/completions", json={**body, "n": 4}).status_code == 200
         never = small.http.post("/v1/chat/completions", json={**body, "n": 5})
         assert never.status_code == 400
         assert "5 answers" in never.json()["error"]["message"]
-        long = {**body, "max_tokens": 4000, "ignore_eos": True}
+        long = {**body, "max_tokens": 7000, "ignore_eos": True}
         with small.http.stream("POST", "/v1/chat/completions", json=long) as running:
             next(running.iter_lines())
             full = small.http.post("/v1/chat/completions", json={**body, "n": 4})
