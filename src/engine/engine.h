@@ -154,6 +154,9 @@ int engine_page_users(const struct engine_page *page);
 /* Appends the first n_tokens positions of a page, of which the session becomes one more user. The
  * session ends at a page's boundary and has room. */
 void engine_session_append(struct engine_session *session, struct engine_page *page, int n_tokens);
+/* Stands page i of a session, which is full, on another that was computed of the same tokens behind
+ * the same ones: the same bits, held once. */
+void engine_session_stand_on(struct engine_session *session, int i, struct engine_page *page);
 /* A page to be filled with kv_page_bytes that were kept elsewhere. ERR_UNAVAILABLE when all pages
  * are in use. */
 int engine_page_new(struct engine_page **page, struct engine_model *model,

@@ -271,7 +271,7 @@ struct prefix_node *prefix_cache_put(struct prefix_cache *c, const char *key,
 }
 
 void prefix_cache_keep(struct prefix_cache *c, const char *key, const int32_t *tokens,
-                       const struct engine_session *session, bool tail)
+                       struct engine_session *session, bool tail)
 {
     const int length = engine_session_length(session);
     const int whole = length / PREFIX_BLOCK * PREFIX_BLOCK;
@@ -285,6 +285,9 @@ void prefix_cache_keep(struct prefix_cache *c, const char *key, const int32_t *t
         if (child == NULL || same < left) {
             child = prefix_cache_put(c, key, n, tokens + at, left,
                                      engine_session_page(session, at / PREFIX_BLOCK));
+        }
+        if (child != NULL && left == PREFIX_BLOCK) {
+            engine_session_stand_on(session, at / PREFIX_BLOCK, child->page);
         }
         last = child != NULL ? child : last;
         n = child;
@@ -308,6 +311,8 @@ int prefix_cache_extend(struct prefix_cache *c, const char *key, const int32_t *
         struct prefix_node *child = nearest(node, tokens + at, left, &same);
         if (child != NULL && at >= from) {
             engine_session_append(session, child->page, same);
+        } else if (child != NULL && same == PREFIX_BLOCK) {
+            engine_session_stand_on(session, at / PREFIX_BLOCK, child->page);
         }
         last = child != NULL ? child : last;
         node = same == PREFIX_BLOCK ? child : NULL;

@@ -12,6 +12,8 @@
  *   2. In the order of use every block stands before its children, so whatever was used longest
  *      ago is a leaf.
  *   3. A block that a session stands on is not evicted: nothing would be gained.
+ *   4. Who stands on a block stands on its parents: what a session computed that is kept already it
+ *      gives back for what is kept. So every page is in use, or can be evicted after its children.
  * Belongs to the model's thread. Bounds: bytes_max of pages, PREFIX_ROOTS_MAX adapters.
  */
 #ifndef INFER_PREFIX_CACHE_H
@@ -62,7 +64,7 @@ int prefix_cache_extend(struct prefix_cache *cache, const char *key, const int32
  * last one too. The session may go on; without a tail it goes on writing pages of its own. What
  * there is no room for is not kept. */
 void prefix_cache_keep(struct prefix_cache *cache, const char *key, const int32_t *tokens,
-                       const struct engine_session *session, bool tail);
+                       struct engine_session *session, bool tail);
 /* Puts one block with a page behind a parent (NULL: the key's root), as reading a file does; takes
  * the caller's use of the page. NULL when there is no room, or the parent is no whole block. */
 struct prefix_node *prefix_cache_put(struct prefix_cache *cache, const char *key,

@@ -266,9 +266,50 @@ static void test_failed_allocations_keep_less(void **state)
     engine_model_free(model);
 }
 
+/* Sessions that computed the same blocks side by side hold them once from when they are kept, and
+ * go on from there with the bits that they had. */
+static void test_what_two_computed_is_held_once(void **state)
+{
+    (void)state;
+    enum { BLOCKS = 3, LENGTH = BLOCKS * PAGE };
+    static float alone[VOCAB], shared[VOCAB];
+    struct engine_model *model = open_model();
+    struct prefix_cache c;
+    struct engine_session *s[3];
+    int32_t tokens[LENGTH + 1];
+    for (int i = 0; i <= LENGTH; i++) {
+        tokens[i] = i * 7 % VOCAB;
+    }
+    prefix_cache_init(&c, model, (uint64_t)32 << 20);
+    for (int i = 0; i < 3; i++) {
+        s[i] = new_session(model);
+        eval(model, s[i], tokens, i < 2 ? LENGTH : PAGE, NULL);
+    }
+    assert_int_equal(engine_pages_used(model), 2 * BLOCKS + 1);
+    prefix_cache_keep(&c, "", tokens, s[0], false);
+    prefix_cache_keep(&c, "", tokens, s[1], false);
+    assert_int_equal(engine_pages_used(model), BLOCKS + 1);
+    assert_int_equal(prefix_cache_extend(&c, "", tokens, LENGTH + 1, s[2]), LENGTH - PAGE);
+    assert_int_equal(engine_pages_used(model), BLOCKS);
+    engine_session_free(s[0]);
+    engine_session_free(s[1]);
+    assert_false(prefix_cache_evict(&c));
+    eval(model, s[2], tokens + LENGTH, 1, shared);
+    engine_session_truncate(s[2], 0);
+    while (prefix_cache_evict(&c)) {
+    }
+    assert_int_equal(engine_pages_used(model), 0);
+    eval(model, s[2], tokens, LENGTH + 1, alone);
+    assert_memory_equal(shared, alone, sizeof shared);
+    engine_session_free(s[2]);
+    prefix_cache_release(&c);
+    engine_model_free(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_two_computed_is_held_once),
         cmocka_unit_test(test_it_finds_the_longest_that_was_kept),
         cmocka_unit_test(test_many_stand_on_one_path),
         cmocka_unit_test(test_the_least_recently_used_goes_first),

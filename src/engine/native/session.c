@@ -135,6 +135,13 @@ void engine_session_append(struct engine_session *s, struct engine_page *page, i
     s->length += n_tokens;
 }
 
+void engine_session_stand_on(struct engine_session *s, int i, struct engine_page *page)
+{
+    page->users++;
+    page_drop(&s->model->kv, page_of(s->pages[i]));
+    s->pages[i] = page->halves;
+}
+
 /* --- pages that no session holds --- */
 
 size_t engine_pages_max(const struct engine_model *model)
