@@ -89,19 +89,6 @@ static bool values_apart(const json_t *a, const json_t *b)
     return n_values(a) > 0 && n_values(b) > 0;
 }
 
-static bool demands(const json_t *schema, const char *name)
-{
-    size_t i;
-    const json_t *word;
-    json_array_foreach(json_object_get(schema, "required"), i, word)
-    {
-        if (json_is_string(word) && strcmp(json_string_value(word), name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Whether `a` never writes a member that `b` demands. */
 static bool misses(const json_t *a, const json_t *b)
 {
@@ -116,7 +103,7 @@ static bool misses(const json_t *a, const json_t *b)
     json_array_foreach(json_object_get(b, "required"), i, word)
     {
         const char *name = json_string_value(word);
-        if (name != NULL && json_object_get(own, name) == NULL && !demands(a, name)) {
+        if (name != NULL && json_object_get(own, name) == NULL && !schema_requires(a, name)) {
             return true;
         }
     }
@@ -130,7 +117,7 @@ static bool objects_apart(const struct compiler *c, const json_t *a, const json_
     json_object_foreach(json_object_get(a, "properties"), name, value)
     {
         const json_t *other = json_object_get(json_object_get(b, "properties"), name);
-        if (other != NULL && (demands(a, name) || demands(b, name)) &&
+        if (other != NULL && (schema_requires(a, name) || schema_requires(b, name)) &&
             schemas_apart(c, value, other, depth + 1)) {
             return true;
         }

@@ -57,6 +57,8 @@ int schema_literal(struct compiler *c, const json_t *value, uint32_t rule) MUST_
 /* --- grammar_string.c: type string; grammar_object.c; grammar_array.c --- */
 int string_rule(struct compiler *c, const json_t *schema, uint32_t *rule) MUST_CHECK;
 int object_rule(struct compiler *c, const json_t *schema, int depth, uint32_t *rule) MUST_CHECK;
+/* Whether "required" lists the name. */
+bool schema_requires(const json_t *schema, const char *name);
 int array_rule(struct compiler *c, const json_t *schema, int depth, uint32_t *rule) MUST_CHECK;
 
 /* --- grammar_merge.c --- */

@@ -10,7 +10,7 @@ enum { PROPERTIES_MAX = 1000, NAME_LENGTH_MAX = 40 };
 
 #define NAME_CHARACTERS "--09AZ__az"
 
-static bool is_required(const json_t *schema, const char *name)
+bool schema_requires(const json_t *schema, const char *name)
 {
     size_t i;
     const json_t *word;
@@ -156,7 +156,7 @@ static int put_unknown(struct compiler *c, const json_t *schema, int depth, stru
 static bool name_is_known(const json_t *schema, const char *name)
 {
     return json_object_get(json_object_get(schema, "properties"), name) != NULL ||
-           is_required(schema, name);
+           schema_requires(schema, name);
 }
 
 /* Which characters known names have behind prefix[0 … at). */
@@ -308,7 +308,7 @@ static int named_rule(struct compiler *c, const json_t *schema, uint32_t *values
     }
     rc = rc == 0 ? put_unknown(c, schema, depth, &tail) : rc;
     while (rc == 0 && i-- > 0) {
-        rc = put_property(c, names[i], values[i], is_required(schema, names[i]), &tail);
+        rc = put_property(c, names[i], values[i], schema_requires(schema, names[i]), &tail);
     }
     mem_free(names);
     *rule = rules_new(c->r);

@@ -5,6 +5,7 @@ the first fifth of the requests took. Run as a program by scripts/soak-inference
 of the tests (test_soak.py).
 """
 
+import argparse
 import collections
 import concurrent.futures
 import json
@@ -205,8 +206,12 @@ def print_line(done: int, seconds: float, sample: dict, outcomes) -> None:
 
 
 def main() -> int:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    base = sys.argv[2] if len(sys.argv) > 2 else str(TINY)
+    parser = argparse.ArgumentParser(prog="soak-inference", description=__doc__)
+    parser.add_argument("requests", nargs="?", type=int, default=10_000)
+    parser.add_argument("base", nargs="?", default=str(TINY),
+                        help="a file or folder of weights, a tiny one of the tests' unless given")
+    asked = parser.parse_args()
+    n, base = asked.requests, asked.base
     with tempfile.TemporaryDirectory() as folder:
         hub = Hub(pathlib.Path(folder) / "hub", "--prefix-cache-mb", "8").start()
         try:

@@ -1,5 +1,6 @@
 """The real model through the hub: answers, streams, crashes, clients that leave."""
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -64,6 +65,22 @@ def test_a_killed_runner_is_replaced_and_the_text_is_the_same(hub, smollm):
     assert killed
     assert text == whole
     assert hub.runners()[0]["pid"] != pid
+
+
+def test_a_request_present_at_two_crashes_is_a_500(hub, smollm):
+    """The second crash follows as soon as the request is on a fresh runner."""
+    asked = body(smollm, messages=STORY, max_tokens=2000, temperature=1.5, seed=4)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(hub.http.post, "/inference", json=asked)
+        killed = set()
+        for _ in range(2):
+            found = wait_for(lambda: [r for r in hub.runners() if r["active_requests"] == 1
+                                      and r["pid"] not in killed])
+            os.kill(found[0]["pid"], signal.SIGKILL)
+            killed.add(found[0]["pid"])
+        assert answer.result().status_code == 500, answer.result().text
+        assert "ended unexpectedly 2 times" in answer.result().json()["detail"]
+    hub.ask("POST", "/inference", 200, json=body(smollm, max_tokens=4))
 
 
 def test_a_client_that_leaves_stops_its_work(hub, smollm):

@@ -39,7 +39,7 @@ def test_answers_satisfy_the_schema(tiny, line):
             "top_p": 1,
             "min_p": 0,
             "seed": seed,
-            "max_tokens": 120,
+            "max_tokens": 400,
         }
         choice = tiny.ask("POST", "/v1/chat/completions", 200, json=body)["choices"][0]
         if choice["finish_reason"] == "stop":
