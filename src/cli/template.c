@@ -100,6 +100,7 @@ static int run(const struct args *args, struct err *err)
     struct template_input input = {
         .add_generation_prompt = args_get(args, "no-generation-prompt") == NULL,
         .date = args_get(args, "date"),
+        .fill_calls = true,
     };
     if (args_get(args, "messages") == NULL) {
         (void)err_set(err, ERR_INVALID, "--messages FILE is needed; see mlx-hub template --help");

@@ -80,7 +80,8 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
     struct template *t = NULL;
     struct template_input input = {.messages = json_object_get(request, "messages"),
                                    .tools = json_object_get(request, "tools"),
-                                   .extra = json_object_get(request, "template_kwargs")};
+                                   .extra = json_object_get(request, "template_kwargs"),
+                                   .fill_calls = true};
     json_t *told = NULL;
     int rc = json_get_string(request, "template", NULL, &source, err);
     if (rc == 0) {

@@ -364,8 +364,49 @@ int jinja_render(const struct template *t, const struct template_input *input, u
     return rc;
 }
 
+static bool only_calls(const json_t *message)
+{
+    const json_t *content = json_object_get(message, "content");
+    return json_array_size(json_object_get(message, "tool_calls")) > 0 &&
+           (content == NULL || json_is_null(content));
+}
+
+/* The messages with "" for the content of those that only call tools; NULL when there are none, or
+ * no memory. */
+static json_t *with_empty_contents(const json_t *messages)
+{
+    json_t *filled = NULL;
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *message = json_array_get(messages, i);
+        if (!only_calls(message)) {
+            continue;
+        }
+        json_t *copy = json_copy((json_t *)(uintptr_t)message);
+        filled = filled != NULL ? filled : json_copy((json_t *)(uintptr_t)messages);
+        if (json_array_set_new(filled, i, copy) != 0 ||
+            json_object_set_new(copy, "content", json_string("")) != 0) {
+            json_decref(filled);
+            return NULL;
+        }
+    }
+    return filled;
+}
+
 int template_render(const struct template *t, const struct template_input *input, struct buf *out,
                     struct err *err)
 {
-    return jinja_render(t, input, TEMPLATE_STEPS_MAX, out, err);
+    const int rc = jinja_render(t, input, TEMPLATE_STEPS_MAX, out, err);
+    struct template_input second = *input;
+    struct err why = {0};
+    size_t length;
+    const bool fill = rc == -(int)ERR_INVALID && input->fill_calls &&
+                      strstr(template_source(t, &length), "tool_calls") != NULL;
+    json_t *filled = fill ? with_empty_contents(input->messages) : NULL;
+    if (filled == NULL) {
+        return rc;
+    }
+    second.messages = filled;
+    const int again = jinja_render(t, &second, TEMPLATE_STEPS_MAX, out, &why);
+    json_decref(filled);
+    return again == 0 ? 0 : rc;
 }

@@ -51,6 +51,9 @@ struct template_input {
                             function is undefined. The real clock is never read. */
     const json_t *extra; /* object: further variables (chat_template_kwargs); may set any name but
                             messages, tools and add_generation_prompt */
+    bool fill_calls; /* a message that only calls tools has no content, as OpenAI writes it: where
+                        a template that knows calls cannot do without (jinja2 fails), render it
+                        with "" */
 };
 
 /* Compiles `length` bytes of UTF-8 source, which are copied. 0 and *out, or a negative code. */

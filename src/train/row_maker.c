@@ -150,6 +150,7 @@ static int render(struct row_maker *maker, const json_t *messages, const json_t 
         .bos_token = maker->bos,
         .eos_token = maker->eos,
         .date = maker->date[0] != '\0' ? maker->date : NULL,
+        .fill_calls = true,
     };
     buf_clear(out);
     return template_render(maker->template, &input, out, err);

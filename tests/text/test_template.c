@@ -211,6 +211,36 @@ static void offers_reasoning_under_its_names(void **state)
     json_decref(messages);
 }
 
+/* Nothing changes for a template that knows what to do without a content. */
+static void a_message_of_calls_alone_needs_no_content(void **state)
+{
+    (void)state;
+    static const char *const rows[][2] = {
+        {"{% for m in messages %}{{ 'x' in m.content }}{% if m.tool_calls %}!{% endif %};"
+         "{% endfor %}",
+         "True;False!;False!;"},
+        {"{% for m in messages %}{{ m.content }};{% endfor %}", "x;None;;"},
+    };
+    json_t *messages = parse("[{\"role\": \"user\", \"content\": \"x\"},"
+                             "{\"role\": \"a\", \"content\": null, \"tool_calls\": [{}]},"
+                             "{\"role\": \"a\", \"tool_calls\": [{}]}]");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct template_input input = {.messages = messages, .fill_calls = true};
+        struct template *t = NULL;
+        struct err err = {0};
+        struct buf out;
+        buf_init(&out, 100);
+        assert_ok(compile(rows[i][0], &t, &err), &err);
+        assert_ok(template_render(t, &input, &out, &err), &err);
+        assert_string_equal(out.data, rows[i][1]);
+        buf_release(&out);
+        template_free(t);
+    }
+    json_decref(messages);
+    expect_error("{% for m in messages %}{{ m.tool_calls }}{{ 'x' in none }}{% endfor %}",
+                 ERR_INVALID, "argument of type 'NoneType' is not iterable");
+}
+
 /* --- errors -------------------------------------------------------------------------------- */
 static void errors_name_line_and_message(void **state)
 {
@@ -588,6 +618,7 @@ int main(void)
         cmocka_unit_test(tells_the_date_it_is_given),
         cmocka_unit_test(refuses_bad_input),
         cmocka_unit_test(offers_reasoning_under_its_names),
+        cmocka_unit_test(a_message_of_calls_alone_needs_no_content),
         cmocka_unit_test(errors_name_line_and_message),
         cmocka_unit_test(unsupported_is_found_at_compile_time),
         cmocka_unit_test(unsupported_when_run_says_so),
