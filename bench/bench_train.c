@@ -125,7 +125,8 @@ static int bench(const struct settings *s, struct err *err)
     struct engine_model *model = NULL;
     struct engine_adapter *adapter = NULL;
     struct engine_trainer *trainer = NULL;
-    const struct engine_options options = {.threads = s->threads, .isa = s->isa};
+    const struct engine_options options = {
+        .threads = s->threads, .isa = s->isa, .train_only = true}; /* as the trainer opens it */
     const struct engine_lora lora = {
         .rank = s->rank, .scale = 2.0f, .targets = (unsigned)s->targets, .first_layer = s->first};
     const struct engine_train_plan plan = {.tokens_max = s->length, .seed = 1};
