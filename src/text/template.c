@@ -263,8 +263,8 @@ static int set_token(struct jinja *j, struct jdict *d, const char *name, const c
 static int make_context(struct jinja *j, const struct template_input *input, struct jvalue *out)
 {
     static const char *const own[] = {"messages", "tools", "add_generation_prompt"};
-    struct jvalue messages;
-    struct jvalue tools;
+    struct jvalue messages = jv_none();
+    struct jvalue tools = jv_none();
     int rc = jv_dict(j, 0, out);
     struct jdict *d = rc == 0 ? out->as.dict : NULL;
     if (rc == 0) {
