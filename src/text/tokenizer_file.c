@@ -19,7 +19,7 @@ enum { ALIGNMENT = 64, SMALL_BYTES_MAX = 64 << 20, DIGEST_CHARS = SHA256_HEX_BYT
 #define BYTE_ORDER_MARK UINT32_C(0x01020304)
 #define NO_TEXT         UINT32_MAX
 
-static const char magic[8] = "MLXHTOKS";
+static const char magic[8] = {'M', 'L', 'X', 'H', 'T', 'O', 'K', 'S'};
 
 enum section {
     SECTION_FLAGS,

@@ -16,7 +16,7 @@
 
 enum { WRITE_BYTES = 4 << 20, DIGEST_CHARS = SHA256_HEX_BYTES - 1 };
 
-static const char magic[8] = "MLXHPACK";
+static const char magic[8] = {'M', 'L', 'X', 'H', 'P', 'A', 'C', 'K'};
 
 struct header {
     char magic[sizeof magic];
