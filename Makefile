@@ -25,7 +25,7 @@ test: ## build and run all tests: unit, fuzz corpora, end to end, NEON under emu
 	@scripts/build build
 	@scripts/test
 
-check: ## format, includes, headers, banned calls, text, clang build, clang-tidy, scripts
+check: ## format, includes, headers, banned calls, text, macOS and clang builds, clang-tidy, scripts
 	@scripts/bootstrap build test check
 	@scripts/check
 
