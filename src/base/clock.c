@@ -1,5 +1,7 @@
 /* How it works. Plain clock_gettime, and dates through gmtime_r/timegm, which know no time zone.
- * MLX_HUB_NOW_US is read once, at the first question for the wall clock.
+ * The monotonic clock is the one that stands still while the machine sleeps: CLOCK_MONOTONIC does
+ * on Linux and goes on under macOS. MLX_HUB_NOW_US is read once, at the first question for the wall
+ * clock.
  */
 #include "base/clock.h"
 
@@ -12,6 +14,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#ifdef __APPLE__
+#define AWAKE_CLOCK CLOCK_UPTIME_RAW
+#else
+#define AWAKE_CLOCK CLOCK_MONOTONIC
+#endif
 
 enum { US_PER_SECOND = 1000000, NS_PER_US = 1000 };
 
@@ -54,7 +62,7 @@ void clock_freeze_us(int64_t wall_us)
 int64_t clock_monotonic_ns(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(AWAKE_CLOCK, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
