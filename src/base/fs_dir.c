@@ -18,7 +18,7 @@
 #include "base/fs_internal.h"
 #include "base/mem.h"
 
-enum { TREE_DEPTH_MAX = 64, ENTRIES_MAX = 1 << 20, HOLDER_BYTES_MAX = 256 };
+enum { TREE_DEPTH_MAX = 64, ENTRIES_MAX = 1 << 20, READINGS_MAX = 256, HOLDER_BYTES_MAX = 256 };
 
 int fs_sync_dir(const char *path, struct err *err)
 {
@@ -88,25 +88,41 @@ int fs_publish_dir(const char *temp, const char *path, struct err *err)
 
 static int remove_entry(int dir, const char *name, int depth, struct err *err);
 
-/* Removes everything inside the open folder; closes fd. */
+/* Removes what one reading of the folder shows; *removed counts it. */
+static int remove_shown(DIR *stream, int depth, size_t *removed, struct err *err)
+{
+    int rc = 0;
+    *removed = 0;
+    while (rc == 0) {
+        errno = 0;
+        struct dirent *entry = readdir(stream);
+        if (!entry && errno)
+            return err_set_errno(err, errno, "cannot read a folder");
+        if (!entry)
+            return 0;
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) {
+            rc = remove_entry(dirfd(stream), entry->d_name, depth, err);
+            ++*removed;
+        }
+    }
+    return rc;
+}
+
+/* Removes everything inside the open folder; closes fd. It is read again until nothing is shown:
+ * on macOS a large folder moves under the reader as entries go, and some are passed over. */
 static int remove_inside(int fd, int depth, struct err *err)
 {
     int rc = 0;
+    size_t removed = 1; /* by the latest reading */
     DIR *stream = fdopendir(fd);
     if (!stream) {
         rc = err_set_errno(err, errno, "cannot read a folder");
         close(fd);
         return rc;
     }
-    while (rc == 0) {
-        errno = 0;
-        struct dirent *entry = readdir(stream);
-        if (!entry && errno)
-            rc = err_set_errno(err, errno, "cannot read a folder");
-        if (!entry)
-            break;
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            rc = remove_entry(fd, entry->d_name, depth, err);
+    for (int i = 0; i < READINGS_MAX && rc == 0 && removed > 0; i++) {
+        rewinddir(stream);
+        rc = remove_shown(stream, depth, &removed, err);
     }
     closedir(stream);
     return rc;

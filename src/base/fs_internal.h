@@ -12,7 +12,7 @@
 
 int fs_sys_open(const char *path, int flags, mode_t mode); /* adds O_CLOEXEC */
 int fs_sys_openat(int dir, const char *name, int flags);
-ssize_t fs_sys_read(int fd, void *bytes, size_t n);
+ssize_t fs_sys_read(int fd, void *bytes, size_t n);        /* may read less before the end */
 ssize_t fs_sys_write(int fd, const void *bytes, size_t n); /* may write less than n */
 int fs_sys_fsync(int fd); /* to the platter: F_FULLFSYNC on macOS */
 int fs_sys_rename(const char *from, const char *to);

@@ -11,6 +11,9 @@
 
 #include "base/fault.h"
 
+/* macOS refuses one byte more than INT_MAX where Linux does a part of it. */
+static const size_t IO_BYTES_MAX = (size_t)1 << 30;
+
 int fs_sys_open(const char *path, int flags, mode_t mode)
 {
     if (fault_hit(FAULT_OPEN)) {
@@ -44,6 +47,7 @@ ssize_t fs_sys_read(int fd, void *bytes, size_t n)
         return -1;
     }
     ssize_t got;
+    n = n < IO_BYTES_MAX ? n : IO_BYTES_MAX;
     do
         got = read(fd, bytes, n);
     while (got < 0 && errno == EINTR);
@@ -57,6 +61,7 @@ ssize_t fs_sys_write(int fd, const void *bytes, size_t n)
         return -1;
     }
     ssize_t put;
+    n = n < IO_BYTES_MAX ? n : IO_BYTES_MAX;
     do
         put = write(fd, bytes, n);
     while (put < 0 && errno == EINTR);
@@ -69,13 +74,15 @@ int fs_sys_fsync(int fd)
         errno = ENOSPC;
         return -1;
     }
-#ifdef F_FULLFSYNC
-    if (fcntl(fd, F_FULLFSYNC) == 0)
-        return 0;
-    if (errno != ENOTSUP && errno != EINVAL && errno != ENOTTY)
-        return -1;
-#endif
     int rc;
+#ifdef F_FULLFSYNC
+    do
+        rc = fcntl(fd, F_FULLFSYNC);
+    while (rc < 0 && errno == EINTR);
+    if (rc == 0 || errno == EIO || errno == ENOSPC || errno == EDQUOT)
+        return rc;
+        /* A file system that cannot, which each says in its own way. */
+#endif
     do
         rc = fsync(fd);
     while (rc < 0 && errno == EINTR);

@@ -203,6 +203,23 @@ static void test_remove_tree_follows_no_link(void **state)
     assert_err(fs_remove_tree("", &err), &err, ERR_INVALID);
 }
 
+/* More entries than one reading of the folder returns. */
+static void test_remove_tree_takes_a_large_folder(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    assert_ok(fs_mkdirs(at("large"), &err), &err);
+    for (int i = 0; i < 5000; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "large/a-file-of-many-%d", i);
+        const int fd = open(at(name), O_WRONLY | O_CREAT, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+    assert_ok(fs_remove_tree(at("large"), &err), &err);
+    assert_false(fs_exists(at("large")));
+}
+
 struct names {
     char text[256];
     int stop_at;
@@ -390,6 +407,7 @@ int main(void)
         CASE(test_mkdirs),
         CASE(test_publish_dir),
         CASE(test_remove_tree_follows_no_link),
+        CASE(test_remove_tree_takes_a_large_folder),
         CASE(test_list_is_sorted_and_stops),
         CASE(test_join_and_absolute),
         CASE(test_resolve_within),
