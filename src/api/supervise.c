@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/thread.h"
 #include "registry/claims.h"
 #include "registry/jobs.h"
 
@@ -486,7 +487,7 @@ int supervisor_new(struct supervisor **out, const struct settings *settings, con
     if (rc == 0) {
         pthread_mutex_init(&s->lock, NULL);
         pthread_cond_init(&s->changed, NULL);
-        const int failed = pthread_create(&s->thread, NULL, supervisor_main, s);
+        const int failed = thread_start(&s->thread, supervisor_main, s);
         if (failed != 0) {
             pthread_cond_destroy(&s->changed);
             pthread_mutex_destroy(&s->lock);

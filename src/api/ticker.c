@@ -19,6 +19,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "registry/jobs.h"
 
 enum { EVENT_BYTES_MAX = 64 << 10, LOG_BLOCK_BYTES = 32 << 10 };
@@ -304,7 +305,7 @@ int ticker_new(struct ticker **out, struct registry *registry, struct err *err)
     t->registry = registry;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
-    const int failed = pthread_create(&t->thread, NULL, ticker_main, t);
+    const int failed = thread_start(&t->thread, ticker_main, t);
     if (failed != 0) {
         pthread_cond_destroy(&t->changed);
         pthread_mutex_destroy(&t->lock);

@@ -217,12 +217,52 @@ int pool_check(struct pool *pool, struct err *err)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* What a fault of the thread itself raises stays: blocked, it would end the process unheard. */
+static void block_signals(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    sigdelset(&all, SIGSEGV);
+    sigdelset(&all, SIGBUS);
+    sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGFPE);
+    sigdelset(&all, SIGTRAP);
+    sigdelset(&all, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static int start(pthread_t *thread, int state, void *(*fn)(void *ctx), void *ctx)
+{
+    pthread_attr_t attributes;
+    sigset_t before;
+    int errnum = fault_hit(FAULT_SPAWN) ? EAGAIN : pthread_attr_init(&attributes);
+    if (errnum != 0)
+        return errnum;
+    pthread_attr_setdetachstate(&attributes, state);
+    pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
+    block_signals(&before);
+    errnum = pthread_create(thread, &attributes, fn, ctx);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return errnum;
+}
+
+int thread_start(pthread_t *thread, void *(*fn)(void *ctx), void *ctx)
+{
+    return start(thread, PTHREAD_CREATE_JOINABLE, fn, ctx);
+}
+
+int thread_start_detached(void *(*fn)(void *ctx), void *ctx)
+{
+    pthread_t thread;
+    return start(&thread, PTHREAD_CREATE_DETACHED, fn, ctx);
+}
+
 static int start_worker(struct pool *pool, int lane, struct err *err)
 {
     struct worker *worker = &pool->workers[lane - 1];
     *worker = (struct worker){.pool = pool, .lane = lane};
-    int errnum =
-        fault_hit(FAULT_SPAWN) ? EAGAIN : pthread_create(&worker->thread, NULL, work, worker);
+    int errnum = thread_start(&worker->thread, work, worker);
     if (errnum != 0)
         return err_set_errno(err, errnum, "cannot start compute thread %d of %d", lane + 1,
                              pool->lanes);
@@ -248,14 +288,9 @@ int pool_new(struct pool **out, int lanes, struct err *err)
     word_init(&pool->phase);
     pool->lanes = lanes;
     pool->spins = lanes <= cores;
-    /* Signals are the main thread's business. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int rc = 0;
     for (int lane = 1; lane < lanes && rc == 0; lane++)
         rc = start_worker(pool, lane, err);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc != 0) {
         pool_free(pool);
         return rc;

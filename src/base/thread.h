@@ -1,4 +1,5 @@
-/* Compute threads: a pool that runs one function on all of its threads and meets at barriers.
+/* Threads: how one is started, and a pool of compute threads that runs one function on all of them
+ * and meets at barriers.
  *
  * The pool has n lanes; the caller's thread is lane 0 and n-1 workers wait for work. pool_run calls
  * fn(ctx, lane, n_lanes) on every lane and returns when all are done. Inside, lanes may meet at
@@ -10,12 +11,19 @@
 #ifndef BASE_THREAD_H
 #define BASE_THREAD_H
 
+#include <pthread.h>
 #include <stddef.h>
 
 #include "base/err.h"
 #include "base/machine.h" /* cpu_count */
 
-enum { POOL_LANES_MAX = 256 };
+enum { POOL_LANES_MAX = 256, THREAD_STACK_BYTES = 8 << 20 };
+
+/* Starts a thread with THREAD_STACK_BYTES of stack on every system (macOS would give 512 kB).
+ * Signals are the main thread's business: it gets none but those of its own making. The second form
+ * is never joined. 0, or what errno would be. */
+int thread_start(pthread_t *thread, void *(*fn)(void *ctx), void *ctx) MUST_CHECK;
+int thread_start_detached(void *(*fn)(void *ctx), void *ctx) MUST_CHECK;
 
 struct pool;
 

@@ -6,6 +6,8 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/thread.h"
+
 static struct http_job *next_job(struct http_pool *pool)
 {
     struct http_job *job;
@@ -43,7 +45,7 @@ int http_pool_start(struct http_pool *pool, int n_threads, struct err *err)
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
     while (rc == 0 && pool->n_threads < n_threads) {
-        rc = pthread_create(&pool->threads[pool->n_threads], NULL, work, pool);
+        rc = thread_start(&pool->threads[pool->n_threads], work, pool);
         if (rc == 0)
             pool->n_threads++;
     }

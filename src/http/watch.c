@@ -24,6 +24,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "http/exchange.h"
 
 enum { WATCH_EVENTS_MAX = 64 };
@@ -235,7 +236,7 @@ int watch_start(struct http_watch *watch, uint32_t n_slots, int tick_ms, void (*
     for (uint32_t i = 0; failed == 0 && i < n_slots; i++)
         watch->slots[i].next_free = i + 1 < n_slots ? i + 1 : NO_SLOT;
     if (failed == 0)
-        failed = pthread_create(&watch->thread, NULL, run, watch);
+        failed = thread_start(&watch->thread, run, watch);
     watch->running = failed == 0;
     if (failed == 0)
         return 0;

@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "telemetry/metrics.h"
 
 /* --- the life of a host --- */
@@ -306,11 +307,7 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
     h->last_used_us = clock_wall_us();
     (void)snprintf(h->base_id, sizeof h->base_id, "%s", spec->base_id);
     (void)snprintf(h->base_key, sizeof h->base_key, "%s", spec->base_key);
-    pthread_attr_t attr;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    const int failed = pthread_create(&h->thread, &attr, host_main, h);
-    pthread_attr_destroy(&attr);
+    const int failed = thread_start_detached(host_main, h);
     if (failed) {
         mem_free(h->base_path);
         mem_free(h);

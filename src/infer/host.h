@@ -71,7 +71,6 @@ struct host {
     char base_key[INFER_KEY_BYTES];
     char *base_path;
     enum host_state state;
-    pthread_t thread;
     bool have_child;
     struct proc proc;
     struct frame_conn conn;

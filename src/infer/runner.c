@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/proc.h"
+#include "base/thread.h"
 #include "infer/runner_private.h"
 
 /* --- answers --- */
@@ -314,7 +315,7 @@ int runner_main(int control_fd)
     if (rc == 0) {
         prompter_init(&r.prompter, r.model);
         send_opened(&r);
-        if (pthread_create(&reader, NULL, read_frames, &r) == 0) {
+        if (thread_start(&reader, read_frames, &r) == 0) {
             run_model(&r);
             pthread_join(reader, NULL);
             save_prefixes(&r);

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 enum { CPU_SHARE = 100 }; /* of the time that passed, one part in so many is a sign of life */
 
@@ -74,7 +75,7 @@ int pulse_start(struct pulse *pulse, void (*beat)(void *ctx), void *ctx, int int
     pulse->interval_ms = interval_ms;
     pthread_mutex_init(&pulse->lock, NULL);
     pthread_cond_init(&pulse->changed, NULL);
-    const int failed = pthread_create(&pulse->thread, NULL, pulse_main, pulse);
+    const int failed = thread_start(&pulse->thread, pulse_main, pulse);
     if (failed != 0) {
         pthread_cond_destroy(&pulse->changed);
         pthread_mutex_destroy(&pulse->lock);

@@ -4,10 +4,14 @@
 
 #include "test.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "base/fault.h"
 #include "base/fpenv.h"
 #include "base/thread.h"
 
@@ -190,6 +194,42 @@ static void test_split_covers_everything_once(void **state)
             }
 }
 
+enum { DEEP_BYTES = 4 << 20 };
+
+/* Far more stack than a thread gets by itself on macOS, and no signal but its own faults'. */
+static void *deep_thread(void *ctx)
+{
+    volatile char deep[DEEP_BYTES];
+    sigset_t blocked;
+    for (size_t i = 0; i < sizeof deep; i += 1024)
+        deep[i] = 1;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    const bool right = sigismember(&blocked, SIGTERM) == 1 && sigismember(&blocked, SIGSEGV) == 0;
+    atomic_store((atomic_int *)ctx, right ? 1 : -1);
+    return NULL;
+}
+
+static void test_started_thread_has_room_and_no_signals(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    atomic_int seen = 0;
+    sigset_t blocked;
+    assert_int_equal(thread_start(&thread, deep_thread, &seen), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(atomic_load(&seen), 1);
+    atomic_store(&seen, 0);
+    assert_int_equal(thread_start_detached(deep_thread, &seen), 0);
+    while (atomic_load(&seen) == 0)
+        sched_yield();
+    assert_int_equal(atomic_load(&seen), 1);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked); /* the starter's own stay as they were */
+    assert_int_equal(sigismember(&blocked, SIGTERM), 0);
+    fault_arm(FAULT_SPAWN, 1, false);
+    assert_int_equal(thread_start(&thread, deep_thread, &seen), EAGAIN);
+    fault_disarm();
+}
+
 static int thread_cases(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +238,7 @@ static int thread_cases(void)
         cmocka_unit_test(test_many_short_runs),
         cmocka_unit_test(test_pool_new_survives_every_fault),
         cmocka_unit_test(test_pool_refuses_bad_sizes),
+        cmocka_unit_test(test_started_thread_has_room_and_no_signals),
 #if defined(__x86_64__)
         cmocka_unit_test(test_changed_float_environment_is_found),
 #endif

@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "engine/native/model.h"
 
 enum { WRITE_BYTES = 4 << 20, DIGEST_CHARS = SHA256_HEX_BYTES - 1 };
@@ -197,7 +198,7 @@ static void start_writing(struct packs *packs, const char *cache_dir)
                      packs->bytes);
     }
     if (rc == 0) {
-        packs->writing = pthread_create(&packs->writer, NULL, writer_main, packs) == 0;
+        packs->writing = thread_start(&packs->writer, writer_main, packs) == 0;
         return;
     }
     log_event(LOG_WARNING, "engine", "pack_file_not_written", "error=\"%s\"", err.message);
