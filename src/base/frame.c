@@ -64,7 +64,8 @@ int frame_conn_init(struct frame_conn *conn, int fd, struct err *err)
     atomic_init(&conn->broken, false);
 #ifdef SO_NOSIGPIPE
     int on = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on) != 0)
+    /* EINVAL: the other end is gone already, which the first frame will tell. */
+    if (setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on) != 0 && errno != EINVAL)
         return err_set_errno(err, errno, "cannot prepare a connection");
 #endif
     int errnum = pthread_mutex_init(&conn->send_lock, NULL);

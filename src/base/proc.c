@@ -37,6 +37,7 @@
 #include "base/fault.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/thread.h"
 
 enum { TICK_MS = 20, CHILD_END_FD_MIN = 10, NS_PER_MS = 1000000, NS_PER_SECOND = 1000000000 };
 
@@ -44,7 +45,7 @@ extern char **environ;
 
 struct proc_child {
     pid_t pid;
-    int exit_fd; /* pidfd, -1 where there is none */
+    int exit_fd; /* pidfd or the kqueue, -1 where there is none */
     bool exited;
     bool released;
     bool in_callback;
@@ -237,6 +238,16 @@ static bool reap(int i)
     return true;
 }
 
+#ifdef __APPLE__
+/* The event comes once, and shortly before waitpid would find the child: it is left to the tick. */
+static void note_ending(pid_t pid)
+{
+    for (int i = 0; i < spawner.count; i++)
+        if (spawner.children[i]->pid == pid)
+            spawner.children[i]->exit_fd = -1;
+}
+#endif
+
 /* Sleeps until there is a request or a child may have ended. */
 static void look(void)
 {
@@ -257,8 +268,8 @@ static void look(void)
 #ifdef __APPLE__
     struct kevent event;
     const struct timespec now = {0};
-    while (spawner.kqueue >= 0 && kevent(spawner.kqueue, NULL, 0, &event, 1, &now) > 0) {
-    }
+    while (spawner.kqueue >= 0 && kevent(spawner.kqueue, NULL, 0, &event, 1, &now) > 0)
+        note_ending((pid_t)event.ident);
 #endif
 }
 
@@ -290,8 +301,6 @@ static int pipe_cloexec(int fds[2])
 /* Starts the thread at the first call; later calls find it running. */
 static int ensure_spawner(struct err *err)
 {
-    pthread_t thread;
-    sigset_t all, before;
     int errnum = 0;
     pthread_mutex_lock(&spawner.lock);
     if (!spawner.running) {
@@ -301,13 +310,8 @@ static int ensure_spawner(struct err *err)
         if (spawner.kqueue < 0)
             spawner.kqueue = kqueue();
 #endif
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
         if (errnum == 0)
-            errnum = pthread_create(&thread, NULL, spawner_main, NULL);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        if (errnum == 0)
-            pthread_detach(thread);
+            errnum = thread_start_detached(spawner_main, NULL);
         spawner.running = errnum == 0;
     }
     pthread_mutex_unlock(&spawner.lock);

@@ -1,32 +1,72 @@
-/* How it works. What a child does for itself right after it started. The order matters: the death
- * signal is asked for first and the parent looked at after, so a parent that died in between is
- * noticed by its closed socket (the hub may be process 1, so getppid proves nothing).
+/* How it works. What a child does for itself right after it started. The order matters: the
+ * parent's death is followed first (a signal on Linux, a thread that waits for the event on macOS)
+ * and the parent looked at after, so a parent that died in between is noticed by its closed socket
+ * (the hub may be process 1, so getppid proves nothing).
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#ifdef __linux__
+#ifdef __APPLE__
+#include <sys/event.h>
+#else
+#include <poll.h>
 #include <sys/prctl.h>
 #endif
 
-#include "base/fault.h"
 #include "base/proc.h"
+#include "base/thread.h"
 
-#ifdef POLLRDHUP
-enum { HANG_UP_EVENTS = POLLRDHUP };
+#ifdef __APPLE__
+/* Whether the other end has closed; `wait`: until it has. poll there tells of a closing only to
+ * those who wait for input, too, which is not ours to take; the queue tells them apart. */
+static bool hung_up(int fd, bool wait)
+{
+    const struct timespec now = {0};
+    struct kevent event;
+    int n = -1, queue = kqueue();
+    EV_SET(&event, (uintptr_t)fd, EVFILT_READ, EV_ADD | EV_CLEAR, 0, 0, NULL);
+    if (queue >= 0 && kevent(queue, &event, 1, NULL, 0, NULL) == 0) {
+        do
+            n = kevent(queue, NULL, 0, &event, 1, wait ? NULL : &now);
+        while (n > 0 ? !(event.flags & EV_EOF) : n < 0 && errno == EINTR);
+    }
+    if (queue >= 0)
+        close(queue);
+    return n != 0;
+}
+
+static void *parent_watch(void *arg)
+{
+    struct kevent event;
+    int n, queue = (int)(intptr_t)arg;
+    do
+        n = kevent(queue, NULL, 0, &event, 1, NULL);
+    while (n < 0 && errno == EINTR);
+    _exit(PROC_EXIT_ORPHANED);
+    return NULL;
+}
+
+static int follow_parent(struct err *err)
+{
+    struct kevent event;
+    int errnum = 0, queue = kqueue();
+    EV_SET(&event, (uintptr_t)getppid(), EVFILT_PROC, EV_ADD, NOTE_EXIT, 0, NULL);
+    if (queue < 0 || kevent(queue, &event, 1, NULL, 0, NULL) != 0)
+        errnum = errno;
+    if (errnum == 0)
+        errnum = thread_start_detached(parent_watch, (void *)(intptr_t)queue);
+    if (errnum != 0 && queue >= 0)
+        close(queue);
+    if (errnum == ESRCH) /* gone already, which its socket tells */
+        errnum = 0;
+    return errnum == 0 ? 0 : err_set_errno(err, errnum, "cannot tie this process to its parent");
+}
 #else
-enum { HANG_UP_EVENTS = 0 };
-#endif
-enum { WATCH_STACK_BYTES = 128 * 1024 };
-
-#ifdef __linux__
 /* Asks to be chosen before the hub when memory runs out. Raising one's own score is always
  * allowed, a higher one that was inherited stays, and where there is no /proc nothing is lost. */
 static void offer_to_oom_killer(void)
@@ -43,14 +83,12 @@ static void offer_to_oom_killer(void)
     }
     close(fd);
 }
-#endif
 
-/* Waits up to timeout_ms (-1: for ever) for the other end to close. */
-static bool hung_up(int fd, int timeout_ms)
+static bool hung_up(int fd, bool wait)
 {
-    struct pollfd poll_fd = {.fd = fd, .events = HANG_UP_EVENTS};
+    struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
     for (;;) {
-        int n = poll(&poll_fd, 1, timeout_ms);
+        int n = poll(&poll_fd, 1, wait ? -1 : 0);
         if (n > 0)
             return true;
         if (n == 0)
@@ -59,6 +97,15 @@ static bool hung_up(int fd, int timeout_ms)
             return true;
     }
 }
+
+static int follow_parent(struct err *err)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+        return err_set_errno(err, errno, "cannot tie this process to its parent");
+    offer_to_oom_killer();
+    return 0;
+}
+#endif
 
 int proc_child_init(int fd, struct err *err)
 {
@@ -69,12 +116,10 @@ int proc_child_init(int fd, struct err *err)
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return err_set_errno(err, errno, "cannot prepare the control socket");
     signal(SIGPIPE, SIG_IGN);
-#ifdef __linux__
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
-        return err_set_errno(err, errno, "cannot tie this process to its parent");
-    offer_to_oom_killer();
-#endif
-    if (hung_up(fd, 0))
+    int rc = follow_parent(err);
+    if (rc != 0)
+        return rc;
+    if (hung_up(fd, false))
         return err_set(err, ERR_CLOSED, "the hub that started this process is gone");
     return 0;
 }
@@ -82,26 +127,14 @@ int proc_child_init(int fd, struct err *err)
 static void *watch(void *arg)
 {
     int fd = (int)(intptr_t)arg;
-    (void)hung_up(fd, -1);
+    (void)hung_up(fd, true);
     _exit(PROC_EXIT_ORPHANED);
     return NULL;
 }
 
 int proc_child_watch(int fd, struct err *err)
 {
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-    int errnum = fault_hit(FAULT_SPAWN) ? EAGAIN : pthread_attr_init(&attributes);
-    if (errnum != 0)
-        return err_set_errno(err, errnum, "cannot watch the control socket");
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, WATCH_STACK_BYTES);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errnum = pthread_create(&thread, &attributes, watch, (void *)(intptr_t)fd);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
+    const int errnum = thread_start_detached(watch, (void *)(intptr_t)fd);
     return errnum == 0 ? 0 : err_set_errno(err, errnum, "cannot watch the control socket");
 }
 

@@ -302,7 +302,6 @@ static void ready(struct proc *proc)
     frame_conn_release(&conn);
 }
 
-#ifdef __linux__
 static void test_grandchild_dies_with_its_killed_parent(void **state)
 {
     (void)state;
@@ -318,7 +317,6 @@ static void test_grandchild_dies_with_its_killed_parent(void **state)
     proc_release(&proc);
     test_dir_remove(dir);
 }
-#endif
 
 static void test_watching_child_ends_when_its_socket_closes(void **state)
 {
@@ -425,9 +423,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_child_inherits_only_what_it_should),
         cmocka_unit_test(test_exit_status_signal_and_timeout),
         cmocka_unit_test(test_program_that_cannot_run),
-#ifdef __linux__
         cmocka_unit_test(test_grandchild_dies_with_its_killed_parent),
-#endif
         cmocka_unit_test(test_watching_child_ends_when_its_socket_closes),
         cmocka_unit_test(test_child_limits_itself),
         cmocka_unit_test(test_started_by_hand_is_refused),
