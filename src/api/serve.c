@@ -12,8 +12,11 @@
 #include "api/ticker.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "http/server.h"
+
+enum { HUB_FILES = 256 }; /* open besides connections, at the very most */
 
 struct serve {
     struct hub *hub;
@@ -29,6 +32,19 @@ static void signals_of_interest(sigset_t *set)
     sigemptyset(set);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
+}
+
+/* Each connection is a file; so are the database, children, models and logs. */
+static void allow_files(unsigned connections)
+{
+    const uint64_t wanted = connections + HUB_FILES, allowed = machine_allow_files(wanted);
+    if (allowed < wanted) {
+        log_event(
+            LOG_WARNING, "api", "few_files",
+            "allowed=%llu wanted=%llu hint=\"raise the limit of open files (ulimit -n) or lower "
+            "MAX_CONNECTIONS\"",
+            (unsigned long long)allowed, (unsigned long long)wanted);
+    }
 }
 
 static int start_http(struct serve *s, struct err *err)
@@ -50,6 +66,7 @@ static int start_http(struct serve *s, struct err *err)
     options.allowed_hosts = settings->allowed_hosts;
     options.allowed_origins = settings->allowed_origins;
     options.api_key = settings->api_key;
+    allow_files(options.max_connections);
     int rc = http_router_new(&s->router, err);
     if (rc == 0) {
         rc = http_router_add(s->router, routes, n, s->hub, err);

@@ -4,10 +4,12 @@
 #include "base/machine.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #ifdef __linux__
@@ -143,6 +145,12 @@ uint64_t machine_resident_bytes(void)
 
 int cpu_count(void)
 {
+#ifdef __APPLE__
+    int fast = 0;
+    size_t size = sizeof fast;
+    if (sysctlbyname("hw.perflevel0.logicalcpu", &fast, &size, NULL, 0) == 0 && fast > 0)
+        return fast;
+#endif
     long online = sysconf(_SC_NPROCESSORS_ONLN);
     return online > 0 ? (int)online : 1;
 }
@@ -172,3 +180,19 @@ uint64_t machine_resident_bytes(void)
 }
 
 #endif
+
+uint64_t machine_allow_files(uint64_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return UINT64_MAX;
+    struct rlimit more = limit;
+    more.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : (rlim_t)wanted;
+#ifdef __APPLE__
+    if (more.rlim_cur > OPEN_MAX) /* the most that may be asked for, whatever rlim_max says */
+        more.rlim_cur = OPEN_MAX;
+#endif
+    if (more.rlim_cur > limit.rlim_cur && setrlimit(RLIMIT_NOFILE, &more) == 0)
+        limit = more;
+    return limit.rlim_cur;
+}
