@@ -127,12 +127,12 @@ function(room_fuzzers)
   endforeach()
 endfunction()
 
-# benches(): bench/bench_*.c, one program each, linked to engine and trainer; not part of `all`.
+# benches(): bench/bench_*.c, one program each, linked to engine, trainer and inference; not in `all`.
 function(benches)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bench/bench_*.c)
   foreach(source ${sources})
     get_filename_component(stem ${source} NAME_WE)
     add_executable(${stem} EXCLUDE_FROM_ALL ${source})
-    target_link_libraries(${stem} PRIVATE room_train room_engine)
+    target_link_libraries(${stem} PRIVATE room_train room_infer room_engine)
   endforeach()
 endfunction()
