@@ -4,11 +4,12 @@
  * usage: bench_finetune MODEL DATASET CONFIG INIT FOLDER threads isa      train, a step a line read
  *        bench_finetune rows MODEL DATASET CONFIG OUT                     what the steps hold
  *
- * CONFIG is a training config as JSON. INIT holds the factors before the first step. FOLDER, which
- * must not exist, gets checkpoints and the version. Training prints one JSON object a step, with
- * its loss and seconds; the first line tells the memory foretold, the last one what it was. rows
- * writes one line a step: a JSON list of its rows, each {"tokens": […], "targets": [0 or 1 …]}, so
- * that a peer can be given the very same batches. */
+ * CONFIG is a training config as JSON. INIT holds the factors before the first step; "-" draws
+ * them. FOLDER, which must not exist, gets checkpoints and the version. Training prints one JSON
+ * object a step, with its loss and seconds; the first line tells the memory foretold, and the
+ * operations of a token in the longest row that the config allows; the last one what memory was,
+ * and targets. rows writes one line a step: a JSON list of its rows, each {"tokens": […],
+ * "targets": [0 or 1 …]}, so that a peer can be given the very same batches. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +19,14 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "flops.h"
 #include "train/order.h"
 #include "train/train.h"
 
 enum { LINE_BYTES = 64 };
 
 struct pace {
-    int64_t resumed_ns;
+    int64_t resumed_ns; /* 0: since the first micro-step, before which the run is opened */
 };
 
 /* Waits until a line comes; false at the end of input. */
@@ -34,6 +36,13 @@ static bool wait_for_turn(struct pace *pace)
     const bool go_on = fgets(line, sizeof line, stdin) != NULL;
     pace->resumed_ns = clock_monotonic_ns();
     return go_on;
+}
+
+static enum train_stop poll_step(void *ctx)
+{
+    struct pace *pace = ctx;
+    pace->resumed_ns = pace->resumed_ns == 0 ? clock_monotonic_ns() : pace->resumed_ns;
+    return TRAIN_GO_ON;
 }
 
 static void tell_step(void *ctx, const struct train_progress *progress, bool log)
@@ -51,17 +60,33 @@ static void tell_step(void *ctx, const struct train_progress *progress, bool log
     wait_for_turn(pace);
 }
 
+static int tell_plan(const char *path, const struct train_config *config, struct err *err)
+{
+    struct engine_estimate estimate;
+    uint64_t foretold = 0;
+    int rc = engine_estimate_open(path, &estimate, err);
+    rc = rc == 0 ? train_estimate(path, config, &foretold, err) : rc;
+    if (rc == 0) {
+        const struct engine_lora lora = {.rank = (int)config->lora_rank,
+                                         .targets = config->lora_targets};
+        printf("{\"foretold_mb\": %.1f, \"layers\": %d, \"gflop_per_token\": %.6f}\n",
+               (double)foretold * 1e-6, estimate.info.n_layers,
+               1e-9 * flops_per_token(&estimate.info, &lora, (int)config->max_seq_length));
+        fflush(stdout);
+    }
+    return rc;
+}
+
 static int train(char **argv, const struct train_config *config, struct err *err)
 {
     char checkpoints[FS_PATH_BYTES_MAX], version[FS_PATH_BYTES_MAX];
     struct pace pace = {0};
     struct train_result result = {0};
-    uint64_t foretold = 0;
-    const struct train_hooks hooks = {.ctx = &pace, .progress = tell_step};
+    const struct train_hooks hooks = {.ctx = &pace, .progress = tell_step, .poll = poll_step};
     const struct train_spec spec = {.base_id = "bench",
                                     .base_path = argv[1],
                                     .dataset_path = argv[2],
-                                    .init_adapter_path = argv[4],
+                                    .init_adapter_path = strcmp(argv[4], "-") == 0 ? NULL : argv[4],
                                     .config = config,
                                     .checkpoint_dir = checkpoints,
                                     .output_dir = version,
@@ -74,19 +99,19 @@ static int train(char **argv, const struct train_config *config, struct err *err
     int rc = fs_mkdirs(argv[5], err);
     rc = rc == 0 ? fs_join(checkpoints, argv[5], "checkpoints", err) : rc;
     rc = rc == 0 ? fs_join(version, argv[5], "version", err) : rc;
-    rc = rc == 0 ? train_estimate(argv[1], config, &foretold, err) : rc;
+    rc = rc == 0 ? tell_plan(argv[1], config, err) : rc;
     if (rc == 0) {
-        printf("{\"foretold_mb\": %.1f}\n", (double)foretold * 1e-6);
-        fflush(stdout);
         wait_for_turn(&pace);
+        pace.resumed_ns = 0;
         rc = train_run(&spec, &hooks, &result, err);
     }
     if (rc == 0) {
         struct rusage usage;
         getrusage(RUSAGE_SELF, &usage);
-        printf("{\"peak_mb\": %.1f, \"heap_peak_mb\": %.1f, \"rss_peak_mb\": %.1f}\n",
+        printf("{\"peak_mb\": %.1f, \"heap_peak_mb\": %.1f, \"rss_peak_mb\": %.1f, "
+               "\"targets\": %lld}\n",
                (double)result.peak_memory_bytes * 1e-6, (double)mem_peak() * 1e-6,
-               (double)usage.ru_maxrss * 1.024e-3);
+               (double)usage.ru_maxrss * 1.024e-3, (long long)result.targets);
     }
     return rc;
 }

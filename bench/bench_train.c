@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "flops.h"
 
 enum { TOKENS_MAX = 1 << 16, WARM_TOKENS = 64, LINE_BYTES = 64 };
 
@@ -39,23 +40,6 @@ static int number(int argc, char **argv, const char *key, int otherwise)
 {
     const char *value = text(argc, argv, key, NULL);
     return value != NULL ? (int)strtol(value, NULL, 0) : otherwise;
-}
-
-/* Floating-point operations of one token: every matrix once forward and once backward, factors
- * three times, attention's two products forward and five backward over half the row. */
-static double flops_per_token(const struct engine_info *info, const struct settings *s)
-{
-    const double q = (double)info->n_heads * info->head_dim;
-    const double kv = (double)info->n_kv_heads * info->head_dim, d = info->d_model;
-    const double f = info->d_ffn, layers = info->n_layers;
-    const double in[ENGINE_TARGET_COUNT] = {d, d, d, q, d, d, f};
-    const double out[ENGINE_TARGET_COUNT] = {q, kv, kv, d, f, f, d};
-    double matrices = (double)info->vocab_size * d, factors = 0;
-    for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
-        matrices += layers * in[t] * out[t];
-        factors += (s->targets >> t) & 1 ? (layers - s->first) * s->rank * (in[t] + out[t]) : 0;
-    }
-    return 4 * matrices + 6 * factors + 14 * layers * q * s->length / 2;
 }
 
 static uint32_t draw(uint32_t *state)
@@ -84,15 +68,22 @@ static int one_step(struct engine_trainer *trainer, int vocab, int n_rows, int l
     return rc;
 }
 
+static struct engine_lora lora_of(const struct settings *s)
+{
+    return (struct engine_lora){
+        .rank = s->rank, .scale = 2.0f, .targets = (unsigned)s->targets, .first_layer = s->first};
+}
+
 static void report(const struct engine_info *info, const struct settings *s, double seconds)
 {
+    const struct engine_lora lora = lora_of(s);
     const double tokens = (double)s->rows * s->length;
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("{\"seconds\": %.4f, \"tokens\": %.0f, \"gflop\": %.2f, \"heap_peak_mb\": %.1f, "
            "\"rss_peak_mb\": %.1f}\n",
-           seconds, tokens, flops_per_token(info, s) * tokens * 1e-9, (double)mem_peak() * 1e-6,
-           (double)usage.ru_maxrss * 1.024e-3);
+           seconds, tokens, flops_per_token(info, &lora, s->length) * tokens * 1e-9,
+           (double)mem_peak() * 1e-6, (double)usage.ru_maxrss * 1.024e-3);
     fflush(stdout);
 }
 
@@ -127,8 +118,7 @@ static int bench(const struct settings *s, struct err *err)
     struct engine_trainer *trainer = NULL;
     const struct engine_options options = {
         .threads = s->threads, .isa = s->isa, .train_only = true}; /* as the trainer opens it */
-    const struct engine_lora lora = {
-        .rank = s->rank, .scale = 2.0f, .targets = (unsigned)s->targets, .first_layer = s->first};
+    const struct engine_lora lora = lora_of(s);
     const struct engine_train_plan plan = {.tokens_max = s->length, .seed = 1};
     uint64_t planned = 0;
     int rc = engine_model_open(&model, s->model, &options, err);

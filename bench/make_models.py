@@ -10,13 +10,12 @@ there, and its path printed. NAME is one of
                           SOURCE de-quantised and quantised again by llama.cpp, as its users would
     SHAPE-q4_0 SHAPE-q4_k random weights of that type everywhere, in one of the SHAPES below
 
-Needs bench/llama-requirements.txt.
+Needs bench/llama-requirements.txt; for random weights gguf and numpy are enough.
 """
 import os
 import sys
 
 import gguf
-import llama_cpp
 import numpy as np
 
 FTYPES = {"q8_0": 7, "q4_0": 2, "q4_k_m": 15, "q5_1": 9, "q6_k": 18}  # llama.h: enum llama_ftype
@@ -64,6 +63,7 @@ def write_f16(source, path):
 
 
 def requantised(source, path, ftype):
+    import llama_cpp  # takes minutes to build, and only this needs it
     plain = path + ".f16"
     write_f16(source, plain)
     params = llama_cpp.llama_model_quantize_default_params()

@@ -1,7 +1,8 @@
 """What every work of bench/run is made of: programs that take turns, and rows of figures.
 
-A work is a function of one Context that returns rows. In a row more is always better: times and
-memory are turned into how often they fit into the peer's, or into the limit that targets name.
+A work is a function of one Context that yields rows as they are measured. In a row more is always
+better: times and memory are turned into how often they fit into the peer's, or into the limit that
+targets name.
 """
 import json
 import os
@@ -35,9 +36,10 @@ class Context:
         """The Python whose llama.cpp was built for the instruction set that is compared."""
         return venv("llama-avx2" if self.isa == "avx2" else "llama")
 
-    def made(self, name):
-        """A file that bench/make_models.py makes of the fetched one."""
-        return run([venv("llama"), "bench/make_models.py", self.model, ".cache/bench", name],
+    def made(self, name, peer="llama"):
+        """A file that bench/make_models.py makes of the fetched one. peer: whose packages make it;
+        those of "peft" are enough for random weights."""
+        return run([venv(peer), "bench/make_models.py", self.model, ".cache/bench", name],
                    quiet=True).strip().splitlines()[-1]
 
 
@@ -149,6 +151,14 @@ def row(work, figure, peer, unit, target, ours, theirs, less=False):
 def limit(work, figure, unit, bound, ours, less=True, target=1.0):
     """Against a fixed bound instead of a peer."""
     return row(work, figure, "a fixed limit", unit, target, ours, [bound] * len(ours), less)
+
+
+def foretold(work, figure, unit, share, told, measured):
+    """What was foretold beside what it was: the ratio is 1 less the share that it was off by."""
+    near = 1.0 - abs(told - measured) / measured
+    return {"work": f"{work} {figure}", "peer": "what was measured", "unit": unit, "target": share,
+            "ours": told, "theirs": measured, "ratio": near, "low": near, "high": near, "rounds": 1,
+            "noisy": False}
 
 
 def tree(pid):
