@@ -30,6 +30,8 @@ def quality(name, path):
                     each.unlink()
         return [row(name, "kl", "llama.cpp", "nats", 1 / KL_MAX, [figures["kl"][0]], [figures["kl"][1]],
                     less=True),
+                row(name, "kl-between", "llama.cpp's own kl", "nats", None, [figures["between"]],
+                    [figures["kl"][1]], less=True),
                 row(name, "perplexity", "llama.cpp", "", None, [figures["perplexity"][0]],
                     [figures["perplexity"][1]], less=True),
                 limit(name, "perplexity-fp32", "", figures["perplexity"][2], [figures["perplexity"][0]],

@@ -5,8 +5,9 @@ usage: quality_reference.py GGUF IDS WINDOW LOGITS…
 
 IDS are token ids separated by spaces, read in windows from scratch. LOGITS are files of fp32 rows, one
 for each token. The reference is transformers' own forward on what gguf de-quantises, so it shares no
-code with either engine. Prints {"kl": […], "perplexity": […, the reference's]}: KL is the mean over
-positions of KL(reference ‖ engine) in nats, perplexity e to the mean loss of each window's later tokens.
+code with either engine. Prints {"kl": […], "between": …, "perplexity": […, the reference's]}: KL is the
+mean over positions of KL(reference ‖ engine) in nats, between that of KL(last engine ‖ first),
+perplexity e to the mean loss of each window's later tokens.
 """
 import json
 import math
@@ -29,6 +30,7 @@ def main():
     kl = [0.0] * len(engines)
     loss = [0.0] * (len(engines) + 1)
     targets = 0
+    between = 0.0
     with torch.no_grad():
         for at in range(0, len(ids), window):
             part = torch.tensor([ids[at:at + window]])
@@ -41,9 +43,10 @@ def main():
             for i, row in enumerate(rows):
                 kl[i] += float((p * (reference - row)).sum())
                 loss[i] -= float(row[:-1].gather(1, following).sum())
+            between += float((rows[-1].exp() * (rows[-1] - rows[0])).sum())
             loss[-1] -= float(reference[:-1].gather(1, following).sum())
             targets += n - 1
-    print(json.dumps({"kl": [each / len(ids) for each in kl],
+    print(json.dumps({"kl": [each / len(ids) for each in kl], "between": between / len(ids),
                       "perplexity": [math.exp(each / targets) for each in loss]}))
 
 
