@@ -124,7 +124,6 @@ TOPICS = ("the sea", "a clock", "winter", "bread", "a bridge", "mountains", "a l
 
 def eight_streams(context):
     """Eight streams of 64 tokens each, all at once: tokens/s of all together."""
-    rows = []
 
     def total(server, ours, n, salt):
         bodies = [{"model": NAME, "prompt": f"{salt}. Write a long story about {TOPICS[i]}.",
@@ -142,8 +141,7 @@ def eight_streams(context):
             total(peer, False, n, next(count))
             mine, theirs = take_turns(context, lambda: total(ours, True, n, next(count)),
                                       lambda: total(peer, False, n, next(count)))
-            rows.append(row("socket-streams", name, "llama-server", "tok/s", target, mine, theirs))
-    return rows
+            yield row("socket-streams", name, "llama-server", "tok/s", target, mine, theirs)
 
 
 def cached_first(context):

@@ -3,13 +3,15 @@ import statistics
 
 from measure import Work, limit, llama, memory_probe, our_engine, row, take_turns
 
-# figure → (command, tokens of it)
-PREFILLS = {f"prefill-{n}": (f"prefill {n}", n) for n in (128, 512, 2048)}
 BANDWIDTH_SECONDS = 0.3
 
 
-def decodes(n):
-    return {f"decode-{depth}": (f"decode {depth} {n}", n) for depth in (0, 1024, 4096)}
+def all_figures(decoded):
+    """figure → (command, tokens of it). In this order 2048 tokens are there already when decoding after
+    1024 and 4096 comes: filling a session of 7B takes minutes."""
+    prefills = {f"prefill-{n}": (f"prefill {n}", n) for n in (128, 512, 2048)}
+    decodes = {f"decode-{depth}": (f"decode {depth} {decoded}", decoded) for depth in (0, 1024, 4096)}
+    return {"decode-0": decodes["decode-0"], **prefills, **decodes}
 
 
 def serve(name, path, decode_tokens, targets, share_target=None, seconds_max=120.0):
@@ -17,8 +19,7 @@ def serve(name, path, decode_tokens, targets, share_target=None, seconds_max=120
 
     def work(context):
         file = path(context)
-        figures = {**PREFILLS, **decodes(decode_tokens)}
-        rows = []
+        figures = all_figures(decode_tokens)
         with our_engine(context, file) as ours, llama(context, file) as peer, \
                 memory_probe(context) as memory:
             for each in (ours, peer):  # the first ones pay for page faults
@@ -39,11 +40,10 @@ def serve(name, path, decode_tokens, targets, share_target=None, seconds_max=120
 
                 mine, theirs = take_turns(
                     context, ask_ours, lambda: tokens / peer.ask(command)["seconds"], seconds_max)
-                rows.append(row(name, figure, "llama.cpp", "tok/s", targets.get(figure), mine, theirs))
+                yield row(name, figure, "llama.cpp", "tok/s", targets.get(figure), mine, theirs)
             if shares:
-                rows.append(row(name, "bandwidth", "reading memory", "GB/s", share_target,
-                                [a for a, _ in shares], [b for _, b in shares]))
-        return rows
+                yield row(name, "bandwidth", "reading memory", "GB/s", share_target,
+                          [a for a, _ in shares], [b for _, b in shares])
 
     return work
 
