@@ -36,10 +36,10 @@ class Context:
         """The Python whose llama.cpp was built for the instruction set that is compared."""
         return venv("llama-avx2" if self.isa == "avx2" else "llama")
 
-    def made(self, name, peer="llama"):
-        """A file that bench/make_models.py makes of the fetched one. peer: whose packages make it;
-        those of "peft" are enough for random weights."""
-        return run([venv(peer), "bench/make_models.py", self.model, ".cache/bench", name],
+    def made(self, name, peer=None):
+        """A file that bench/make_models.py makes of the fetched one. peer: whose packages make it, not
+        llama.cpp's; those of "peft" are enough for random weights."""
+        return run([venv(peer) if peer else self.llama(), "bench/make_models.py", self.model, ".cache/bench", name],
                    quiet=True).strip().splitlines()[-1]
 
 
