@@ -21,6 +21,7 @@ static void put_model(struct json_out *out, const struct infer_model *model)
     json_out_kv_string(out, "base_model", model->base_id);
     json_out_kv_int(out, "pid", model->pid);
     json_out_kv_real(out, "memory_gb", (double)model->memory_bytes / GB);
+    json_out_kv_real(out, "kv_memory_gb", (double)model->kv_bytes / GB);
     json_out_kv_int(out, "active_requests", model->active_requests);
     put_time(out, "loaded_at", model->loaded_at_us);
     put_time(out, "last_used_at", model->last_used_us);

@@ -133,6 +133,7 @@ static const struct member members[] = {
     {"LoadedModel", "base_model", "string"},
     {"LoadedModel", "pid", "integer"},
     {"LoadedModel", "memory_gb", "number"},
+    {"LoadedModel", "kv_memory_gb", "number"},
     {"LoadedModel", "active_requests", "integer"},
     {"LoadedModel", "loaded_at", "time?"},
     {"LoadedModel", "last_used_at", "time?"},

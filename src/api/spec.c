@@ -39,8 +39,8 @@ static int add_version(const struct version_row *version, struct arena *arena,
 
 enum { CONTEXT_DEFAULT_MAX = 8192 }; /* as inspection counts and engines open */
 
-/* What of the base's memory is for keys and values: one session of full length, and as many shorter
- * ones as that holds. Another context than inspection thought of moves both numbers. */
+/* What of the base's memory is for keys and values of one session of full length. Another context
+ * than inspection thought of moves both numbers. */
 static void plan_memory(const struct base_row *base, int context, struct infer_spec *spec)
 {
     struct err err = {0};

@@ -17,6 +17,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "base/fault.h"
 
@@ -131,6 +134,13 @@ void mem_free(void *ptr)
     count_sub(head->size);
     head->magic = 0;
     free((char *)ptr - head->offset);
+}
+
+void mem_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 char *mem_strndup(const char *text, size_t length)

@@ -37,6 +37,10 @@ char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
     err_set((err), ERR_NOMEM, "out of memory: %zu bytes were asked for with %zu in use",           \
             (size_t)(size), mem_used())
 
+/* Gives memory that was freed back to the system, where the C library can: after freeing much at
+ * once. */
+void mem_trim(void);
+
 /* Bytes in use through this interface now, and the highest value seen. */
 size_t mem_used(void);
 size_t mem_peak(void);

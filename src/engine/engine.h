@@ -147,6 +147,9 @@ size_t engine_session_pages_needed(const struct engine_session *session, int n_t
  * session that begins with those. Each user gives it back once. */
 size_t engine_pages_max(const struct engine_model *model);  /* in use at once */
 size_t engine_pages_used(const struct engine_model *model); /* by sessions and keepers together */
+/* Another ceiling, in bytes, at any time: free pages beyond it go back to the system, and none is
+ * taken until fewer are in use. */
+void engine_pages_limit(struct engine_model *model, size_t kv_bytes_max);
 /* Page i of a session, with one user more: the caller. */
 struct engine_page *engine_session_page(const struct engine_session *session, int i);
 void engine_page_release(struct engine_model *model, struct engine_page *page);

@@ -24,6 +24,9 @@ static int send_open(struct host *h, struct err *err)
     struct buf buf;
     struct json_out out;
     char cache[FS_PATH_BYTES_MAX];
+    pthread_mutex_lock(&h->infer->lock);
+    const uint64_t kv_bytes = h->kv_asked;
+    pthread_mutex_unlock(&h->infer->lock);
     int rc = fs_join(cache, s->storage_base_path, "cache", err);
     buf_init(&buf, REQUEST_BYTES_MAX);
     json_out_init(&out, &buf);
@@ -34,7 +37,7 @@ static int send_open(struct host *h, struct err *err)
     json_out_kv_int(&out, "threads", s->threads);
     json_out_kv_int(&out, "context_length", s->context_length);
     json_out_kv_int(&out, "max_sessions", s->max_sessions);
-    json_out_kv_int(&out, "kv_bytes", (int64_t)h->kv_bytes);
+    json_out_kv_int(&out, "kv_bytes", (int64_t)kv_bytes);
     json_out_kv_int(&out, "prefix_bytes", (int64_t)s->prefix_cache_mb << 20);
     json_out_kv_bool(&out, "prefix_disk", s->prefix_cache_disk);
     json_out_kv_string(&out, "base_key", h->base_key);
@@ -69,6 +72,7 @@ static void read_opened(struct host *h, const json_t *frame)
         r->load_ns = h->idle_since_ns - r->submitted_ns;
     }
     host_pump(h);
+    pthread_cond_broadcast(&h->infer->changed); /* it can give back now */
     pthread_mutex_unlock(&h->infer->lock);
 }
 
@@ -158,6 +162,7 @@ static bool put_back(struct host *h)
     pthread_mutex_lock(&h->infer->lock);
     const bool closing = h->state == HOST_CLOSING;
     h->state = closing ? HOST_CLOSING : HOST_STARTING;
+    ledger_took_back(h);
     while (h->sent.first != NULL) {
         struct infer_request *r = requests_take(&h->sent, h->sent.first->number);
         r->crashes += r->on_runner;
@@ -188,6 +193,7 @@ static bool should_close(struct host *h)
         h->state = HOST_CLOSING;
     }
     const bool close = h->state == HOST_CLOSING && idle;
+    ledger_grow(h);
     pthread_mutex_unlock(&h->infer->lock);
     return close;
 }
@@ -302,18 +308,22 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
     h->infer = infer;
     h->base_path = path;
     h->memory_bytes = spec->memory_bytes;
+    h->kv_least = spec->kv_bytes;
     h->kv_bytes = spec->kv_bytes;
+    h->kv_asked = spec->kv_bytes;
     h->keep_alive_ms = infer->settings.keep_alive_ms;
     h->last_used_us = clock_wall_us();
     (void)snprintf(h->base_id, sizeof h->base_id, "%s", spec->base_id);
     (void)snprintf(h->base_key, sizeof h->base_key, "%s", spec->base_key);
+    infer->hosts[infer->n_hosts++] = h;
+    ledger_grow(h);
     const int failed = thread_start_detached(host_main, h);
     if (failed) {
+        infer->n_hosts--;
         mem_free(h->base_path);
         mem_free(h);
         return err_set_errno(err, failed, "no thread could be started");
     }
-    infer->hosts[infer->n_hosts++] = h;
     *out = h;
     return 0;
 }

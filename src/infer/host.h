@@ -8,7 +8,8 @@
  *   2. At most max_sessions requests of a host are sent; the others wait in order.
  *   3. Events of a request come from its host's thread only, which also frees it after the last.
  *   4. What was delivered is kept as token ids; a fresh runner takes them as given and goes on.
- *   5. The ledger counts a host's memory from before its child is started until it has ended. */
+ *   5. The ledger counts a host's memory from before its child is started until it has ended; what
+ *      it gives back of its keys and values, when the child says that it has. */
 #ifndef INFER_HOST_H
 #define INFER_HOST_H
 
@@ -76,6 +77,8 @@ struct host {
     struct frame_conn conn;
     uint64_t memory_bytes;
     uint64_t kv_bytes;     /* of that, for keys and values; 0 = as the runner thinks right */
+    uint64_t kv_least;     /* of one session of full length: never less */
+    uint64_t kv_asked;     /* what the child was told last: below kv_bytes while it gives back */
     uint64_t prefix_bytes; /* of its pages, those kept for prompts that begin alike */
     int64_t loaded_at_us, last_used_us, idle_since_ns;
     int64_t keep_alive_ms; /* as the last request that said so wants; -1 = for ever */
@@ -95,7 +98,8 @@ struct infer {
     int n_reserved; /* places that are kept for requests to come */
     uint32_t next_number;
     uint64_t memory_bytes_max;
-    uint64_t held_bytes; /* of the limit, by the job that holder names */
+    uint64_t held_bytes;    /* of the limit, by the job that holder names */
+    uint64_t awaited_bytes; /* by models that wait for others to make room */
     char holder[INFER_ID_BYTES];
     void (*on_short)(void *ctx);
     void *on_short_ctx;
@@ -129,6 +133,10 @@ int host_find(struct infer *infer, const struct infer_spec *spec, struct host **
 /* Ends idle hosts until one of `bytes` fits; the lock is given up while waiting for them.
  * ERR_UNAVAILABLE with both numbers, and nobody is ended, when they would not be enough. */
 int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err) MUST_CHECK;
+/* Lets a host have more keys and values where the limit leaves enough. */
+void ledger_grow(struct host *h);
+/* The child keeps to kv_asked now. */
+void ledger_took_back(struct host *h);
 /* Tells a child whose host is closing to end when it is idle. */
 void host_wake(struct host *h);
 uint64_t infer_memory_used(const struct infer *infer); /* by hosts */

@@ -182,6 +182,16 @@ void host_frame_error(const json_t *frame, struct err *err)
                   message != NULL ? message : "the runner failed");
 }
 
+static void on_limited(struct host *h, const json_t *frame)
+{
+    const int64_t bytes = json_integer_value(json_object_get(frame, "kv_bytes"));
+    pthread_mutex_lock(&h->infer->lock);
+    if (bytes >= 0 && (uint64_t)bytes <= h->kv_asked) { /* else an answer to what was said before */
+        ledger_took_back(h);
+    }
+    pthread_mutex_unlock(&h->infer->lock);
+}
+
 static void on_failed(struct host *h, const json_t *frame)
 {
     struct err err = {0};
@@ -216,6 +226,8 @@ void host_take_frame(struct host *h, uint8_t type, const struct buf *payload)
         on_done(h, frame);
     } else if (type == 'j') {
         on_result(h, frame);
+    } else if (type == 'k') {
+        on_limited(h, frame);
     } else if (type == 'x') {
         on_failed(h, frame);
     }

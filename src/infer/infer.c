@@ -352,6 +352,7 @@ int infer_list(struct infer *infer, struct infer_cache *cache, struct err *err)
         memcpy(m->base_key, h->base_key, sizeof m->base_key);
         m->pid = h->have_child ? (int)h->proc.pid : 0;
         m->memory_bytes = h->memory_bytes;
+        m->kv_bytes = h->kv_bytes;
         m->active_requests = h->sent.n;
         m->loaded_at_us = h->loaded_at_us;
         m->last_used_us = h->last_used_us;

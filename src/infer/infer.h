@@ -38,14 +38,15 @@ struct infer_request; /* a running request: opaque, freed by infer after its las
 
 /* What to generate with. All strings are copied by infer_submit. */
 struct infer_spec {
-    const char *base_id;      /* for messages and metrics */
-    const char *base_key;     /* sha256 of the base's blob: names the runner */
-    const char *base_path;    /* file or folder of the weights */
-    uint64_t memory_bytes;    /* what the base is expected to take: from its inspection at import */
-    uint64_t kv_bytes;        /* of that, for keys and values of all sessions; 0 = not known */
-    const char *adapter_key;  /* sha256 of the adapter file, or NULL for the bare base */
-    const char *adapter_path; /* adapter.safetensors, or NULL */
-    float adapter_scale;      /* alpha / rank as the version's manifest says */
+    const char *base_id;   /* for messages and metrics */
+    const char *base_key;  /* sha256 of the base's blob: names the runner */
+    const char *base_path; /* file or folder of the weights */
+    uint64_t memory_bytes; /* what the base is expected to take: from its inspection at import */
+    uint64_t kv_bytes; /* of that, for keys and values of one session of full length, which is the
+                          least; more is taken where the limit leaves it. 0 = not known */
+    const char *adapter_key;   /* sha256 of the adapter file, or NULL for the bare base */
+    const char *adapter_path;  /* adapter.safetensors, or NULL */
+    float adapter_scale;       /* alpha / rank as the version's manifest says */
     const char *chat_template; /* the version's own, or NULL for the model's (or the plain one) */
     const char *prompt;        /* either a prompt, taken as it is … */
     size_t prompt_bytes;
@@ -168,6 +169,7 @@ struct infer_model {
     char base_key[INFER_KEY_BYTES];
     int pid;
     uint64_t memory_bytes; /* what the ledger counts for it */
+    uint64_t kv_bytes;     /* of that, for keys and values of all its sessions */
     int active_requests;
     int64_t loaded_at_us, last_used_us;
     int64_t keep_alive_ms; /* from last_used_us; -1 = for ever */

@@ -2,6 +2,10 @@
  *
  *   used = memory of all hosts, those that close too (invariant 5 of host.h) + what the job holds
  *
+ * Keys and values of one full session are part of what a model needs. Beyond that a host takes what
+ * its sessions and kept prefixes can use, up to a quarter of what the limit leaves; when somebody
+ * else needs it, that is given back first. So "busy" below counts what busy hosts cannot give back.
+ *
  * A host is idle when it is ready and has no request. Idle hosts are ended, the longest unused
  * first, for a model or a job that fits once they are gone, and are left alone when even that would
  * not be enough: nobody is sent away in vain. */
@@ -27,6 +31,18 @@ uint64_t infer_memory_used(const struct infer *infer)
     return used;
 }
 
+/* What it holds when it has given back what it can, and what it will hold when it has given back
+ * what it was asked for. */
+static uint64_t least_bytes(const struct host *h)
+{
+    return h->memory_bytes - (h->kv_bytes - h->kv_least);
+}
+
+static uint64_t asked_bytes(const struct host *h)
+{
+    return h->memory_bytes - (h->kv_bytes - h->kv_asked);
+}
+
 /* Of the hosts that neither close nor could be asked to. */
 static uint64_t busy_bytes(const struct infer *infer, int *n)
 {
@@ -35,7 +51,7 @@ static uint64_t busy_bytes(const struct infer *infer, int *n)
     for (int i = 0; i < infer->n_hosts; i++) {
         const struct host *h = infer->hosts[i];
         if (h->state != HOST_CLOSING && !is_idle(h)) {
-            bytes += h->memory_bytes;
+            bytes += least_bytes(h);
             ++*n;
         }
     }
@@ -50,7 +66,7 @@ static uint64_t staying_bytes(const struct infer *infer, int *n)
     for (int i = 0; i < infer->n_hosts; i++) {
         const struct host *h = infer->hosts[i];
         if (h->state != HOST_CLOSING) {
-            bytes += h->memory_bytes;
+            bytes += least_bytes(h);
             ++*n;
         }
     }
@@ -95,6 +111,79 @@ static void evict(struct infer *infer, uint64_t bytes, int slots)
         metric_add(metric_get(METRIC_MODEL_CACHE_EVICTIONS), 1);
         log_event(LOG_INFO, "infer", "evicted", "model=\"%s\" bytes=%" PRIu64, victim->base_id,
                   victim->memory_bytes);
+    }
+}
+
+/* --- keys and values --- */
+
+enum { SHARE = 4 /* of what the limit leaves, a host takes one in so many */ };
+
+static void send_limit(struct host *h)
+{
+    struct buf buf;
+    struct err err = {0};
+    buf_init(&buf, 64);
+    buf_printf(&buf, "{\"kv_bytes\":%" PRIu64 "}", h->kv_asked);
+    if (frame_send(&h->conn, 'K', buf.data, buf.len, SEND_TIMEOUT_MS, &err) != 0) {
+        log_event(LOG_DEBUG, "infer", "limit_unsent", "error=\"%s\"", err.message);
+    }
+    buf_release(&buf);
+}
+
+/* What its sessions can use and the limit leaves. */
+static uint64_t kv_share(const struct infer *infer, const struct host *h)
+{
+    const uint64_t most = h->kv_least * (uint64_t)infer->settings.max_sessions +
+                          ((uint64_t)infer->settings.prefix_cache_mb << 20);
+    const uint64_t others = infer_memory_used(infer) - (h->kv_bytes - h->kv_least) +
+                            infer->held_bytes + infer->awaited_bytes;
+    const uint64_t left = others < infer->memory_bytes_max ? infer->memory_bytes_max - others : 0;
+    return h->kv_least + left / SHARE < most ? h->kv_least + left / SHARE : most;
+}
+
+void ledger_grow(struct host *h)
+{
+    if (h->kv_least == 0 || h->kv_asked < h->kv_bytes || h->state == HOST_CLOSING) {
+        return;
+    }
+    const uint64_t share = kv_share(h->infer, h);
+    if (share < h->kv_bytes + h->kv_least / SHARE) {
+        return;
+    }
+    h->memory_bytes += share - h->kv_bytes;
+    h->kv_bytes = share;
+    h->kv_asked = share;
+    if (h->state == HOST_READY) {
+        send_limit(h);
+    }
+}
+
+void ledger_took_back(struct host *h)
+{
+    if (h->kv_asked < h->kv_bytes) {
+        h->memory_bytes = asked_bytes(h);
+        h->kv_bytes = h->kv_asked;
+        pthread_cond_broadcast(&h->infer->changed);
+    }
+}
+
+/* Asks for keys and values until what stays leaves room for `bytes`. */
+static void take_back(struct infer *infer, uint64_t bytes)
+{
+    uint64_t all = bytes;
+    for (int i = 0; i < infer->n_hosts; i++) {
+        all += infer->hosts[i]->state != HOST_CLOSING ? asked_bytes(infer->hosts[i]) : 0;
+    }
+    for (int i = 0; i < infer->n_hosts && all > infer->memory_bytes_max; i++) {
+        struct host *h = infer->hosts[i];
+        const uint64_t spare = h->kv_asked - h->kv_least;
+        const uint64_t short_of = all - infer->memory_bytes_max;
+        if (h->state == HOST_READY && spare > 0) {
+            const uint64_t back = spare < short_of ? spare : short_of;
+            h->kv_asked -= back;
+            all -= back;
+            send_limit(h);
+        }
     }
 }
 
@@ -150,7 +239,10 @@ int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err)
             continue;
         }
         evict(infer, infer->held_bytes + bytes, 1);
+        take_back(infer, infer->held_bytes + bytes);
+        infer->awaited_bytes += bytes;
         pthread_cond_wait(&infer->changed, &infer->lock);
+        infer->awaited_bytes -= bytes;
     }
     return 0;
 }
@@ -180,6 +272,7 @@ bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
     const bool fits = bytes <= memory->bytes_max && memory->busy <= memory->bytes_max - bytes;
     if (fits) {
         evict(infer, bytes, 0);
+        take_back(infer, bytes);
         (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
         infer->held_bytes = bytes;
     } else {

@@ -11,6 +11,7 @@
  *   4. An adapter stays while a job uses it; otherwise the least recently used one goes. */
 #include "infer/runner.h"
 
+#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -94,6 +95,15 @@ static bool next_command(struct runner *r, struct command *command)
     return have;
 }
 
+static void limit_kv(struct runner *r, uint64_t bytes)
+{
+    struct buf buf;
+    buf_init(&buf, ANSWER_BYTES_MAX);
+    buf_printf(&buf, "{\"kv_bytes\":%" PRIu64 "}", scheduler_limit_kv(r->scheduler, bytes));
+    runner_send(r, 'k', &buf);
+    buf_release(&buf);
+}
+
 /* Runs until COMMAND_QUIT has come and nothing is left to generate. */
 static void run_model(struct runner *r)
 {
@@ -105,6 +115,8 @@ static void run_model(struct runner *r)
                 runner_begin_job(r, command.job);
             } else if (command.kind == COMMAND_CANCEL) {
                 runner_cancel_job(r, command.number);
+            } else if (command.kind == COMMAND_LIMIT) {
+                limit_kv(r, command.kv_bytes);
             } else {
                 quitting = true;
                 break;
@@ -139,7 +151,12 @@ static void take_frame(struct runner *r, uint8_t type, const struct buf *payload
     if (type == 'G') {
         runner_take_job(r, request, number);
     } else if (type == 'C') {
-        const struct command command = {COMMAND_CANCEL, number, NULL};
+        const struct command command = {.kind = COMMAND_CANCEL, .number = number};
+        runner_put(r, command);
+    } else if (type == 'K') {
+        const struct command command = {
+            .kind = COMMAND_LIMIT,
+            .kv_bytes = (uint64_t)json_integer_value(json_object_get(request, "kv_bytes"))};
         runner_put(r, command);
     } else if (type == 'T') {
         runner_answer_text(r, request, number);
@@ -163,7 +180,7 @@ static void *read_frames(void *ctx)
     if (type != 'Q') {
         _exit(PROC_EXIT_ORPHANED); /* the hub is gone: so is everything that waits for an answer */
     }
-    const struct command command = {COMMAND_QUIT, 0, NULL};
+    const struct command command = {.kind = COMMAND_QUIT};
     runner_put(r, command);
     return NULL;
 }

@@ -8,11 +8,13 @@
  *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt, embed,
  *               sent:[token ids already delivered]}
  *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
+ *   'K' another ceiling of keys and values {kv_bytes}
  * Runner → hub:
  *   'o' opened  {info…}      'a' accepted {r, prompt_tokens, tool_format}
  *   't' token, 'p' token of the prompt: binary (token_frame.h)
  *   'v' vector: u32 r, u32 tokens of the prompt, floats
  *   'd' done    {r, finish_reason, …}      'j' text op result {r, …}
+ *   'k' the ceiling that holds now {kv_bytes}
  *   'x' failed  {r (absent: the runner itself), code, message}
  * The runner's life: open once, then generate until the socket closes; it exits 0 on 'Q' or when
  * the hub is gone. One thread reads frames, one runs the model (scheduler.h).

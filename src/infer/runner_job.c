@@ -388,6 +388,6 @@ void runner_take_job(struct runner *r, const json_t *request, uint32_t number)
         job_free(job);
         return;
     }
-    const struct command command = {COMMAND_JOB, number, job};
+    const struct command command = {.kind = COMMAND_JOB, .number = number, .job = job};
     runner_put(r, command);
 }

@@ -47,12 +47,13 @@ struct job {
     int64_t received_ns, added_ns, first_ns;
 };
 
-enum command_kind { COMMAND_JOB, COMMAND_CANCEL, COMMAND_QUIT };
+enum command_kind { COMMAND_JOB, COMMAND_CANCEL, COMMAND_LIMIT, COMMAND_QUIT };
 
 struct command {
     enum command_kind kind;
     uint32_t number;
     struct job *job;
+    uint64_t kv_bytes; /* of COMMAND_LIMIT */
 };
 
 struct runner {

@@ -100,6 +100,11 @@ uint64_t scheduler_prefix_bytes(const struct scheduler *s)
     return prefix_cache_bytes(&s->prefixes);
 }
 
+uint64_t scheduler_set_aside_count(const struct scheduler *s)
+{
+    return s->n_set_aside;
+}
+
 int scheduler_cached_tokens(const struct scheduled *r)
 {
     return r->n_cached;

@@ -81,6 +81,12 @@ int scheduler_load_prefixes(struct scheduler *scheduler, const char *path, const
                             struct err *err) MUST_CHECK;
 int scheduler_save_prefixes(struct scheduler *scheduler, const char *path, const char *base_key,
                             struct err *err) MUST_CHECK;
+/* Another ceiling of all keys and values, in bytes: kept pages go, then requests are set aside,
+ * until no more are in use. Never less than the longest request inside takes alone. Returns the
+ * ceiling. */
+uint64_t scheduler_limit_kv(struct scheduler *scheduler, uint64_t bytes_max);
+/* How often a request had to give its pages back so far. */
+uint64_t scheduler_set_aside_count(const struct scheduler *scheduler);
 /* Bytes of pages that are kept so. */
 uint64_t scheduler_prefix_bytes(const struct scheduler *scheduler);
 /* Tokens of the request's prompt that stand on pages of earlier ones; whole when it is finished. */

@@ -31,7 +31,9 @@ static bool scoring(const struct scheduled *r)
 
 static size_t pages_free(const struct scheduler *s)
 {
-    return engine_pages_max(s->model) - engine_pages_used(s->model);
+    const size_t most = engine_pages_max(s->model);
+    const size_t used = engine_pages_used(s->model);
+    return used < most ? most - used : 0;
 }
 
 /* --- who is at work --- */
@@ -100,10 +102,28 @@ static bool set_aside_youngest(struct scheduler *s)
             engine_session_truncate(r->session, 0);
             r->waiting = true;
             r->was_set_aside = true;
+            s->n_set_aside++;
             return true;
         }
     }
     return false;
+}
+
+uint64_t scheduler_limit_kv(struct scheduler *s, uint64_t bytes_max)
+{
+    const uint64_t page = s->info->kv_page_bytes;
+    for (int i = 0; i < s->n; i++) {
+        const uint64_t alone =
+            page * (uint64_t)((s->requests[i]->n_max + PREFIX_BLOCK - 1) / PREFIX_BLOCK);
+        bytes_max = bytes_max > alone ? bytes_max : alone;
+    }
+    engine_pages_limit(s->model, bytes_max);
+    while (engine_pages_used(s->model) > engine_pages_max(s->model) &&
+           (prefix_cache_evict(&s->prefixes) || set_aside_youngest(s))) {
+    }
+    engine_pages_limit(s->model, bytes_max); /* those that came back */
+    s->may_start = true;
+    return page * engine_pages_max(s->model);
 }
 
 /* Alone, the oldest fits; but not beside a page that it stands on in part and has to copy. */

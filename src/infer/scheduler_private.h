@@ -57,6 +57,7 @@ struct scheduler {
         *rows; /* (SCORE_TOKENS, vocab) of the one prompt that is scored; made when first wanted */
     float *hidden; /* (HIDDEN_TOKENS, d_model) of the one prompt that is embedded */
     bool rows_taken, hidden_taken;
+    uint64_t n_set_aside; /* how often somebody was */
     bool may_start;       /* something has changed for those that wait */
     int64_t ns_per_token; /* of prompts, on this machine; 0 = not known yet */
     struct buf text;

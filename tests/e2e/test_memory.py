@@ -66,6 +66,8 @@ def test_jobs_and_models_share_the_limit(small, model_file):
     body["config"] = {**CONFIG, **LONG, "max_steps": 40, "log_every": 1}
     busy = Busy(small, body["model_id"])
     job = small.ask("POST", "/training/jobs", 201, json=body)
+    (loaded,) = small.runners()  # one session needs 0.044 GB of keys and values, eight get more
+    assert 0.2 < loaded["kv_memory_gb"] < loaded["memory_gb"] < 0.5
     waiting = wait_for(lambda: get_job(small, job)["waiting_for"])
     assert waiting.startswith("memory: the job needs ")
     assert "MB are free" in waiting and "1 busy models hold" in waiting

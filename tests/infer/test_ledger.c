@@ -30,6 +30,14 @@ static void answer(struct frame_conn *conn, uint8_t type, int64_t number, const 
     buf_release(&out);
 }
 
+static void answer_limit(struct frame_conn *conn, int64_t bytes)
+{
+    char rest[64];
+
+    (void)snprintf(rest, sizeof rest, ",\"kv_bytes\":%lld", (long long)bytes);
+    answer(conn, 'k', 0, rest);
+}
+
 static int fake_runner(void)
 {
     struct frame_conn conn;
@@ -56,6 +64,8 @@ static int fake_runner(void)
             answer(&conn, 'x', number, ",\"code\":14,\"message\":\"cancelled\"");
         else if (type == 'T')
             answer(&conn, 'j', number, ",\"result\":{}");
+        else if (type == 'K')
+            answer_limit(&conn, json_integer_value(json_object_get(frame, "kv_bytes")));
         json_decref(frame);
     }
     buf_release(&payload);
@@ -75,6 +85,8 @@ static struct infer *open_infer(int max_models)
     assert_ok(settings_load(&settings, names, values, 1, &err), &err);
     settings.memory_limit_gb = (double)(LIMIT_MB * MB) / 1073741824.0;
     settings.max_models = max_models;
+    settings.max_sessions = 4;
+    settings.prefix_cache_mb = 1;
     assert_ok(infer_new(&infer, &settings, NULL, &err), &err);
     return infer;
 }
@@ -98,6 +110,35 @@ static int use(struct infer *infer, const struct infer_spec *spec, struct err *e
     buf_release(&out);
     json_decref(nothing);
     return rc;
+}
+
+/* Of `mb`, `kv_mb` are for keys and values of one session. */
+static int load_kv(struct infer *infer, const char *name, uint64_t mb, uint64_t kv_mb,
+                   struct err *err)
+{
+    struct infer_spec spec = spec_of(name, mb);
+
+    spec.kv_bytes = kv_mb * MB;
+    return use(infer, &spec, err);
+}
+
+/* Of a loaded model, or of all with NULL: what the ledger counts, and of that keys and values. */
+static uint64_t counted_mb(struct infer *infer, const char *name, uint64_t *kv_mb)
+{
+    struct infer_cache cache;
+    struct err err = {0};
+    uint64_t bytes = 0;
+
+    *kv_mb = 0;
+    assert_ok(infer_list(infer, &cache, &err), &err);
+    for (int i = 0; i < cache.n_models; i++)
+        if (name == NULL || strcmp(cache.models[i].base_id, name) == 0) {
+            bytes += cache.models[i].memory_bytes;
+            *kv_mb += cache.models[i].kv_bytes / MB;
+        }
+    assert_true(cache.memory_bytes <= cache.memory_bytes_max);
+    mem_free(cache.models);
+    return bytes / MB;
 }
 
 static int load(struct infer *infer, const char *name, uint64_t mb, struct err *err)
@@ -350,13 +391,77 @@ static void a_running_job_counts(void **state)
     infer_free(infer, 1000);
 }
 
+/* A model takes a quarter of what the limit leaves, as much as its sessions can use. */
+static void keys_and_values_take_a_share_of_what_is_left(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct err err = {0};
+    uint64_t kv;
+
+    (void)state;
+    assert_ok(load_kv(infer, "small", 12, 2, &err), &err);
+    assert_int_equal(counted_mb(infer, "small", &kv), 12 - 2 + 9); /* four sessions and prefixes */
+    assert_int_equal(kv, 4 * 2 + 1);
+    assert_ok(load_kv(infer, "large", 45, 30, &err), &err);
+    assert_int_equal(counted_mb(infer, "large", &kv), 45 + (100 - 19 - 45) / 4);
+    assert_int_equal(kv, 30 + 9);
+    assert_ok(load(infer, "unknown", 10, &err), &err);
+    assert_int_equal(counted_mb(infer, "unknown", &kv), 10);
+    assert_int_equal(kv, 0);
+    infer_free(infer, 1000);
+}
+
+/* Nobody is refused or ended for memory that a busy model can give back. */
+static void keys_and_values_are_given_back(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_memory memory;
+    struct work work;
+    struct err err = {0};
+    uint64_t kv;
+
+    (void)state;
+    assert_ok(load_kv(infer, "busy", 40, 10, &err), &err);
+    assert_int_equal(counted_mb(infer, "busy", &kv), 40 + 60 / 4);
+    begin_work(infer, &work, "busy", 40);
+    assert_ok(load(infer, "other", 52, &err), &err);
+    assert_true(is_loaded(infer, "busy"));
+    assert_true(counted_mb(infer, NULL, &kv) <= 100);
+    assert_true(kv >= 10 && kv <= 18);
+    assert_int_equal(load(infer, "third", 61, &err), -ERR_UNAVAILABLE); /* 40 MB stay */
+    err_clear(&err);
+    assert_false(infer_reserve(infer, "job", 61 * MB, &memory));
+    assert_int_equal(memory.busy, 40 * MB);
+    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 60 * MB, &memory); i++)
+        clock_sleep_ms(POLL_MS);
+    assert_int_equal(memory.held, 60 * MB);
+    assert_false(is_loaded(infer, "other"));
+    assert_int_equal(counted_mb(infer, "busy", &kv), 40);
+    assert_int_equal(kv, 10);
+    infer_give_back(infer, "job");
+    for (int i = 0; i < POLLS_MAX && kv < 25; i++) { /* and taken again when it is free */
+        clock_sleep_ms(POLL_MS);
+        (void)counted_mb(infer, "busy", &kv);
+    }
+    assert_int_equal(kv, 25);
+    assert_int_equal(atomic_load(&work.failed), 0);
+    end_work(&work);
+    infer_free(infer, 1000);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_longest_unused_goes),     cmocka_unit_test(so_many_models_and_no_more),
-        cmocka_unit_test(nobody_is_evicted_in_vain),   cmocka_unit_test(a_failed_load_harms_nobody),
-        cmocka_unit_test(keep_alive_is_the_requests),  cmocka_unit_test(idle_models_go_for_a_job),
-        cmocka_unit_test(a_job_waits_for_busy_models), cmocka_unit_test(a_running_job_counts),
+        cmocka_unit_test(the_longest_unused_goes),
+        cmocka_unit_test(so_many_models_and_no_more),
+        cmocka_unit_test(nobody_is_evicted_in_vain),
+        cmocka_unit_test(a_failed_load_harms_nobody),
+        cmocka_unit_test(keep_alive_is_the_requests),
+        cmocka_unit_test(idle_models_go_for_a_job),
+        cmocka_unit_test(a_job_waits_for_busy_models),
+        cmocka_unit_test(a_running_job_counts),
+        cmocka_unit_test(keys_and_values_take_a_share_of_what_is_left),
+        cmocka_unit_test(keys_and_values_are_given_back),
     };
     struct err err = {0};
 

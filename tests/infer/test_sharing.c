@@ -247,6 +247,78 @@ static void test_who_leaves_gives_the_pages_back(void **state)
     }
 }
 
+/* The ceiling of keys and values may move at any step: what is too much comes back at once, memory
+ * with it, and every answer stays the same. */
+static void test_another_limit_changes_no_answer(void **state)
+{
+    (void)state;
+    static const size_t limits[] = {700, 40, 9, 500, 12};
+    open_model(1000);
+    run_each_alone();
+    const uint64_t page = engine_model_info(model)->kv_page_bytes;
+    struct scheduler *s = new_scheduler(REQUESTS, 60);
+    for (int i = 0; i < REQUESTS; i++) {
+        add(s, i, &got[i]);
+    }
+    for (int i = 0; scheduler_active(s) > 0; i++) {
+        assert_true(i < 20000);
+        const size_t limit = limits[i / 5 % 5];
+        const size_t before = engine_pages_used(model);
+        const size_t bytes = mem_used();
+        assert_int_equal(scheduler_limit_kv(s, limit * page), limit * page);
+        const size_t used = engine_pages_used(model);
+        assert_true(used <= limit && used <= before);
+        assert_true(bytes - mem_used() >= (before - used) * page);
+        scheduler_step(s);
+        assert_true(engine_pages_used(model) <= limit);
+    }
+    check_all();
+    assert_true(scheduler_set_aside_count(s) > 0);
+    scheduler_free(s);
+    assert_int_equal(engine_pages_used(model), 0);
+    close_model();
+}
+
+/* Never below what the longest inside takes alone. */
+static void test_a_limit_leaves_the_longest_alone(void **state)
+{
+    (void)state;
+    open_model(100);
+    run_each_alone();
+    const uint64_t page = engine_model_info(model)->kv_page_bytes;
+    struct scheduler *s = new_scheduler(REQUESTS, 0);
+    for (int i = 0; i < REQUESTS; i++) {
+        add(s, i, &got[i]);
+    }
+    scheduler_step(s);
+    assert_int_equal(scheduler_limit_kv(s, 1), page * 9); /* 108 tokens and 24 */
+    run(s);
+    check_all();
+    scheduler_free(s);
+    close_model();
+}
+
+/* With pages for all of them nobody is set aside. */
+static void test_enough_pages_set_nobody_aside(void **state)
+{
+    (void)state;
+    open_model(REQUESTS * 9);
+    run_each_alone();
+    for (int kept = 0; kept < 2; kept++) {
+        struct scheduler *s = new_scheduler(REQUESTS, kept ? REQUESTS * 9 : 0);
+        for (int round = 0; round < 2; round++) {
+            for (int i = 0; i < REQUESTS; i++) {
+                add(s, i, &got[i]);
+            }
+            run(s);
+            check_all();
+        }
+        assert_int_equal(scheduler_set_aside_count(s), 0);
+        scheduler_free(s);
+    }
+    close_model();
+}
+
 static void test_a_prompt_that_never_fits_is_refused(void **state)
 {
     (void)state;
@@ -304,6 +376,9 @@ int main(void)
         cmocka_unit_test(test_all_at_once_compute_their_beginning_once),
         cmocka_unit_test(test_few_pages_change_no_answer),
         cmocka_unit_test(test_who_leaves_gives_the_pages_back),
+        cmocka_unit_test(test_another_limit_changes_no_answer),
+        cmocka_unit_test(test_a_limit_leaves_the_longest_alone),
+        cmocka_unit_test(test_enough_pages_set_nobody_aside),
         cmocka_unit_test(test_a_prompt_that_never_fits_is_refused),
         cmocka_unit_test(test_a_short_prompt_is_not_held_up),
     };

@@ -1,4 +1,5 @@
-/* Pages are allocated one by one when first needed: a pool costs what was used of it. */
+/* Pages are allocated one by one when first needed: a pool costs what was used of it, until its
+ * limit is lowered. */
 #include "engine/native/pages.h"
 
 #include <string.h>
@@ -35,6 +36,18 @@ static int make_room(struct page_pool *pool, struct err *err)
     pool->free = more;
     pool->free_room = 2 * n;
     return 0;
+}
+
+void page_pool_limit(struct page_pool *pool, size_t pages_max)
+{
+    const size_t before = pool->n_free;
+    pool->pages_max = pages_max;
+    while (pool->n_free > 0 && pool->n_used + pool->n_free > pages_max) {
+        mem_free(pool->free[--pool->n_free]);
+    }
+    if (pool->n_free < before) {
+        mem_trim();
+    }
 }
 
 int page_take(struct page_pool *pool, struct engine_page **out, struct err *err)

@@ -4,9 +4,9 @@
  * Invariants
  *   1. A page has as many users as sessions and keepers hold it; at none it is free again.
  *   2. A page with more than one user is never written: what it holds, many read.
- *   3. Pages in use never exceed pages_max; free ones are kept for reuse. A page's first use finds
- *      it zeroed, later ones find old halves, all finite, which no query sees.
- * Belongs to the model's thread.
+ *   3. No page is taken beyond pages_max in use; free ones are kept for reuse. A page's first use
+ * finds it zeroed, later ones find old halves, all finite, which no query sees. Belongs to the
+ * model's thread.
  */
 #ifndef ENGINE_NATIVE_PAGES_H
 #define ENGINE_NATIVE_PAGES_H
@@ -44,6 +44,9 @@ static inline struct engine_page *page_of(uint16_t *halves)
 
 void page_pool_init(struct page_pool *pool, size_t page_bytes, size_t pages_max);
 void page_pool_release(struct page_pool *pool); /* every page is free */
+/* Another pages_max: free pages beyond it go back to the system. Those in use stay; who lowers it
+ * below them has to see to it that they come back. */
+void page_pool_limit(struct page_pool *pool, size_t pages_max);
 
 /* A page with one user: its taker. ERR_UNAVAILABLE with both numbers when all are in use. */
 int page_take(struct page_pool *pool, struct engine_page **page, struct err *err) MUST_CHECK;

@@ -154,6 +154,11 @@ size_t engine_pages_used(const struct engine_model *model)
     return model->kv.n_used;
 }
 
+void engine_pages_limit(struct engine_model *model, size_t kv_bytes_max)
+{
+    page_pool_limit(&model->kv, kv_bytes_max / model->kv.page_bytes);
+}
+
 int engine_page_new(struct engine_page **page, struct engine_model *model, struct err *err)
 {
     return page_take(&model->kv, page, err);
