@@ -16,8 +16,6 @@
 #include "infer/prefix_file.h"
 #include "infer/scheduler_private.h"
 
-enum { MEASURED_TOKENS_MIN = 32 /* in a step that tells how fast prompts go */ };
-
 int scheduler_new(struct scheduler **out, struct engine_model *model, int sessions_max,
                   struct err *err)
 {
@@ -280,20 +278,6 @@ static void eval_one_by_one(struct scheduler *s, struct engine_piece *pieces, in
     }
 }
 
-/* Steps of prompts alone tell how long a token of a prompt takes here. */
-static void measure(struct scheduler *s, const struct engine_piece *pieces, int n_pieces,
-                    int64_t ns)
-{
-    int n_tokens = 0;
-    for (int p = 0; p < n_pieces; p++) {
-        n_tokens += pieces[p].n_tokens;
-    }
-    if (n_tokens > 0 && n_tokens >= n_pieces * MEASURED_TOKENS_MIN) {
-        const int64_t each = ns / n_tokens + 1;
-        s->ns_per_token = s->ns_per_token > 0 ? (3 * s->ns_per_token + each) / 4 : each;
-    }
-}
-
 /* What the eval told request `at`: false when that was the last, and it is gone. */
 static bool take_rows(struct scheduler *s, int at)
 {
@@ -332,7 +316,7 @@ void scheduler_step(struct scheduler *s)
     if (engine_eval(s->model, pieces, n_pieces, &err) != 0) {
         eval_one_by_one(s, pieces, n_pieces);
     } else {
-        measure(s, pieces, n_pieces, clock_monotonic_ns() - begin);
+        scheduler_measure(s, pieces, n_pieces, clock_monotonic_ns() - begin);
     }
     for (int i = 0; i < s->n;) {
         i += take_rows(s, i);

@@ -16,7 +16,9 @@ enum {
     STEP_NS_ALONE = 250000000,  /* a step of prompts only should not take longer: a cancel waits */
     STEP_NS_SHARED = 100000000, /* nor one that others wait in for their next token */
     CHUNK_TOKENS_MIN = 64,
-    SHARE_TOKENS_MIN = 32 /* of a step, for each prompt when there are many */
+    CHUNK_TOKENS_MIN_SHARED = 16,
+    MEASURED_TOKENS_MIN = 8, /* of a prompt, in a step that tells how fast prompts go */
+    SHARE_TOKENS_MIN = 32    /* of a step, for each prompt when there are many */
 };
 
 static bool decoding(const struct scheduled *r)
@@ -145,8 +147,28 @@ static int chunk_tokens(const struct scheduler *s, bool shared)
 {
     const int most = shared ? SCHEDULER_CHUNK_TOKENS : ENGINE_EVAL_TOKENS_MAX;
     const int64_t ns = shared ? STEP_NS_SHARED : STEP_NS_ALONE;
-    const int64_t fit = s->ns_per_token > 0 ? ns / s->ns_per_token : most;
-    return fit > most ? most : fit < CHUNK_TOKENS_MIN ? CHUNK_TOKENS_MIN : (int)fit;
+    const int least = shared ? CHUNK_TOKENS_MIN_SHARED : CHUNK_TOKENS_MIN;
+    const int64_t each = s->ns_per_token[s->ns_per_token[shared] > 0 ? shared : !shared];
+    const int64_t fit = each > 0 ? ns / each : most;
+    return fit > most ? most : fit < least ? least : (int)fit;
+}
+
+/* Where others decode, what they take counts for the prompts: so the whole step is as long as it
+ * should be after a few. */
+void scheduler_measure(struct scheduler *s, const struct engine_piece *pieces, int n_pieces,
+                       int64_t ns)
+{
+    int n_tokens = 0;
+    bool shared = false;
+    for (int p = 0; p < n_pieces; p++) {
+        n_tokens += pieces[p].n_tokens > 1 ? pieces[p].n_tokens : 0;
+        shared = shared || pieces[p].n_tokens == 1;
+    }
+    if (n_tokens >= MEASURED_TOKENS_MIN) {
+        int64_t *each = &s->ns_per_token[shared];
+        const int64_t now = ns / n_tokens + 1;
+        *each = *each > 0 ? (3 * *each + now) / 4 : now;
+    }
 }
 
 /* Most tokens of request r in one step. */

@@ -59,7 +59,9 @@ struct scheduler {
     bool rows_taken, hidden_taken;
     uint64_t n_set_aside; /* how often somebody was */
     bool may_start;       /* something has changed for those that wait */
-    int64_t ns_per_token; /* of prompts, on this machine; 0 = not known yet */
+    /* of prompts, on this machine, in steps without and with others that decode; 0 = not known yet
+     */
+    int64_t ns_per_token[2];
     struct buf text;
 };
 
@@ -75,6 +77,9 @@ void scheduler_keep(struct scheduler *s, const struct scheduled *r, bool last);
 /* The pieces of the next eval, at most one of each request; their pages are free. r->logits and
  * r->n_rows say where each finds its rows. */
 int scheduler_plan(struct scheduler *s, struct engine_piece *pieces);
+/* Steps of prompts tell how many tokens of them the next ones should take. */
+void scheduler_measure(struct scheduler *s, const struct engine_piece *pieces, int n_pieces,
+                       int64_t ns);
 
 /* The log-probability of token->id under a row, and of the n_top likeliest. */
 void scheduler_score(const struct scheduler *s, const float *row, int n_top,

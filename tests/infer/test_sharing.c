@@ -370,6 +370,48 @@ static void test_a_short_prompt_is_not_held_up(void **state)
     close_model();
 }
 
+/* Whoever decodes gets a token in every step while a long prompt is read, which goes on in each. */
+static void test_a_long_prompt_stops_nobody(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    int32_t prompt[TOKENS_MAX];
+    open_model(1000);
+    run_each_alone();
+    struct scheduler *s = new_scheduler(8, 0);
+    for (int i = 0; i < 7; i++) {
+        add(s, i, &got[i]);
+    }
+    for (int i = 0; i < 1000 && got[6].n_ids == 0; i++) {
+        scheduler_step(s);
+    }
+    struct scheduled_spec spec = make_spec(7, prompt);
+    for (int t = SYSTEM; t < 250; t++) {
+        prompt[t] = t % 100;
+    }
+    spec.n_prompt = 250;
+    memset(&got[7], 0, sizeof got[7]);
+    assert_ok(scheduler_add(s, &spec, &events, &got[7], &got[7].request, &err), &err);
+    int steps = 0;
+    for (; got[7].n_ids == 0; steps++) {
+        int before[7];
+        assert_true(steps < 250 / 16 + 1);
+        for (int i = 0; i < 7; i++) {
+            before[i] = got[i].n_ids;
+        }
+        scheduler_step(s);
+        for (int i = 0; i < 7; i++) {
+            assert_int_equal(got[i].n_ids, before[i] < ANSWER ? before[i] + 1 : ANSWER);
+        }
+    }
+    run(s);
+    for (int i = 0; i < 7; i++) {
+        assert_memory_equal(got[i].ids, want[i].ids, sizeof want[i].ids);
+    }
+    scheduler_free(s);
+    close_model();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -381,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_enough_pages_set_nobody_aside),
         cmocka_unit_test(test_a_prompt_that_never_fits_is_refused),
         cmocka_unit_test(test_a_short_prompt_is_not_held_up),
+        cmocka_unit_test(test_a_long_prompt_stops_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
