@@ -73,6 +73,9 @@ struct openai_choice {
 /* Everything but model, prompt and messages; `chat` says which names are used. */
 int openai_request_read(const json_t *body, bool chat, struct openai_request *out,
                         struct err *err) MUST_CHECK;
+/* The grammar of the schema that response_format or json_schema asks for (json_decref); *grammar
+ * stays as it is when any text will do, and must be NULL when not. */
+int openai_read_format(const json_t *body, json_t **grammar, struct err *err) MUST_CHECK;
 int openai_find_model(struct hub *hub, const json_t *body, struct arena *arena,
                       struct resolved_model *model, struct infer_spec *spec,
                       struct err *err) MUST_CHECK;

@@ -352,40 +352,6 @@ static int read_tools(const json_t *body, const json_t **tools, json_t **grammar
     return *grammar != NULL ? 0 : -(int)err->code;
 }
 
-/* The schema that response_format asks for; *grammar stays as it is when any text will do. */
-static int read_format(const json_t *body, json_t **grammar, struct err *err)
-{
-    const json_t *format = json_object_get(body, "response_format");
-    json_t *schema = json_object_get(body, "json_schema"); /* llama.cpp's */
-    const char *type = json_string_value(json_object_get(format, "type"));
-    json_t *any = json_true();
-    if (json_is_object(format) &&
-        (type == NULL || (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 &&
-                          strcmp(type, "json_schema") != 0))) {
-        return err_set(err, ERR_INVALID, "'response_format' of type '%s' is not supported",
-                       type != NULL ? type : "?");
-    }
-    if (type != NULL && strcmp(type, "json_object") == 0) {
-        schema = json_object_get(format, "schema");
-        schema = json_is_object(schema) ? schema : any;
-    } else if (type != NULL && strcmp(type, "json_schema") == 0) {
-        schema = json_object_get(json_object_get(format, "json_schema"), "schema");
-        if (!json_is_object(schema)) {
-            return err_set(err, ERR_INVALID, "'response_format' brings no schema");
-        }
-    }
-    if (schema == NULL || json_is_null(schema)) {
-        return 0;
-    }
-    if (*grammar != NULL) {
-        return err_set(err, ERR_INVALID,
-                       "'response_format' and a 'tool_choice' that must be called exclude each "
-                       "other");
-    }
-    *grammar = grammar_of_schema(schema, err);
-    return *grammar != NULL ? 0 : -(int)err->code;
-}
-
 /* Variables of the template: chat_template_kwargs and reasoning_effort. json_decref; *out NULL:
  * none. */
 static int read_kwargs(const json_t *body, json_t **out, struct err *err)
@@ -439,7 +405,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         rc = read_tools(body, &tools, &grammar, err);
     }
     if (rc == 0) {
-        rc = read_format(body, &grammar, err);
+        rc = openai_read_format(body, &grammar, err);
     }
     if (rc == 0) {
         rc = read_kwargs(body, &kwargs, err);

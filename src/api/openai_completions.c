@@ -207,6 +207,7 @@ HANDLER(openai_completions)
     struct infer_spec *specs = NULL;
     struct generation *g = NULL;
     const json_t *body = NULL;
+    json_t *grammar = NULL;
     int n_specs = 0;
     http_issues_init(&issues);
     int rc = body_read(request, &openai_completions_body, &issues, &body, err);
@@ -221,16 +222,21 @@ HANDLER(openai_completions)
         rc = openai_find_model(ctx, body, request->arena, &model, &spec, err);
     }
     if (rc == 0) {
+        rc = openai_read_format(body, &grammar, err);
+    }
+    if (rc == 0) {
         spec.trace_id = request->request_id;
+        spec.grammar = grammar;
         rc = read_prompts(json_object_get(body, "prompt"), &asked, request->arena, &spec, &specs,
                           &n_specs, err);
     }
     if (rc == 0) {
         rc = openai_begin(&g, ctx, &model, &style, &asked, "cmpl", err);
     }
-    if (rc != 0) {
-        return rc;
+    if (rc == 0) {
+        ((struct openai_answer *)g->own)->chunk_object = object_name;
+        rc = generation_run(g, request, specs, n_specs, asked.n);
     }
-    ((struct openai_answer *)g->own)->chunk_object = object_name;
-    return generation_run(g, request, specs, n_specs, asked.n);
+    json_decref(grammar);
+    return rc;
 }

@@ -9,6 +9,8 @@ static const struct member_unsupported unsupported[] = {
     {"grammar", NULL},
     {"dry_multiplier", NULL},
     {"xtc_probability", NULL},
+    {"dynatemp_range", NULL},
+    {"top_n_sigma", "-1"},
     {"mirostat", NULL},
     {"typical_p", "1"},
     {"samplers", NULL},
@@ -33,13 +35,24 @@ static const struct member_unsupported unsupported[] = {
     {"use_beam_search", NULL},
     {"length_penalty", "1"},
     {"min_tokens", NULL},
+    {"stop_token_ids", NULL},
+    {"bad_words", NULL},
+    {"allowed_token_ids", NULL},
+    {"include_stop_str_in_output", NULL},
+    {"truncate_prompt_tokens", NULL},
     {"prompt_logprobs", NULL},
+    {"structured_outputs", NULL},
     {"guided_json", NULL},
     {"guided_regex", NULL},
     {"guided_choice", NULL},
     {"guided_grammar", NULL},
     {"verbosity", "\"medium\""},
 };
+
+/* What one of the two routes knows, and the other would ignore. */
+static const struct member_unsupported of_completions[] = {{"echo", NULL}, {"prompt", NULL}};
+static const struct member_unsupported of_chats[] = {
+    {"messages", NULL}, {"tools", NULL}, {"tool_choice", "\"none\""}};
 
 static int read_sampling(const json_t *body, struct infer_sampling *s, struct err *err)
 {
@@ -144,6 +157,10 @@ int openai_request_read(const json_t *body, bool chat, struct openai_request *ou
     out->sampling.repetition_penalty = 1.0f;
     int rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
     if (rc == 0) {
+        rc = chat ? members_refuse(body, of_completions, COUNT_OF(of_completions), err)
+                  : members_refuse(body, of_chats, COUNT_OF(of_chats), err);
+    }
+    if (rc == 0) {
         rc = member_bool(body, "stream", &out->stream, err);
     }
     if (rc == 0) {
@@ -169,6 +186,39 @@ int openai_request_read(const json_t *body, bool chat, struct openai_request *ou
         rc = err_set(err, ERR_UNPROCESSABLE, "'max_tokens' must be at least 1");
     }
     return rc == 0 ? infer_sampling_check(&out->sampling, err) : rc;
+}
+
+int openai_read_format(const json_t *body, json_t **grammar, struct err *err)
+{
+    const json_t *format = json_object_get(body, "response_format");
+    json_t *schema = json_object_get(body, "json_schema"); /* llama.cpp's */
+    const char *type = json_string_value(json_object_get(format, "type"));
+    json_t *any = json_true();
+    if (json_is_object(format) &&
+        (type == NULL || (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 &&
+                          strcmp(type, "json_schema") != 0))) {
+        return err_set(err, ERR_INVALID, "'response_format' of type '%s' is not supported",
+                       type != NULL ? type : "?");
+    }
+    if (type != NULL && strcmp(type, "json_object") == 0) {
+        schema = json_object_get(format, "schema");
+        schema = json_is_object(schema) ? schema : any;
+    } else if (type != NULL && strcmp(type, "json_schema") == 0) {
+        schema = json_object_get(json_object_get(format, "json_schema"), "schema");
+        if (!json_is_object(schema)) {
+            return err_set(err, ERR_INVALID, "'response_format' brings no schema");
+        }
+    }
+    if (schema == NULL || json_is_null(schema)) {
+        return 0;
+    }
+    if (*grammar != NULL) {
+        return err_set(err, ERR_INVALID,
+                       "'response_format' and a 'tool_choice' that must be called exclude each "
+                       "other");
+    }
+    *grammar = grammar_of_schema(schema, err);
+    return *grammar != NULL ? 0 : -(int)err->code;
 }
 
 int openai_find_model(struct hub *hub, const json_t *body, struct arena *arena,

@@ -164,20 +164,25 @@ static void on_failed(void *ctx, const struct err *err)
     job_forget(job);
 }
 
-/* A free slot, or the least recently used one without users; NULL when all are in use. */
+/* The adapter's own slot, or an empty one; but the least recently used of those without users goes
+ * first when enough are kept. NULL when all are in use. */
 static struct adapter_slot *slot_for(struct runner *r, const char *key, float scale)
 {
-    struct adapter_slot *best = NULL;
+    struct adapter_slot *empty = NULL;
+    struct adapter_slot *oldest = NULL;
+    int n_idle = 0;
     for (int i = 0; i < ADAPTERS_MAX; i++) {
         struct adapter_slot *slot = &r->adapters[i];
-        if (slot->adapter != NULL && slot->scale == scale && strcmp(slot->key, key) == 0) {
+        if (slot->adapter == NULL) {
+            empty = slot;
+        } else if (slot->scale == scale && strcmp(slot->key, key) == 0) {
             return slot;
-        }
-        if (slot->users == 0 && (best == NULL || slot->last_used < best->last_used)) {
-            best = slot;
+        } else if (slot->users == 0) {
+            n_idle++;
+            oldest = oldest == NULL || slot->last_used < oldest->last_used ? slot : oldest;
         }
     }
-    return best;
+    return empty != NULL && n_idle < ADAPTERS_KEPT ? empty : oldest;
 }
 
 /* An adapter is known by its checksum: what no longer has it would answer as something else. */

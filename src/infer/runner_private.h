@@ -14,7 +14,13 @@
 #include "infer/prompt.h"
 #include "infer/scheduler.h"
 
-enum { QUEUE_MAX = 256, ADAPTERS_MAX = 16, SEND_TIMEOUT_MS = 60000, ANSWER_BYTES_MAX = 32 << 20 };
+enum {
+    QUEUE_MAX = 256,
+    ADAPTERS_MAX = SCHEDULER_SESSIONS_MAX, /* one for each request, so there is always a place */
+    ADAPTERS_KEPT = 16,                    /* loaded beyond those that are in use */
+    SEND_TIMEOUT_MS = 60000,
+    ANSWER_BYTES_MAX = 32 << 20
+};
 
 struct adapter_slot {
     char key[INFER_KEY_BYTES];

@@ -94,8 +94,8 @@ int scheduler_cached_tokens(const struct scheduled *request);
 void scheduler_free(struct scheduler *scheduler); /* requests inside end without events */
 
 /* ERR_INVALID "the prompt is N tokens; the context holds M" (or the memory for keys and values)
- * when there is never room for one new token (max_tokens is cut to what fits); ERR_BUSY when
- * sessions_max requests are inside. */
+ * when there is never room for one new token (max_tokens is cut to what fits), or a biased token is
+ * not in the vocabulary; ERR_BUSY when sessions_max requests are inside. */
 int scheduler_add(struct scheduler *scheduler, const struct scheduled_spec *spec,
                   const struct scheduled_events *events, void *ctx, struct scheduled **request,
                   struct err *err) MUST_CHECK;

@@ -93,6 +93,19 @@ static int make_buffer(float **buffer, size_t n, struct err *err)
     return *buffer != NULL ? 0 : mem_err(err, n * sizeof **buffer);
 }
 
+static int check_bias(const struct scheduler *s, const struct infer_sampling *sampling,
+                      struct err *err)
+{
+    for (int i = 0; i < sampling->n_bias; i++) {
+        const int id = (int)sampling->bias[i].id;
+        if (id < 0 || id >= s->info->vocab_size) {
+            return err_set(err, ERR_INVALID, "logit_bias: token %d; the vocabulary holds %d", id,
+                           s->info->vocab_size);
+        }
+    }
+    return 0;
+}
+
 int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
                   const struct scheduled_events *events, void *ctx, struct scheduled **request,
                   struct err *err)
@@ -119,9 +132,13 @@ int scheduler_add(struct scheduler *s, const struct scheduled_spec *spec,
     if (s->n == s->sessions_max) {
         return err_set(err, ERR_BUSY, "all %d sessions are in use", s->sessions_max);
     }
-    int rc = spec->score_prompt
-                 ? make_buffer(&s->rows, (size_t)SCORE_TOKENS * (size_t)s->info->vocab_size, err)
-                 : 0;
+    int rc = check_bias(s, &spec->sampling, err);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = spec->score_prompt
+             ? make_buffer(&s->rows, (size_t)SCORE_TOKENS * (size_t)s->info->vocab_size, err)
+             : 0;
     if (rc == 0 && spec->embed) {
         rc = make_buffer(&s->hidden, (size_t)HIDDEN_TOKENS * (size_t)s->info->d_model, err);
     }

@@ -343,6 +343,48 @@ def test_a_schema_is_kept(client):
         chat(client, response_format={"type": "xml"})
 
 
+def test_completions_keep_a_schema_too(client):
+    asked = {"model": MODEL, "prompt": ["A person: ", "Another: "], "temperature": 1.2, "seed": 4}
+    for extra in (
+        {"response_format": {"type": "json_schema", "json_schema": {"schema": PERSON}}},
+        {"json_schema": PERSON},
+    ):
+        answer = client.completions.create(max_tokens=120, extra_body=extra, **asked)
+        for choice in answer.choices:
+            assert list(json.loads(choice.text)) == ["name", "age", "likes"]
+    free = client.completions.create(
+        max_tokens=6, extra_body={"response_format": {"type": "json_object"}}, **asked
+    )
+    assert free.choices[0].text.lstrip().startswith("{")
+
+
+def test_what_odd_clients_send_is_taken(hub, client):
+    """Nulls for everything, content in parts, the newer role and names, and what only others use."""
+    names = [
+        "stop", "logit_bias", "logprobs", "top_logprobs", "n", "tools", "tool_choice", "top_p",
+        "response_format", "stream_options", "user", "store", "metadata", "seed", "stream",
+        "presence_penalty", "frequency_penalty", "parallel_tool_calls", "service_tier",
+        "reasoning_effort", "functions", "function_call", "max_completion_tokens", "modalities",
+        "audio", "prediction", "verbosity", "prompt_cache_key", "web_search_options", "echo",
+    ]
+    plain = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 6}
+    want = hub.ask("POST", "/v1/chat/completions", 200, json=plain)["choices"]
+    nulls = {**plain, **dict.fromkeys(names)}
+    assert hub.ask("POST", "/v1/chat/completions", 200, json=nulls)["choices"] == want
+    parts = [{"type": "text", "text": t} for t in ("What is the ", "capital of France?")]
+    odd = {
+        **plain, "messages": [{"role": "user", "content": parts, "name": "bob"}], "user": "u",
+        "metadata": {"a": "b"}, "service_tier": "auto", "max_tokens": None,
+        "max_completion_tokens": 6, "parallel_tool_calls": True, "store": False,
+    }
+    assert hub.ask("POST", "/v1/chat/completions", 200, json=odd)["choices"] == want
+    system, developer = (
+        chat(client, messages=[{"role": role, "content": "Be brief."}, *QUESTION]).choices[0]
+        for role in ("system", "developer")
+    )
+    assert developer.message.content == system.message.content
+
+
 def test_a_tool_that_must_be_called_is_called(client):
     messages = [{"role": "user", "content": "How warm is it in Paris?"}]
     asked = {"messages": messages, "tools": [WEATHER], "max_tokens": 60}
