@@ -107,6 +107,46 @@ int fs_writer_open(struct fs_writer *writer, const char *path, struct err *err)
     return 0;
 }
 
+int fs_writer_resume(struct fs_writer *writer, const char *path, const char *part, struct err *err)
+{
+    memset(writer, 0, sizeof *writer);
+    int n = snprintf(writer->path, sizeof writer->path, "%s", path);
+    int t = snprintf(writer->temp, sizeof writer->temp, "%s", part);
+    if (n < 0 || t < 0 || n >= FS_PATH_BYTES_MAX || t >= FS_PATH_BYTES_MAX)
+        return err_set(err, ERR_INVALID, "path is too long: %.200s…", path);
+    int fd = fs_sys_open(writer->temp, O_WRONLY | O_CREAT | O_NOFOLLOW, 0666);
+    if (fd == 0) {
+        fd = fcntl(0, F_DUPFD_CLOEXEC, 3);
+        close(0);
+    }
+    if (fd < 0)
+        return err_set_errno(err, errno, "cannot open %s", writer->temp);
+    off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0) {
+        int failed = errno;
+        close(fd);
+        return err_set_errno(err, failed, "cannot write %s", writer->temp);
+    }
+    writer->fd = fd;
+    writer->written = (uint64_t)end;
+    return 0;
+}
+
+int fs_writer_restart(struct fs_writer *writer, struct err *err)
+{
+    if (ftruncate(writer->fd, 0) != 0 || lseek(writer->fd, 0, SEEK_SET) != 0)
+        return err_set_errno(err, errno, "cannot empty %s", writer->temp);
+    writer->written = 0;
+    return 0;
+}
+
+void fs_writer_leave(struct fs_writer *writer)
+{
+    if (writer->fd > 0)
+        close(writer->fd);
+    writer->fd = 0;
+}
+
 int fs_writer_write(struct fs_writer *writer, const void *bytes, size_t n, struct err *err)
 {
     const char *at = bytes;

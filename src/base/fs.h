@@ -36,6 +36,12 @@ int fs_writer_write(struct fs_writer *writer, const void *bytes, size_t n,
                     struct err *err) MUST_CHECK;
 int fs_writer_publish(struct fs_writer *writer, struct err *err) MUST_CHECK;
 void fs_writer_abandon(struct fs_writer *writer); /* safe after publish and on a zeroed struct */
+/* A writer whose temporary file is `part`, which may be there from before: writing goes on at its
+ * end, and `written` begins with what there is. fs_writer_leave closes it and leaves it there. */
+int fs_writer_resume(struct fs_writer *writer, const char *path, const char *part,
+                     struct err *err) MUST_CHECK;
+int fs_writer_restart(struct fs_writer *writer, struct err *err) MUST_CHECK; /* empty again */
+void fs_writer_leave(struct fs_writer *writer); /* safe where fs_writer_abandon is */
 
 /* --- folders --- */
 int fs_mkdirs(const char *path, struct err *err) MUST_CHECK; /* 0 when it exists already */

@@ -9,7 +9,9 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -80,20 +82,13 @@ int sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_BYTES], struct e
     return rc;
 }
 
-int sha256_file_hex(const char *path, char out[SHA256_HEX_BYTES], struct err *err)
+/* All of a file into a digest that was begun. */
+static int update_with_file(EVP_MD_CTX *ctx, int fd, const char *path, struct err *err)
 {
-    struct sha256 hash = {0};
     int rc = 0;
-    char *chunk = NULL;
-    int fd = fault_hit(FAULT_OPEN) ? (errno = EMFILE, -1) : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_set_errno(err, errno, "cannot open %s", path);
-    chunk = mem_alloc(FILE_CHUNK_BYTES);
-    if (!chunk) {
-        rc = mem_err(err, FILE_CHUNK_BYTES);
-        goto out;
-    }
-    rc = sha256_init(&hash, err);
+    char *chunk = mem_alloc(FILE_CHUNK_BYTES);
+    if (!chunk)
+        return mem_err(err, FILE_CHUNK_BYTES);
     while (rc == 0) {
         ssize_t got = fault_hit(FAULT_READ) ? (errno = EIO, -1) : read(fd, chunk, FILE_CHUNK_BYTES);
         if (got < 0 && errno == EINTR)
@@ -102,13 +97,57 @@ int sha256_file_hex(const char *path, char out[SHA256_HEX_BYTES], struct err *er
             rc = err_set_errno(err, errno, "cannot read %s", path);
         if (got <= 0)
             break;
-        rc = sha256_update(&hash, chunk, (size_t)got, err);
+        if (EVP_DigestUpdate(ctx, chunk, (size_t)got) != 1)
+            rc = err_set(err, ERR_INTERNAL, "hashing failed in the crypto library");
     }
+    mem_free(chunk);
+    return rc;
+}
+
+int sha256_file_hex(const char *path, char out[SHA256_HEX_BYTES], struct err *err)
+{
+    struct sha256 hash = {0};
+    int fd = fault_hit(FAULT_OPEN) ? (errno = EMFILE, -1) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(err, errno, "cannot open %s", path);
+    int rc = sha256_init(&hash, err);
+    if (rc == 0)
+        rc = update_with_file(hash.ctx, fd, path, err);
     if (rc == 0)
         rc = sha256_final_hex(&hash, out, err);
-out:
     sha256_release(&hash);
-    mem_free(chunk);
+    close(fd);
+    return rc;
+}
+
+int git_blob_hex(const char *path, char out[GIT_HEX_BYTES], struct err *err)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    char head[32];
+    struct stat info;
+    unsigned length = 0;
+    int rc = 0;
+    int fd = fault_hit(FAULT_OPEN) ? (errno = EMFILE, -1) : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(err, errno, "cannot open %s", path);
+    EVP_MD_CTX *ctx = fault_hit(FAULT_MALLOC) ? NULL : EVP_MD_CTX_new();
+    if (!ctx)
+        rc = err_set(err, ERR_NOMEM, "out of memory for a SHA-1 context");
+    else if (fstat(fd, &info) != 0)
+        rc = err_set_errno(err, errno, "cannot read %s", path);
+    if (rc == 0) {
+        int n = snprintf(head, sizeof head, "blob %lld", (long long)info.st_size);
+        if (EVP_DigestInit_ex(ctx, EVP_sha1(), NULL) != 1 ||
+            EVP_DigestUpdate(ctx, head, (size_t)n + 1) != 1)
+            rc = err_set(err, ERR_INTERNAL, "SHA-1 is not available in the crypto library");
+    }
+    if (rc == 0)
+        rc = update_with_file(ctx, fd, path, err);
+    if (rc == 0 && (EVP_DigestFinal_ex(ctx, digest, &length) != 1 || length != GIT_HEX_BYTES / 2))
+        rc = err_set(err, ERR_INTERNAL, "SHA-1 failed in the crypto library");
+    if (rc == 0)
+        to_hex(digest, length, out);
+    EVP_MD_CTX_free(ctx);
     close(fd);
     return rc;
 }

@@ -21,6 +21,11 @@ void sha256_release(struct sha256 *hash); /* safe after final and on a zeroed st
 int sha256_hex(const void *bytes, size_t n, char out[SHA256_HEX_BYTES], struct err *err) MUST_CHECK;
 int sha256_file_hex(const char *path, char out[SHA256_HEX_BYTES], struct err *err) MUST_CHECK;
 
+/* The name that git gives a file's bytes: SHA-1 over "blob <bytes>", a NUL and them. It tells a
+ * damaged copy from a whole one, not a forged one. */
+enum { GIT_HEX_BYTES = 41 };
+int git_blob_hex(const char *path, char out[GIT_HEX_BYTES], struct err *err) MUST_CHECK;
+
 /* A fast 64-bit hash for tables in memory (not for files, not against an adversary). */
 uint64_t hash_bytes(const void *bytes, size_t n, uint64_t seed);
 

@@ -169,10 +169,12 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl
 {
     struct transfer *transfer = ctx;
     (void)a, (void)b, (void)c, (void)d;
-    if (!atomic_load_explicit(transfer->request->cancel, memory_order_relaxed))
-        return 0;
-    transfer->rc = err_set(transfer->err, ERR_CANCELLED, "the request was cancelled");
-    return 1;
+    const struct http_request *request = transfer->request;
+    if (request->cancel && atomic_load_explicit(request->cancel, memory_order_relaxed))
+        transfer->rc = err_set(transfer->err, ERR_CANCELLED, "the request was cancelled");
+    else if (request->on_wait)
+        transfer->rc = request->on_wait(request->ctx, transfer->err);
+    return transfer->rc == 0 ? 0 : 1;
 }
 
 /* --- one request
@@ -238,7 +240,7 @@ static void set_limits(CURL *easy, const struct http_request *request, struct tr
         curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
         curl_easy_setopt(easy, CURLOPT_MAXREDIRS, (long)HTTP_REDIRECTS_MAX);
     }
-    if (request->cancel) {
+    if (request->cancel || request->on_wait) {
         curl_easy_setopt(easy, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(easy, CURLOPT_XFERINFODATA, transfer);
         curl_easy_setopt(easy, CURLOPT_NOPROGRESS, 0L);

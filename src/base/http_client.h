@@ -46,12 +46,14 @@ struct http_request {
     int idle_timeout_s;        /* without a byte; 0 = none */
     bool follow;               /* redirects */
     const atomic_bool *cancel; /* looked at several times a second; or NULL */
+    /* Asked as often, also while no byte comes: a negative code ends the request with it. */
+    int (*on_wait)(void *ctx, struct err *err);
     /* Streams: with one of these a 2xx body goes here as it comes and not into the response. A
      * negative code returned ends the request with that code. on_line gets lines without their end
      * ("\n" or "\r\n"), the NUL placed: for SSE and NDJSON. */
     int (*on_data)(void *ctx, const char *bytes, size_t n, struct err *err);
     int (*on_line)(void *ctx, const char *line, size_t n, struct err *err);
-    void *ctx;
+    void *ctx; /* of the three */
 };
 
 struct http_response {

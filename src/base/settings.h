@@ -78,6 +78,8 @@ int setting_find(const char *flag);
 /* The value of row i as text, secrets masked as "********", passwords in URLs as "****". out ≥ 1100
  * bytes. */
 void settings_show(const struct settings *settings, size_t row, char *out, size_t out_bytes);
+/* A URL with its password as "****". */
+void settings_mask_url(const char *url, char *out, size_t out_bytes);
 const char *setting_source_name(enum setting_source source);
 
 #endif

@@ -80,6 +80,5 @@ int settings_bad_value(const struct settings *settings, size_t row, const char *
                        const char *allowed, struct err *err);
 
 /* Copies a URL with the password of its user:password@ part as "****". */
-void settings_mask_url(const char *url, char *out, size_t out_bytes);
 
 #endif

@@ -183,6 +183,24 @@ static void test_shuffle_is_pinned(void **state)
                      order[4], order[5], order[6], order[7]);
 }
 
+static void test_git_names(void **state)
+{
+    (void)state;
+    char dir[FS_PATH_BYTES_MAX], path[FS_PATH_BYTES_MAX], name[GIT_HEX_BYTES];
+    struct err err = {0};
+    test_dir_make(dir);
+    assert_ok(fs_join(path, dir, "f", &err), &err);
+    assert_ok(fs_write_file(path, "hello\n", 6, &err), &err);
+    assert_ok(git_blob_hex(path, name, &err), &err);
+    assert_string_equal(name, "ce013625030ba8dba906f756967f9e9ca394464a");
+    assert_ok(fs_write_file(path, "", 0, &err), &err);
+    assert_ok(git_blob_hex(path, name, &err), &err);
+    assert_string_equal(name, "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+    assert_ok(fs_remove_file(path, &err), &err);
+    assert_err(git_blob_hex(path, name, &err), &err, ERR_NOT_FOUND);
+    test_dir_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +212,7 @@ int main(void)
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_shuffle_is_a_permutation),
         cmocka_unit_test(test_shuffle_is_pinned),
+        cmocka_unit_test(test_git_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

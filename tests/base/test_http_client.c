@@ -230,6 +230,13 @@ static void test_streams_come_as_lines(void **state)
     http_response_release(&response);
 }
 
+/* Nothing comes, and still the caller can end it. */
+static int no_longer(void *ctx, struct err *err)
+{
+    int *asked = ctx;
+    return ++*asked < 3 ? 0 : err_set(err, ERR_CLOSED, "no longer");
+}
+
 static void test_failures_have_their_own_codes(void **state)
 {
     (void)state;
@@ -251,7 +258,14 @@ static void test_failures_have_their_own_codes(void **state)
     assert_err(exchange(&server, OK_ANSWER, &cancel, &response, &err), &err, ERR_CANCELLED);
     http_response_release(&response);
     struct http_request hurried = {.timeout_ms = 50};
+    int asked = 0;
+    struct http_request waiting = {.on_wait = no_longer, .ctx = &asked};
     server.keep_open = true;
+    assert_err(exchange(&server, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", &waiting,
+                        &response, &err),
+               &err, ERR_CLOSED);
+    assert_int_equal(asked, 3);
+    http_response_release(&response);
     assert_err(exchange(&server, "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nshort", &hurried,
                         &response, &err),
                &err, ERR_TIMEOUT);
