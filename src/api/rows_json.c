@@ -68,6 +68,7 @@ void json_job_progress(struct json_out *out, const struct job_progress *p)
     json_out_kv_real(out, "tokens_per_second", p->tokens_per_second);
     json_out_kv_int(out, "memory_bytes", p->memory_bytes);
     json_out_kv_real(out, "eta_seconds", p->eta_seconds);
+    json_out_kv_real(out, "bytes_per_second", p->bytes_per_second);
     json_out_object_end(out);
 }
 

@@ -96,7 +96,7 @@ static int start(struct serve *s, const struct settings *settings,
     }
     /* Before requests come, which may poke it; its thread starts nothing while the queue is empty.
      */
-    if (rc == 0 && options->with_workers && settings->workers > 0) {
+    if (rc == 0 && options->with_workers) {
         rc = supervisor_new(&s->hub->supervisor, &s->hub->settings, s->hub->program,
                             settings->workers, s->hub->registry, s->hub->infer, err);
     }

@@ -5,7 +5,9 @@
  *   2. `ended` is set by proc's thread under `lock`; the record is used again only after the
  *      supervisor's thread has released the child.
  *   3. A death is told to the registry before the next worker starts, so that it finds the job.
- *   4. A child claims only what it was granted, and a grant follows the job's memory being taken
+ *   4. One more child takes pulls, beside the others and without memory of the limit: a pull waits
+ *      for the network, and training does not wait for it. It ends by itself when none is left.
+ *   5. A child claims only what it was granted, and a grant follows the job's memory being taken
  *      out of the limit: nothing is loaded into what a job is about to use. */
 #include "api/supervise.h"
 
@@ -33,6 +35,7 @@ enum { ENV_MAX = 16, ENV_BYTES = FS_PATH_BYTES_MAX + 64, BACK_OFF_MS = 500 };
 
 struct worker_child {
     struct supervisor *supervisor;
+    bool pulls; /* its lane */
     bool alive;
     struct proc proc;
     struct frame_conn conn;
@@ -55,8 +58,8 @@ struct supervisor {
     pthread_t thread;
     struct job_watch watch;
     int64_t watched_ns;
-    int n;
-    struct worker_child children[SUPERVISE_WORKERS_MAX];
+    int n; /* with the one for pulls, the last */
+    struct worker_child children[SUPERVISE_WORKERS_MAX + 1];
     char env[ENV_MAX][ENV_BYTES];
     const char *env_list[ENV_MAX + 1];
     pthread_mutex_t lock;
@@ -74,10 +77,12 @@ static int make_env(struct supervisor *s, struct err *err)
     static const char *const shown[] = {
         "STORAGE_BASE_PATH",   "STORAGE_MODELS_PATH", "STORAGE_DATASETS_PATH",
         "MLX_MEMORY_LIMIT_GB", "LOG_FORMAT",          "ENGINE",
-        "MLX_HUB_THREADS",     "MLX_HUB_ISA"};
+        "MLX_HUB_THREADS",     "MLX_HUB_ISA",         "MLX_DEFAULT_QUANTIZATION"};
     size_t n = 0;
     snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_DATABASE_URL=%s", s->settings->database_url);
     snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_LOG_LEVEL=%s", s->settings->log_level);
+    snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_HF_ENDPOINT=%s", s->settings->hf_endpoint);
+    snprintf(s->env[n++], ENV_BYTES, "MLX_HUB_HF_TOKEN=%s", s->settings->hf_token);
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++) {
         char value[FS_PATH_BYTES_MAX];
         const int row = setting_find(shown[i]);
@@ -108,7 +113,8 @@ static void on_exit_of_child(void *ctx, struct proc_exit how)
 
 static int start_child(struct supervisor *s, struct worker_child *child, struct err *err)
 {
-    static const char *const argv[] = {"mlx-hub", "worker", "--child", NULL};
+    const char *const argv[] = {"mlx-hub", "worker", "--child", child->pulls ? "--pulls" : NULL,
+                                NULL};
     const struct proc_options options = {.path = s->program,
                                          .argv = argv,
                                          .env = s->env_list,
@@ -127,7 +133,8 @@ static int start_child(struct supervisor *s, struct worker_child *child, struct 
     child->alive = true;
     child->granted[0] = '\0';
     child->started_ns = clock_monotonic_ns();
-    log_event(LOG_INFO, "api", "worker_started", "pid=%d", (int)child->proc.pid);
+    log_event(LOG_INFO, "api", "worker_started", "pid=%d pulls=%d", (int)child->proc.pid,
+              child->pulls);
     return 0;
 }
 
@@ -140,13 +147,13 @@ static int64_t back_off_ns(int deaths)
     return (ms < SUPERVISE_BACK_OFF_MAX_MS ? ms : SUPERVISE_BACK_OFF_MAX_MS) * 1000000;
 }
 
-static void start_missing(struct supervisor *s)
+static void start_missing(struct supervisor *s, bool pulls)
 {
     const int64_t now = clock_monotonic_ns();
     for (int i = 0; i < s->n; i++) {
         struct worker_child *child = &s->children[i];
         struct err err = {0};
-        if (child->alive || now < child->due_ns) {
+        if (child->pulls != pulls || child->alive || now < child->due_ns) {
             continue;
         }
         if (start_child(s, child, &err) != 0) {
@@ -166,18 +173,24 @@ static void describe(struct proc_exit how, char out[64])
 /* The job that the dead worker held, if it held one, goes back to the queue or fails. */
 static void tell_registry(struct supervisor *s, pid_t pid, const char *why)
 {
+    const struct job_filter running = {.status = "running", .limit = JOB_WATCHED_MAX};
     struct arena arena;
-    struct job_row row;
+    struct job_row *rows = NULL;
     struct err err = {0};
-    bool found = false;
+    size_t count = 0;
+    int64_t total = 0;
     enum job_status status;
     arena_init(&arena, 0);
-    int rc = registry_active_job(s->registry, &arena, &row, &found, &err);
-    if (rc == 0 && found && row.worker_pid == (int64_t)pid && row.owner != NULL &&
-        strcmp(row.owner, "child") == 0) {
-        rc = registry_job_died(s->registry, row.id, row.fence, why, &status, &err);
+    int rc = registry_list_jobs(s->registry, &running, &arena, &rows, &count, &total, &err);
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        const struct job_row *row = &rows[i];
+        if (row->worker_pid != (int64_t)pid || row->owner == NULL ||
+            strcmp(row->owner, "child") != 0) {
+            continue;
+        }
+        rc = registry_job_died(s->registry, row->id, row->fence, why, &status, &err);
         if (rc == 0) {
-            log_event(LOG_WARNING, "api", "job_interrupted", "job=%s status=%s", row.id,
+            log_event(LOG_WARNING, "api", "job_interrupted", "job=%s status=%s", row->id,
                       job_status_name(status));
         }
     }
@@ -196,10 +209,10 @@ static void bury(struct supervisor *s, struct worker_child *child, struct proc_e
     describe(how, why);
     frame_conn_release(&child->conn);
     proc_release(&child->proc);
-    child->alive = false;
-    child->young_deaths = young ? child->young_deaths + 1 : 1;
-    child->due_ns = now + back_off_ns(child->young_deaths);
     const bool wanted = !how.signalled && how.value == 0;
+    child->alive = false;
+    child->young_deaths = wanted ? 0 : young ? child->young_deaths + 1 : 1;
+    child->due_ns = now + back_off_ns(child->young_deaths);
     log_event(wanted ? LOG_INFO : LOG_WARNING, "api", "worker_ended", "pid=%d how=\"%s\"", (int)pid,
               why);
     tell_registry(s, pid, why);
@@ -229,22 +242,24 @@ enum queue_state {
     QUEUE_WAITS    /* the head waits for memory */
 };
 
-/* The running job, else the head of the queue. *found: there is one. */
-static int first_job(struct supervisor *s, struct arena *arena, struct job_row *row, bool *found,
-                     struct err *err)
+/* The lane's running job, else the head of its queue. *found: there is one. */
+static int first_job(struct supervisor *s, enum job_lane lane, struct arena *arena,
+                     struct job_row *row, bool *found, struct err *err)
 {
-    struct job_row *rows = NULL;
-    size_t count = 0;
-    int64_t total = 0;
-    const struct job_filter filter = {.status = "queued", .oldest_first = true, .limit = 1};
-    int rc = registry_active_job(s->registry, arena, row, found, err);
-    if (rc != 0 || *found) {
-        return rc;
-    }
-    rc = registry_list_jobs(s->registry, &filter, arena, &rows, &count, &total, err);
-    if (rc == 0 && count > 0) {
-        *row = rows[0];
-        *found = true;
+    static const char *const states[] = {"running", "queued"};
+    int rc = 0;
+    *found = false;
+    for (size_t i = 0; i < 2 && rc == 0 && !*found; i++) {
+        const struct job_filter filter = {
+            .status = states[i], .lane = lane, .oldest_first = true, .limit = 1};
+        struct job_row *rows = NULL;
+        size_t count = 0;
+        int64_t total = 0;
+        rc = registry_list_jobs(s->registry, &filter, arena, &rows, &count, &total, err);
+        if (rc == 0 && count > 0) {
+            *row = rows[0];
+            *found = true;
+        }
     }
     return rc;
 }
@@ -256,21 +271,22 @@ static bool is_work(struct supervisor *s)
     struct job_row row;
     bool found = false;
     arena_init(&arena, 0);
-    const int rc = first_job(s, &arena, &row, &found, &err);
+    const int rc = first_job(s, LANE_ALL, &arena, &row, &found, &err);
     arena_release(&arena);
     return rc == 0 && found;
 }
 
-/* Tells children that are alive to take this job; again after a while, should it not have been
- * taken. */
-static void grant(struct supervisor *s, const char *id)
+/* Tells children of the lane that are alive to take this job; again after a while, should it not
+ * have been taken. */
+static void grant(struct supervisor *s, bool pulls, const char *id)
 {
     const int64_t now = clock_monotonic_ns();
     for (int i = 0; i < s->n; i++) {
         struct worker_child *child = &s->children[i];
         struct err err = {0};
-        if (!child->alive || (strcmp(child->granted, id) == 0 &&
-                              now - child->granted_ns < SUPERVISE_GRANT_MS * 1000000LL)) {
+        if (child->pulls != pulls || !child->alive ||
+            (strcmp(child->granted, id) == 0 &&
+             now - child->granted_ns < SUPERVISE_GRANT_MS * 1000000LL)) {
             continue;
         }
         (void)snprintf(child->granted, sizeof child->granted, "%s", id);
@@ -353,7 +369,7 @@ static enum queue_state settle_queue(struct supervisor *s)
     bool found = false;
     enum queue_state state = QUEUE_EMPTY;
     arena_init(&arena, 0);
-    int rc = first_job(s, &arena, &row, &found, &err);
+    int rc = first_job(s, LANE_WORK, &arena, &row, &found, &err);
     if (rc == 0 && !found) {
         infer_give_back(s->infer, NULL);
     } else if (rc == 0 && row.status == JOB_RUNNING) {
@@ -363,8 +379,8 @@ static enum queue_state settle_queue(struct supervisor *s)
         rc = admit(s, &row, &state, &err);
     }
     if (rc == 0 && state == QUEUE_READY) {
-        start_missing(s);
-        grant(s, row.id);
+        start_missing(s, false);
+        grant(s, false, row.id);
     }
     if (rc != 0) {
         state = QUEUE_WAITS;
@@ -374,16 +390,43 @@ static enum queue_state settle_queue(struct supervisor *s)
     return state;
 }
 
-static int64_t next_due_ns(const struct supervisor *s, bool wanted, enum queue_state state)
+static enum queue_state settle_pulls(struct supervisor *s)
+{
+    struct err err = {0};
+    struct arena arena;
+    struct job_row row;
+    bool found = false;
+    enum queue_state state = QUEUE_EMPTY;
+    arena_init(&arena, 0);
+    if (first_job(s, LANE_PULLS, &arena, &row, &found, &err) != 0) {
+        state = QUEUE_WAITS;
+        log_event(LOG_WARNING, "api", "pulls_unread", "error=\"%s\"", err.message);
+    } else if (found) {
+        state = row.status == JOB_RUNNING ? QUEUE_RUNNING : QUEUE_READY;
+    }
+    if (state == QUEUE_READY) {
+        start_missing(s, true);
+        grant(s, true, row.id);
+    }
+    arena_release(&arena);
+    return state;
+}
+
+/* When to look again: at the heartbeats, at queues that are not empty, at the time of a child that
+ * a job waits for. */
+static int64_t next_due_ns(const struct supervisor *s, enum queue_state work,
+                           enum queue_state pulls)
 {
     int64_t due = s->watched_ns + SUPERVISE_WATCH_MS * 1000000LL;
-    if (state != QUEUE_EMPTY) {
-        const int64_t ms = state == QUEUE_WAITS ? SUPERVISE_MEMORY_MS : SUPERVISE_BUSY_MS;
+    if (work != QUEUE_EMPTY || pulls != QUEUE_EMPTY) {
+        const bool waits = work == QUEUE_WAITS && pulls == QUEUE_EMPTY;
+        const int64_t ms = waits ? SUPERVISE_MEMORY_MS : SUPERVISE_BUSY_MS;
         const int64_t look = clock_monotonic_ns() + ms * 1000000LL;
         due = look < due ? look : due;
     }
-    for (int i = 0; wanted && i < s->n; i++) {
-        if (!s->children[i].alive && s->children[i].due_ns < due) {
+    for (int i = 0; i < s->n; i++) {
+        const enum queue_state state = s->children[i].pulls ? pulls : work;
+        if (state == QUEUE_READY && !s->children[i].alive && s->children[i].due_ns < due) {
             due = s->children[i].due_ns;
         }
     }
@@ -411,8 +454,9 @@ static bool any_news(struct supervisor *s)
     bool news = s->poked || s->stopping || s->asked_to_stop;
     int alive = 0;
     for (int i = 0; i < s->n; i++) {
+        const bool lives = s->children[i].alive && !s->children[i].ended;
         news = news || (s->children[i].alive && s->children[i].ended);
-        alive += s->children[i].alive && !s->children[i].ended;
+        alive += lives && !s->children[i].pulls;
     }
     s->n_alive = alive;
     return news;
@@ -450,10 +494,11 @@ static void *supervisor_main(void *ctx)
     for (;;) {
         bury_dead(s);
         wanted = watch_heartbeats(s) || wanted;
-        const enum queue_state state = wanted ? settle_queue(s) : QUEUE_EMPTY;
+        const enum queue_state work = wanted && s->n > 1 ? settle_queue(s) : QUEUE_EMPTY;
+        const enum queue_state pulls = wanted ? settle_pulls(s) : QUEUE_EMPTY;
         pthread_mutex_lock(&s->lock);
         if (!any_news(s)) {
-            wait_until(s, next_due_ns(s, wanted, state));
+            wait_until(s, next_due_ns(s, work, pulls));
         }
         const bool stop = s->asked_to_stop || s->stopping;
         const bool poked = s->poked;
@@ -478,7 +523,8 @@ int supervisor_new(struct supervisor **out, const struct settings *settings, con
     s->program = program;
     s->registry = registry;
     s->infer = infer;
-    s->n = n_workers < SUPERVISE_WORKERS_MAX ? n_workers : SUPERVISE_WORKERS_MAX;
+    s->n = (n_workers < SUPERVISE_WORKERS_MAX ? n_workers : SUPERVISE_WORKERS_MAX) + 1;
+    s->children[s->n - 1].pulls = true;
     s->watched_ns = clock_monotonic_ns();
     for (int i = 0; i < s->n; i++) {
         s->children[i].supervisor = s;

@@ -1,5 +1,5 @@
 /* The workers of this hub: children that train, started when the first job comes, restarted when
- * they die.
+ * they die; and one that pulls, as long as there is something to pull.
  *
  * One thread does it all. It hears of a child's death from waitpid, tells the registry at once, so
  * that the job is taken up from its last checkpoint, and starts another worker: immediately after a
@@ -28,7 +28,8 @@ enum {
 struct infer;
 struct supervisor;
 
-/* n_workers of `program` (NULL = this one); settings, registry and infer are borrowed. */
+/* n_workers of `program` (NULL = this one), and one for pulls; settings, registry and infer are
+ * borrowed. */
 int supervisor_new(struct supervisor **supervisor, const struct settings *settings,
                    const char *program, int n_workers, struct registry *registry,
                    struct infer *infer, struct err *err) MUST_CHECK;
@@ -36,7 +37,7 @@ int supervisor_new(struct supervisor **supervisor, const struct settings *settin
 void supervisor_poke(struct supervisor *supervisor);
 /* Asks the workers to checkpoint and end, without waiting. NULL is fine. */
 void supervisor_ask_to_stop(struct supervisor *supervisor);
-/* Children that are alive. */
+/* Children that train and are alive. */
 int supervisor_alive(struct supervisor *supervisor);
 /* Waits for them, then ends who is left. NULL is fine. */
 void supervisor_free(struct supervisor *supervisor);

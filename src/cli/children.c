@@ -63,12 +63,14 @@ const struct command command_train_inspect = {
 static const struct option_info worker_options[] = {
     {"child", NULL, "for serve: answer on its control socket"},
     {"once", NULL, "end when the queue is empty"},
+    {"pulls", NULL, "for serve: take pulls and nothing else"},
 };
 
 static int run_worker(const struct args *args, struct err *err)
 {
     const struct worker_options options = {.is_child = args_get(args, "child") != NULL,
-                                           .once = args_get(args, "once") != NULL};
+                                           .once = args_get(args, "once") != NULL,
+                                           .pulls = args_get(args, "pulls") != NULL};
     int n_jobs = 0;
     if (worker_run(&args->settings, &options, &n_jobs, err) != 0) {
         return EXIT_FAILED;
@@ -85,7 +87,7 @@ const struct command command_worker = {
     .usage = "[--once]",
     .examples = "  mlx-hub worker --once        train what is queued, then end\n",
     .options = worker_options,
-    .n_options = 2,
+    .n_options = sizeof worker_options / sizeof worker_options[0],
     .logs = true,
     .run = run_worker,
 };

@@ -3,7 +3,7 @@
  *
  * Invariants:
  *  1. Fences come from one counter, so a later claim has a higher one.
- *  2. At most one job is running: a claim looks and takes in one write transaction.
+ *  2. At most one job of a lane is running: a claim looks and takes in one write transaction.
  *  3. A version with status training belongs to a job that is queued or running: whatever ends the
  *     job ends the version in the same transaction.
  */
@@ -38,9 +38,9 @@ void claims_host(char host[256])
 
 /* --- claim --- */
 
-static int is_running(struct db *db, bool *running, struct err *err)
+static int is_running(struct db *db, enum job_lane lane, bool *running, struct err *err)
 {
-    struct job_filter filter = {.status = "running"};
+    struct job_filter filter = {.status = "running", .lane = lane};
     int64_t count = 0;
     int rc = job_row_count(db, &filter, &count, err);
 
@@ -48,17 +48,17 @@ static int is_running(struct db *db, bool *running, struct err *err)
     return rc;
 }
 
-static int claim(struct db *db, const struct job_worker *worker, struct arena *arena,
-                 struct job_row *row, bool *claimed, struct err *err)
+static int claim(struct db *db, const struct job_worker *worker, enum job_lane lane,
+                 struct arena *arena, struct job_row *row, bool *claimed, struct err *err)
 {
     char host[HOST_BYTES];
     struct job_claim as = {0};
     bool running = false, found = false;
     int64_t changed = 0;
-    int rc = is_running(db, &running, err);
+    int rc = is_running(db, lane, &running, err);
 
     if (rc == 0 && !running)
-        rc = job_row_first(db, arena, row, &found, err);
+        rc = job_row_first(db, lane, arena, row, &found, err);
     if (rc < 0 || running || !found || (worker->is_child && row->waiting_for))
         return rc;
     if (worker->job_id && strcmp(worker->job_id, row->id) != 0)
@@ -89,7 +89,10 @@ int registry_claim_job(struct registry *registry, const struct job_worker *worke
 
     *claimed = false;
     if (rc == 0)
-        rc = claim(db, worker, arena, row, claimed, err);
+        rc = claim(db, worker, worker->lane == LANE_PULLS ? LANE_PULLS : LANE_WORK, arena, row,
+                   claimed, err);
+    if (rc == 0 && !*claimed && worker->lane == LANE_ALL)
+        rc = claim(db, worker, LANE_PULLS, arena, row, claimed, err);
     rc = registry_end(db, rc, err);
     *claimed = *claimed && rc == 0;
     if (*claimed)
@@ -134,6 +137,20 @@ int registry_job_report(struct registry *registry, const char *id, int64_t fence
 
     if (rc == 0)
         rc = report(db, id, fence, progress, metrics, n_metrics, cancel, err);
+    return registry_end(db, rc, err);
+}
+
+int registry_job_tell(struct registry *registry, const char *id, int64_t fence, const char *result,
+                      struct err *err)
+{
+    struct db *db = NULL;
+    int64_t changed = 0;
+    int rc = registry_begin_write(registry, &db, err);
+
+    if (rc == 0)
+        rc = job_row_tell(db, id, fence, result, &changed, err);
+    if (rc == 0)
+        rc = claims_held(changed, id, err);
     return registry_end(db, rc, err);
 }
 

@@ -5,7 +5,8 @@
  *     ↑                  │
  *     └──hand_back, died─┘
  *
- * One job runs at a time. A claim hands out a fence, a number that only goes up; every later call
+ * One job runs at a time, and one pull beside it: each lane (store/jobs.h) has its own head and its
+ * own running job. A claim hands out a fence, a number that only goes up; every later call
  * of the worker names it, and is ERR_CONFLICT once the job was given to another or has ended: a
  * worker that hears this must stop and publish nothing. Final states are final.
  *
@@ -40,10 +41,11 @@ struct job_worker {
     const char *host;    /* NULL = this one's name */
     int64_t pid;
     const char *job_id; /* takes this one only, if it is the head; NULL: whatever is */
+    enum job_lane lane; /* LANE_ALL: a pull when there is nothing else */
 };
 
-/* Takes the head of the queue unless a job is running, or serve found that the head must wait for
- * memory (which its children heed). *claimed false: nothing to do. */
+/* Takes the head of the lane's queue unless a job of the lane is running, or serve found that the
+ * head must wait for memory (which its children heed). *claimed false: nothing to do. */
 int registry_claim_job(struct registry *registry, const struct job_worker *worker,
                        struct arena *arena, struct job_row *row, bool *claimed,
                        struct err *err) MUST_CHECK;
@@ -53,6 +55,9 @@ int registry_claim_job(struct registry *registry, const struct job_worker *worke
 int registry_job_report(struct registry *registry, const char *id, int64_t fence,
                         const struct job_progress *progress, const struct metric_row *metrics,
                         size_t n_metrics, bool *cancel, struct err *err) MUST_CHECK;
+/* What is known of the result so far, as JSON text; the end of the job writes over it. */
+int registry_job_tell(struct registry *registry, const char *id, int64_t fence, const char *result,
+                      struct err *err) MUST_CHECK;
 /* A checkpoint of this step is in place. */
 int registry_job_checkpoint(struct registry *registry, const char *id, int64_t fence, int64_t step,
                             struct err *err) MUST_CHECK;

@@ -65,7 +65,7 @@ int job_row_progress(struct db *db, const char *id, int64_t fence,
     int rc = db_query(db, "job.progress",
                       "UPDATE training_jobs SET step = ?, steps = ?, epoch = ?, loss = ?, "
                       "val_loss = ?, learning_rate = ?, tokens_per_second = ?, memory_bytes = ?, "
-                      "eta_seconds = ?, heartbeat_at = ? " HELD,
+                      "eta_seconds = ?, bytes_per_second = ?, heartbeat_at = ? " HELD,
                       &stmt, err);
 
     if (rc < 0)
@@ -79,6 +79,7 @@ int job_row_progress(struct db *db, const char *id, int64_t fence,
     db_bind_real(stmt, progress->tokens_per_second);
     db_bind_int(stmt, progress->memory_bytes);
     db_bind_real(stmt, progress->eta_seconds);
+    db_bind_real(stmt, progress->bytes_per_second);
     db_bind_text(stmt, now);
     return run_held(stmt, id, fence, changed, err);
 }
@@ -93,6 +94,18 @@ int job_row_checkpoint(struct db *db, const char *id, int64_t fence, int64_t ste
     if (rc < 0)
         return rc;
     db_bind_int(stmt, step);
+    return run_held(stmt, id, fence, changed, err);
+}
+
+int job_row_tell(struct db *db, const char *id, int64_t fence, const char *result, int64_t *changed,
+                 struct err *err)
+{
+    struct db_stmt *stmt = NULL;
+    int rc = db_query(db, "job.tell", "UPDATE training_jobs SET result = ? " HELD, &stmt, err);
+
+    if (rc < 0)
+        return rc;
+    db_bind_text(stmt, result);
     return run_held(stmt, id, fence, changed, err);
 }
 

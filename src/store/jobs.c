@@ -6,7 +6,8 @@
 
 #define SELECT_JOBS "SELECT " JOB_COLUMNS " FROM training_jobs "
 #define WHERE_FILTER                                                                               \
-    "WHERE (? = '' OR status = ?) AND (? = '' OR model_id = ?) AND (? = '' OR kind = ?) "
+    "WHERE (? = '' OR status = ?) AND (? = '' OR model_id = ?) AND (? = '' OR kind = ?) "          \
+    "AND (? <> 'work' OR kind <> 'pull') AND (? <> 'pulls' OR kind = 'pull') "
 
 static void read_progress(struct db_stmt *stmt, struct job_progress *progress)
 {
@@ -19,6 +20,7 @@ static void read_progress(struct db_stmt *stmt, struct job_progress *progress)
     progress->tokens_per_second = db_real(stmt);
     progress->memory_bytes = db_int(stmt);
     progress->eta_seconds = db_real(stmt);
+    progress->bytes_per_second = db_real(stmt);
 }
 
 int job_row_read(struct db_stmt *stmt, struct arena *arena, void *out, struct err *err)
@@ -121,9 +123,12 @@ int job_row_of_version(struct db *db, const char *version_id, struct arena *aren
 
 static void bind_filter(struct db_stmt *stmt, const struct job_filter *filter)
 {
-    const char *const values[] = {filter->status, filter->model_id, filter->kind};
+    static const char *const lanes[] = {
+        [LANE_ALL] = "", [LANE_WORK] = "work", [LANE_PULLS] = "pulls"};
+    const char *const values[] = {filter->status, filter->model_id, filter->kind,
+                                  lanes[filter->lane]};
 
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         db_bind_text(stmt, values[i] ? values[i] : "");
         db_bind_text(stmt, values[i] ? values[i] : "");
     }
@@ -194,15 +199,16 @@ int job_row_active_of_dataset(struct db *db, const char *dataset_id, int64_t *co
     return rows_int(stmt, count, err);
 }
 
-int job_row_first(struct db *db, struct arena *arena, struct job_row *row, bool *found,
-                  struct err *err)
+int job_row_first(struct db *db, enum job_lane lane, struct arena *arena, struct job_row *row,
+                  bool *found, struct err *err)
 {
-    struct db_stmt *stmt = NULL;
-    int rc = db_query(db, "job.first", SELECT_JOBS "WHERE status = 'queued' ORDER BY seq LIMIT 1",
-                      &stmt, err);
+    struct job_filter filter = {.status = "queued", .lane = lane, .oldest_first = true, .limit = 1};
+    struct job_row *rows = NULL;
+    size_t count = 0;
+    int rc = job_row_list(db, &filter, arena, &rows, &count, err);
 
-    *found = false;
-    if (rc < 0)
-        return rc;
-    return rows_one(stmt, arena, job_row_read, row, found, err);
+    *found = rc == 0 && count > 0;
+    if (*found)
+        *row = rows[0];
+    return rc;
 }

@@ -14,7 +14,8 @@ struct job_progress {
     int64_t step, steps;
     double epoch, loss, val_loss, learning_rate, tokens_per_second; /* NaN = not known */
     int64_t memory_bytes;
-    double eta_seconds; /* NaN = not known */
+    double eta_seconds;      /* NaN = not known */
+    double bytes_per_second; /* of a pull, whose steps are bytes; NaN for any other job */
 };
 
 struct job_row {
@@ -46,10 +47,15 @@ struct job_row {
     const char *started_at, *completed_at, *heartbeat_at; /* each may be NULL */
 };
 
+/* Two queues in one table: pulls wait for the network and hold no memory to speak of, so they run
+ * beside whatever computes. */
+enum job_lane { LANE_ALL, LANE_WORK, LANE_PULLS };
+
 struct job_filter {
     const char *status;   /* word, or NULL */
     const char *model_id; /* or NULL */
     const char *kind;     /* word, or NULL */
+    enum job_lane lane;
     bool oldest_first;
     int64_t limit, offset;
 };
@@ -72,9 +78,9 @@ int job_row_active_of_model(struct db *db, const char *model_id, int64_t *count,
                             struct err *err) MUST_CHECK;
 int job_row_active_of_dataset(struct db *db, const char *dataset_id, int64_t *count,
                               struct err *err) MUST_CHECK;
-/* The first of the queue. */
-int job_row_first(struct db *db, struct arena *arena, struct job_row *row, bool *found,
-                  struct err *err) MUST_CHECK;
+/* The first of the lane's queue. */
+int job_row_first(struct db *db, enum job_lane lane, struct arena *arena, struct job_row *row,
+                  bool *found, struct err *err) MUST_CHECK;
 
 /* --- changes; *changed says how many rows were in the state that the change asks for --- */
 
@@ -94,6 +100,9 @@ int job_row_progress(struct db *db, const char *id, int64_t fence,
                      struct err *err) MUST_CHECK;
 int job_row_checkpoint(struct db *db, const char *id, int64_t fence, int64_t step, int64_t *changed,
                        struct err *err) MUST_CHECK;
+/* What is known of the result so far. */
+int job_row_tell(struct db *db, const char *id, int64_t fence, const char *result, int64_t *changed,
+                 struct err *err) MUST_CHECK;
 int job_row_waiting(struct db *db, const char *id, const char *waiting_for,
                     struct err *err) MUST_CHECK;
 int job_row_set_version(struct db *db, const char *id, int64_t fence, const char *version_id,

@@ -9,7 +9,8 @@
     "status, config, result, error_message, waiting_for, resumed_from, cancel_requested, fence, "  \
     "owner, boot_id, worker_host, worker_pid, checkpoint_step, resume_step, resumes, "             \
     "idle_resumes, step, steps, epoch, loss, val_loss, learning_rate, tokens_per_second, "         \
-    "memory_bytes, eta_seconds, created_at, started_at, completed_at, heartbeat_at"
+    "memory_bytes, eta_seconds, bytes_per_second, created_at, started_at, completed_at, "          \
+    "heartbeat_at"
 
 int job_row_read(struct db_stmt *stmt, struct arena *arena, void *row, struct err *err) MUST_CHECK;
 

@@ -17,6 +17,7 @@
 
 static const struct migration all[] = {
     {1, "spine", migration_0001_sql},
+    {2, "pulls", migration_0002_sql},
 };
 
 const struct migration *migrations_all(size_t *count)

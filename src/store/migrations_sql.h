@@ -3,5 +3,6 @@
 #define STORE_MIGRATIONS_SQL_H
 
 extern const char migration_0001_sql[];
+extern const char migration_0002_sql[];
 
 #endif

@@ -94,7 +94,8 @@ static void on_progress(void *ctx, const struct train_progress *p, bool log)
                                           .learning_rate = p->learning_rate,
                                           .tokens_per_second = p->tokens_per_second,
                                           .memory_bytes = (int64_t)p->memory_bytes,
-                                          .eta_seconds = p->eta_seconds};
+                                          .eta_seconds = p->eta_seconds,
+                                          .bytes_per_second = (double)NAN};
     run->progress = progress;
     add_metric(run, "loss", p->step, p->loss);
     add_metric(run, "grad_norm", p->step, p->grad_norm);

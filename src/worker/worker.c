@@ -37,7 +37,8 @@ static void catch_signals(void)
 
 struct worker {
     struct registry *registry;
-    bool is_child;
+    bool is_child, pulls;
+    int idle_ms;              /* since the last job */
     struct frame_conn conn;   /* with serve; valid when is_child */
     char granted[UUID_BYTES]; /* the job that a child may take, "" = none */
     struct job_watch watch;   /* where no serve may be there to do it */
@@ -91,6 +92,7 @@ static int open_worker(struct worker *w, const struct settings *s,
         }
         w->is_child = rc == 0;
     }
+    w->pulls = options->pulls;
     return rc == 0 ? registry_open(&w->registry, &registry, err) : rc;
 }
 
@@ -100,7 +102,10 @@ static int run_one(struct worker *w, const struct settings *s, bool *found, stru
     const struct job_worker self = {.is_child = w->is_child,
                                     .boot_id = registry_boot_id(w->registry),
                                     .pid = (int64_t)getpid(),
-                                    .job_id = w->is_child ? w->granted : NULL};
+                                    .job_id = w->is_child ? w->granted : NULL,
+                                    .lane = w->pulls      ? LANE_PULLS
+                                            : w->is_child ? LANE_WORK
+                                                          : LANE_ALL};
     struct arena arena;
     struct job_row row;
     if (w->is_child && w->granted[0] == '\0') {
@@ -141,6 +146,10 @@ int worker_run(const struct settings *settings, const struct worker_options *opt
             rc = 0;
         }
         if (!found && options->once) {
+            break;
+        }
+        w.idle_ms = found ? 0 : w.idle_ms + POLL_MS;
+        if (w.pulls && w.idle_ms > WORKER_IDLE_MS) {
             break;
         }
         if (!found) {

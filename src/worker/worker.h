@@ -15,7 +15,10 @@
 struct worker_options {
     bool is_child; /* descriptor PROC_CONTROL_FD is serve's socket */
     bool once;     /* return when the queue is empty */
+    bool pulls;    /* a child's lane: pulls, and its end when there was none for WORKER_IDLE_MS */
 };
+
+enum { WORKER_IDLE_MS = 10000 };
 
 /* Runs until serve is gone, or SIGTERM or SIGINT has come (a running job is checkpointed and handed
  * back), or, with once, nothing is queued. *n_jobs: how many were claimed, whatever became of them.

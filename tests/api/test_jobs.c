@@ -89,7 +89,7 @@ static void a_job_is_queued_seen_cancelled_and_resumed(void **state)
                         "progress result");
     assert_members(json_object_get(job, "progress"),
                    "step steps epoch loss val_loss learning_rate tokens_per_second memory_bytes "
-                   "eta_seconds");
+                   "eta_seconds bytes_per_second");
     assert_string_equal(member(job, "status"), "queued");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(job, "config"), "seed")),
                      42);

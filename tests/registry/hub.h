@@ -155,7 +155,8 @@ static inline struct job_row hub_get_job(struct hub *hub, const char *id)
 
 static inline bool hub_claim_as(struct hub *hub, bool is_child, int64_t pid, struct job_row *row)
 {
-    struct job_worker worker = {is_child, registry_boot_id(hub->registry), NULL, pid, NULL};
+    struct job_worker worker = {is_child, registry_boot_id(hub->registry), NULL, pid, NULL,
+                                LANE_ALL};
     bool claimed = false;
 
     assert_ok(registry_claim_job(hub->registry, &worker, &hub->arena, row, &claimed, &hub->err),

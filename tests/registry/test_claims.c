@@ -24,7 +24,7 @@ static void *take_all(void *ctx)
 
     arena_init(&arena, 0);
     while (done < JOBS && !claimer->failed) {
-        struct job_worker worker = {false, "boot", NULL, getpid(), NULL};
+        struct job_worker worker = {false, "boot", NULL, getpid(), NULL, LANE_ALL};
         struct job_row job;
         struct err err = {0};
         bool claimed = false;
@@ -98,7 +98,7 @@ static void test_one_at_a_time_in_order(void **state)
 static void test_reports(void **state)
 {
     struct hub *hub = *state;
-    struct job_progress progress = {5, 10, 0.5, 1.25, NAN, 1e-3, 100, 1 << 20, 60};
+    struct job_progress progress = {5, 10, 0.5, 1.25, NAN, 1e-3, 100, 1 << 20, 60, NAN};
     struct metric_row metrics[] = {{"loss", 5, 1.25, "2026-01-01T00:00:00.000000Z"},
                                    {"lr", 5, NAN, "2026-01-01T00:00:00.000000Z"}};
     struct metric_row *rows = NULL;
