@@ -178,14 +178,3 @@ void memory_recheck(void *ctx)
     }
     arena_release(&arena);
 }
-
-int import_bits(const struct settings *settings, const char *asked, const struct import_size *size)
-{
-    const char *wanted = asked != NULL ? asked : settings->default_quantization;
-    const bool plain = strcmp(size->type, "F32") == 0 || strcmp(size->type, "F16") == 0 ||
-                       strcmp(size->type, "BF16") == 0;
-    const bool large = (double)size->memory > settings->memory_limit_gb * 1073741824.0 ||
-                       size->bytes > (uint64_t)IMPORT_PLAIN_BYTES_MAX;
-    const int bits = strcmp(wanted, "4bit") == 0 ? 4 : strcmp(wanted, "8bit") == 0 ? 8 : 0;
-    return asked != NULL || (plain && large) ? bits : 0;
-}

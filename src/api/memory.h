@@ -40,19 +40,4 @@ bool memory_take(struct infer *infer, const char *job_id, uint64_t bytes,
 /* infer_on_short's: gives back what is held for a job that has ended. ctx: struct hub. */
 void memory_recheck(void *hub);
 
-/* --- weights on their way in --- */
-/* Plain weights of more bytes than this are slow on a CPU, which reads all of them for each token:
- * 4 GB give five to ten tokens a second, and a quarter of it in 4 bits four times as many. */
-#define IMPORT_PLAIN_BYTES_MAX (4LL << 30)
-
-struct import_size {
-    const char *type; /* of most weights: "BF16" */
-    uint64_t bytes;   /* of all weights */
-    uint64_t memory;  /* what a session with it needs */
-};
-/* In how many bits weights are kept: asked is 4bit, 8bit, none, or NULL. Then it is
- * MLX_DEFAULT_QUANTIZATION, for F32, F16 and BF16 alone, where they do not fit into the memory
- * limit or are more than IMPORT_PLAIN_BYTES_MAX. 0: as they are. */
-int import_bits(const struct settings *settings, const char *asked, const struct import_size *size);
-
 #endif

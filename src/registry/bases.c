@@ -107,12 +107,12 @@ static int publish(struct registry *registry, struct blob_copy *copy, struct are
     return rc;
 }
 
-int registry_import_base(struct registry *registry, const char *path, const char *id,
-                         const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
-                         struct arena *arena, struct base_row *row, struct err *err)
+/* source->path is set here. */
+static int take_in(struct registry *registry, const char *path, const char *id,
+                   const struct base_facts *facts, struct blob_source *source, struct arena *arena,
+                   struct base_row *row, struct err *err)
 {
     char from[FS_PATH_BYTES_MAX];
-    struct blob_source source = {from, cancelled, ctx};
     struct blob_copy *copy = NULL;
     int rc = name_check_base("id", id, err);
 
@@ -123,10 +123,11 @@ int registry_import_base(struct registry *registry, const char *path, const char
         rc = resolve_source(path, from, err);
     if (rc < 0)
         return rc;
+    source->path = from;
     copy = mem_calloc(1, sizeof *copy);
     if (!copy)
         return mem_err(err, sizeof *copy);
-    rc = blob_copy_make(copy, &registry->storage, &source, err);
+    rc = blob_copy_make(copy, &registry->storage, source, err);
     if (rc == 0) {
         row->id = arena_strdup(arena, id);
         row->sha256 = arena_strdup(arena, copy->sha256);
@@ -141,6 +142,24 @@ int registry_import_base(struct registry *registry, const char *path, const char
     blob_copy_release(copy);
     mem_free(copy);
     return rc;
+}
+
+int registry_import_base(struct registry *registry, const char *path, const char *id,
+                         const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
+                         struct arena *arena, struct base_row *row, struct err *err)
+{
+    struct blob_source source = {.cancelled = cancelled, .ctx = ctx};
+
+    return take_in(registry, path, id, facts, &source, arena, row, err);
+}
+
+int registry_take_base(struct registry *registry, const char *path, const char *id,
+                       const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
+                       struct arena *arena, struct base_row *row, struct err *err)
+{
+    struct blob_source source = {.take = true, .cancelled = cancelled, .ctx = ctx};
+
+    return take_in(registry, path, id, facts, &source, arena, row, err);
 }
 
 static int find(struct db *db, const char *id, struct arena *arena, struct base_row *row,
@@ -226,4 +245,15 @@ int registry_base_path(struct registry *registry, const char *base_model, struct
                        "The weights of '%s' are missing; run: mlx-hub import PATH --as %s",
                        base_model, base_model);
     return rc < 0 ? err_set(err, why.code, "%s", why.message) : 0;
+}
+
+int import_bits(const struct settings *settings, const char *asked, const struct import_size *size)
+{
+    const char *wanted = asked != NULL ? asked : settings->default_quantization;
+    const bool plain = strcmp(size->type, "F32") == 0 || strcmp(size->type, "F16") == 0 ||
+                       strcmp(size->type, "BF16") == 0;
+    const bool large = (double)size->memory > settings->memory_limit_gb * 1073741824.0 ||
+                       size->bytes > (uint64_t)IMPORT_PLAIN_BYTES_MAX;
+    const int bits = strcmp(wanted, "4bit") == 0 ? 4 : strcmp(wanted, "8bit") == 0 ? 8 : 0;
+    return asked != NULL || (plain && large) ? bits : 0;
 }

@@ -13,6 +13,7 @@
 #define REGISTRY_BASES_H
 
 #include "base/json.h"
+#include "base/settings.h"
 #include "registry/registry.h"
 #include "store/base_models.h"
 
@@ -40,6 +41,13 @@ int registry_import_base(struct registry *registry, const char *path, const char
                          const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
                          struct arena *arena, struct base_row *row, struct err *err) MUST_CHECK;
 
+/* The same for a file or folder of the hub's own making, flushed, which becomes the blob itself
+ * where it lies on the same disk: no second copy, and it is gone from path unless its content was
+ * there already. A folder must hold nothing but files that are taken. */
+int registry_take_base(struct registry *registry, const char *path, const char *id,
+                       const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
+                       struct arena *arena, struct base_row *row, struct err *err) MUST_CHECK;
+
 /* ERR_NOT_FOUND "Base model … not found". */
 int registry_get_base(struct registry *registry, const char *id, struct arena *arena,
                       struct base_row *row, struct err *err) MUST_CHECK;
@@ -54,5 +62,20 @@ int registry_delete_base(struct registry *registry, const char *id, struct err *
 int registry_base_path(struct registry *registry, const char *base_model, struct arena *arena,
                        struct base_row *row, char out[FS_PATH_BYTES_MAX],
                        struct err *err) MUST_CHECK;
+
+/* --- weights on their way in --- */
+/* Plain weights of more bytes than this are slow on a CPU, which reads all of them for each token:
+ * 4 GB give five to ten tokens a second, and a quarter of it in 4 bits four times as many. */
+#define IMPORT_PLAIN_BYTES_MAX (4LL << 30)
+
+struct import_size {
+    const char *type; /* of most weights: "BF16" */
+    uint64_t bytes;   /* of all weights */
+    uint64_t memory;  /* what a session with it needs */
+};
+/* In how many bits weights are kept: asked is 4bit, 8bit, none, or NULL. Then it is
+ * MLX_DEFAULT_QUANTIZATION, for F32, F16 and BF16 alone, where they do not fit into the memory
+ * limit or are more than IMPORT_PLAIN_BYTES_MAX. 0: as they are. */
+int import_bits(const struct settings *settings, const char *asked, const struct import_size *size);
 
 #endif

@@ -49,8 +49,9 @@ static ssize_t read_some(int fd, void *into, size_t n)
 }
 
 static int pump(int fd, const struct blob_source *source, struct fs_writer *writer,
-                struct sha256 *hash, char *chunk, struct err *err)
+                struct sha256 *hash, char *chunk, uint64_t *bytes, struct err *err)
 {
+    *bytes = 0;
     for (;;) {
         if (source->cancelled && source->cancelled(source->ctx))
             return err_set(err, ERR_CANCELLED, "The import was cancelled");
@@ -60,16 +61,17 @@ static int pump(int fd, const struct blob_source *source, struct fs_writer *writ
         if (got == 0)
             return 0;
         int rc = sha256_update(hash, chunk, (size_t)got, err);
-        if (rc == 0)
+        if (rc == 0 && writer)
             rc = fs_writer_write(writer, chunk, (size_t)got, err);
         if (rc < 0)
             return rc;
+        *bytes += (uint64_t)got;
     }
 }
 
-/* One file to an open writer; the caller publishes or abandons it. */
+/* One file to an open writer, which the caller publishes or abandons; to NULL: it is only read. */
 static int copy_file(const struct blob_source *source, const char *to, struct fs_writer *writer,
-                     char sha256[SHA256_HEX_BYTES], struct err *err)
+                     char sha256[SHA256_HEX_BYTES], uint64_t *bytes, struct err *err)
 {
     struct sha256 hash = {0};
     char *chunk = NULL;
@@ -80,10 +82,10 @@ static int copy_file(const struct blob_source *source, const char *to, struct fs
         rc = sha256_init(&hash, err);
     if (rc == 0 && !(chunk = mem_alloc(COPY_BYTES)))
         rc = mem_err(err, COPY_BYTES);
-    if (rc == 0)
+    if (rc == 0 && to)
         rc = fs_writer_open(writer, to, err);
     if (rc == 0)
-        rc = pump(fd, source, writer, &hash, chunk, err);
+        rc = pump(fd, source, to ? writer : NULL, &hash, chunk, bytes, err);
     if (rc == 0)
         rc = sha256_final_hex(&hash, sha256, err);
     sha256_release(&hash);
@@ -119,16 +121,17 @@ static int tree_file(struct tree *tree, const char *from, const char *name)
     struct blob_source source = *tree->source;
     struct fs_writer writer = {0};
     char to[FS_PATH_BYTES_MAX], sha256[SHA256_HEX_BYTES];
-    int rc = fs_join(to, tree->copy->temp, name, tree->err);
+    bool taken = tree->copy->taken != NULL;
+    uint64_t bytes = 0;
+    int rc = taken ? 0 : fs_join(to, tree->copy->temp, name, tree->err);
 
     source.path = from;
     if (rc == 0)
-        rc = copy_file(&source, to, &writer, sha256, tree->err);
+        rc = copy_file(&source, taken ? NULL : to, &writer, sha256, &bytes, tree->err);
     if (rc == 0) {
-        buf_printf(&tree->manifest, "%s  %llu  %s\n", sha256, (unsigned long long)writer.written,
-                   name);
-        tree->copy->bytes += writer.written;
-        rc = fs_writer_publish(&writer, tree->err);
+        buf_printf(&tree->manifest, "%s  %llu  %s\n", sha256, (unsigned long long)bytes, name);
+        tree->copy->bytes += bytes;
+        rc = taken ? 0 : fs_writer_publish(&writer, tree->err);
     }
     fs_writer_abandon(&writer);
     return rc;
@@ -166,14 +169,15 @@ static int copy_tree(struct blob_copy *copy, const struct storage *storage,
                      const struct blob_source *source, struct err *err)
 {
     struct tree tree = {.source = source, .copy = copy, .err = err};
-    int rc = temp_name(storage, copy->temp, err);
+    int rc = copy->taken ? 0 : temp_name(storage, copy->temp, err);
 
     if (rc < 0) {
         copy->temp[0] = '\0';
         return rc;
     }
     buf_init(&tree.manifest, MANIFEST_BYTES_MAX);
-    rc = fs_mkdirs(copy->temp, err);
+    if (!copy->taken)
+        rc = fs_mkdirs(copy->temp, err);
     if (rc == 0)
         rc = fs_list_dir(source->path, tree_entry, &tree, err);
     if (rc == 0 && !tree.has_weights)
@@ -186,6 +190,16 @@ static int copy_tree(struct blob_copy *copy, const struct storage *storage,
     return rc;
 }
 
+/* A rename puts it in place: not from another disk, nor through a link. */
+static bool can_take(const struct storage *storage, const char *path)
+{
+    char blobs[FS_PATH_BYTES_MAX];
+    struct stat there, here;
+
+    return storage_blobs(storage, blobs, NULL) == 0 && stat(blobs, &there) == 0 &&
+           lstat(path, &here) == 0 && !S_ISLNK(here.st_mode) && there.st_dev == here.st_dev;
+}
+
 int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
                    const struct blob_source *source, struct err *err)
 {
@@ -194,13 +208,14 @@ int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
 
     memset(copy, 0, sizeof *copy);
     copy->is_folder = fs_is_dir(source->path);
+    copy->taken = source->take && can_take(storage, source->path) ? source->path : NULL;
     if (copy->is_folder) {
         rc = copy_tree(copy, storage, source, err);
     } else {
-        rc = temp_name(storage, temp, err);
+        rc = copy->taken ? 0 : temp_name(storage, temp, err);
         if (rc == 0)
-            rc = copy_file(source, temp, &copy->writer, copy->sha256, err);
-        copy->bytes = copy->writer.written;
+            rc = copy_file(source, copy->taken ? NULL : temp, &copy->writer, copy->sha256,
+                           &copy->bytes, err);
     }
     if (rc < 0)
         blob_copy_release(copy);
@@ -209,7 +224,7 @@ int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
 
 static int publish_tree(struct blob_copy *copy, const char *path, struct err *err)
 {
-    int rc = fs_publish_dir(copy->temp, path, err);
+    int rc = fs_publish_dir(copy->taken ? copy->taken : copy->temp, path, err);
 
     if (rc == 0)
         copy->temp[0] = '\0';
@@ -233,12 +248,14 @@ int blob_copy_publish(struct blob_copy *copy, const struct storage *storage, str
 
     if (rc == 0 && fs_exists(path)) {
         there = is_whole(path, copy->sha256);
-        if (!there && copy->is_folder)
+        if (!there && (copy->is_folder || copy->taken))
             rc = fs_remove_tree(path, err);
     }
     if (rc == 0 && !there) {
         if (copy->is_folder) {
             rc = publish_tree(copy, path, err);
+        } else if (copy->taken) {
+            rc = fs_publish_file(copy->taken, path, err);
         } else {
             memcpy(copy->writer.path, path, strlen(path) + 1);
             rc = fs_writer_publish(&copy->writer, err);

@@ -7,6 +7,7 @@
 
 struct blob_source {
     const char *path; /* absolute */
+    bool take;        /* it is the hub's own: it is put in place itself, where no copy is needed */
     bool (*cancelled)(void *ctx);
     void *ctx;
 };
@@ -16,11 +17,14 @@ struct blob_copy {
     char sha256[SHA256_HEX_BYTES];
     uint64_t bytes;
     bool is_folder;
+    const char *taken;            /* what is put in place itself, or NULL */
     struct fs_writer writer;      /* of a file */
     char temp[FS_PATH_BYTES_MAX]; /* of a folder; "" when there is none */
 };
 
-/* Copies and hashes, in one reading. ERR_INVALID, ERR_NOSPACE, ERR_CANCELLED … leave nothing. */
+/* Copies and hashes, in one reading. What is taken stays where it is until it is published; a
+ * folder is taken whole, so it must hold nothing but what a model's folder does, flushed.
+ * ERR_INVALID, ERR_NOSPACE, ERR_CANCELLED … leave nothing. */
 int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
                    const struct blob_source *source, struct err *err) MUST_CHECK;
 /* Puts it in place, or drops it when that content is there already, whole. */

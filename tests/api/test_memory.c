@@ -4,6 +4,7 @@
 #include "api/memory.h"
 #include "api/server.h"
 #include "base/clock.h"
+#include "registry/bases.h"
 #include "train/train.h"
 
 #define BASE   "tests/fixtures/train/base"
