@@ -67,6 +67,11 @@ HANDLER(bases_list);
 HANDLER(bases_get);
 HANDLER(bases_delete);
 
+/* pulls.c */
+extern const struct api_body base_pull_body;
+HANDLER(bases_pull);
+HANDLER(bases_search);
+
 /* inference.c */
 extern const struct api_body inference_body;
 HANDLER(inference_create);
@@ -81,7 +86,7 @@ HANDLER(openai_model);
 
 /* ollama_*.c */
 extern const struct api_body ollama_generate_body, ollama_chat_body, ollama_name_body,
-    ollama_copy_body, ollama_create_body;
+    ollama_copy_body, ollama_create_body, ollama_pull_body;
 HANDLER(ollama_generate);
 HANDLER(ollama_chat);
 HANDLER(ollama_version);
@@ -91,6 +96,7 @@ HANDLER(ollama_show);
 HANDLER(ollama_copy);
 HANDLER(ollama_delete);
 HANDLER(ollama_create);
+HANDLER(ollama_pull);
 HANDLER(ollama_blob_get);
 HANDLER(ollama_blob_put);
 HANDLER(ollama_unserved);

@@ -4,6 +4,7 @@
  *   ollama_generate.c  POST /api/generate and /api/chat
  *   ollama_models.c    what there is, is loaded, is copied and deleted
  *   ollama_create.c    new models: of files that were sent, of other models
+ *   ollama_pull.c      POST /api/pull
  */
 #ifndef API_OLLAMA_H
 #define API_OLLAMA_H

@@ -21,6 +21,10 @@ static const struct api_query models_query[] = {
     {"sort", "newest first unless given", HTTP_ENUM, model_sorts, 0, 0, false},
     PAGE_QUERY,
 };
+static const struct api_query search_query[] = {
+    {"q", "words of its name", HTTP_STRING, NULL, 0, 0, true},
+    {"limit", "20 unless given", HTTP_INT, NULL, 1, 100, false},
+};
 static const struct api_query upload_query[] = {
     {"name", "of the new dataset", HTTP_STRING, NULL, 0, 0, true},
     {"schema_info", "a JSON object", HTTP_STRING, NULL, 0, 0, false},
@@ -226,6 +230,19 @@ static const struct http_route routes[] = {
                 .summary = "Take in weights from a path of the server; local clients or with a key",
                 .body = &base_import_body, .status = 201, .answer = "BaseModel",
                 ERRORS(400, 403, 409, 503))},
+    {.method = "POST",
+     .pattern = "/base-models/pull",
+     .handler = bases_pull,
+     .doc = DOC(.tag = "base models",
+                .summary = "Queue fetching a model from HF_ENDPOINT; a pull under way is joined. "
+                           "Progress counts bytes",
+                .body = &base_pull_body, .status = 202, .answer = "Job", ERRORS(409, 429, 503))},
+    {.method = "GET",
+     .pattern = "/base-models/search",
+     .handler = bases_search,
+     .doc =
+         DOC(.tag = "base models", .summary = "Look for models at HF_ENDPOINT", QUERY(search_query),
+             .status = 200, .answer = "FoundModel", .list = true, ERRORS(503))},
     {.method = "POST",
      .pattern = "/base-models/{id...}/quantize",
      .handler = bases_quantize,

@@ -22,11 +22,13 @@
 #include "base/thread.h"
 #include "registry/jobs.h"
 
-enum { EVENT_BYTES_MAX = 64 << 10, LOG_BLOCK_BYTES = 32 << 10 };
+enum { EVENT_BYTES_MAX = 64 << 10, LOG_BLOCK_BYTES = 32 << 10, PULL_STATUS_BYTES = 96 };
 
 struct watcher {
     struct watcher *next;
     struct http_stream *stream;
+    enum ticker_style style;
+    char told[PULL_STATUS_BYTES]; /* the last status of a pull's lines */
     char job_id[UUID_BYTES];
     bool fresh; /* nothing was sent yet */
     enum job_status status;
@@ -163,6 +165,90 @@ static int send_ping(struct watcher *w)
     return http_stream_write(w->stream, ": ping\n\n", 8, 0, &err);
 }
 
+/* --- a pull's lines --- */
+
+static int send_line(struct watcher *w, const char *status, const char *error, const char *digest,
+                     const struct job_row *row, struct buf *data)
+{
+    struct err err = {0};
+    struct json_out out;
+    json_out_init(&out, data);
+    json_out_object(&out);
+    if (error != NULL) {
+        json_out_kv_string(&out, "error", error);
+    } else {
+        json_out_kv_string(&out, "status", status);
+    }
+    if (digest != NULL) {
+        json_out_kv_string(&out, "digest", digest);
+        json_out_kv_int(&out, "total", row->progress.steps);
+        json_out_kv_int(&out, "completed", row->progress.step);
+    }
+    json_out_object_end(&out);
+    buf_putc(data, '\n');
+    int rc = buf_check(data, "a line", &err);
+    rc = rc == 0 ? http_stream_write(w->stream, data->data, data->len, 0, &err) : rc;
+    w->sent_ns = clock_monotonic_ns();
+    buf_clear(data);
+    return rc;
+}
+
+/* What a pull stands for in Ollama's lines: the digest of its largest file; "" before it is known.
+ */
+static void digest_of(const struct job_row *row, char out[PULL_STATUS_BYTES])
+{
+    struct err ignored = {0};
+    const char *sha256 = NULL;
+    json_t *result =
+        row->result != NULL ? json_parse(row->result, strlen(row->result), &ignored) : NULL;
+    out[0] = '\0';
+    if (json_get_string(result, "largest_sha256", NULL, &sha256, &ignored) == 0 && sha256 != NULL) {
+        (void)snprintf(out, PULL_STATUS_BYTES, "sha256:%.64s", sha256);
+    } else if (json_get_string(result, "commit", NULL, &sha256, &ignored) == 0 && sha256 != NULL) {
+        (void)snprintf(out, PULL_STATUS_BYTES, "commit:%.64s", sha256);
+    }
+    json_decref(result);
+}
+
+static int send_pull_end(struct watcher *w, const struct job_row *row, struct buf *data)
+{
+    if (row->status == JOB_COMPLETED) {
+        return send_line(w, "success", NULL, NULL, row, data);
+    }
+    const char *why = row->error_message != NULL     ? row->error_message
+                      : row->status == JOB_CANCELLED ? "the pull was cancelled"
+                                                     : "the pull failed";
+    return send_line(w, NULL, why, NULL, row, data);
+}
+
+static int tell_pull(struct watcher *w, const struct job_row *row, struct buf *data)
+{
+    char digest[PULL_STATUS_BYTES], status[PULL_STATUS_BYTES + 16];
+    int rc = 0;
+    digest_of(row, digest);
+    const bool whole = row->progress.steps > 0 && row->progress.step >= row->progress.steps;
+    if (digest[0] == '\0') {
+        (void)snprintf(status, sizeof status, "pulling manifest");
+    } else if (row->status == JOB_RUNNING && whole) {
+        (void)snprintf(status, sizeof status, "verifying sha256 digest");
+    } else {
+        (void)snprintf(status, sizeof status, "pulling %.12s", strchr(digest, ':') + 1);
+    }
+    const bool pulling = digest[0] != '\0' && row->status == JOB_RUNNING && row->progress.steps > 0;
+    const bool news = w->fresh || strncmp(status, w->told, sizeof w->told - 1) != 0 ||
+                      row->progress.step != w->step;
+    if (w->style == TICKER_PULL_LINES && news && !job_status_final(row->status)) {
+        rc = send_line(w, status, NULL, pulling && !whole ? digest : NULL, row, data);
+    }
+    w->fresh = false;
+    w->step = row->progress.step;
+    (void)snprintf(w->told, sizeof w->told, "%.*s", (int)sizeof w->told - 1, status);
+    if (rc == 0 && job_status_final(row->status)) {
+        rc = send_pull_end(w, row, data);
+    }
+    return rc;
+}
+
 /* Tells what is new; *over says that there is no more. A negative code: the client is gone, or too
  * slow. */
 static int look(struct ticker *t, struct watcher *w, struct arena *arena, struct buf *data,
@@ -176,6 +262,11 @@ static int look(struct ticker *t, struct watcher *w, struct arena *arena, struct
         return http_stream_closed(w->stream) ? -ERR_CLOSED : 0; /* the database is away: later */
     }
     int rc = 0;
+    if (w->style != TICKER_EVENTS) {
+        rc = tell_pull(w, &row, data);
+        *over = job_status_final(row.status);
+        return rc == 0 && http_stream_closed(w->stream) ? -ERR_CLOSED : rc;
+    }
     if (w->fresh) {
         w->fresh = false;
         rc = send_status(w, &row, data);
@@ -386,11 +477,18 @@ static int64_t log_begin(struct ticker *t, const struct job_row *row)
 int ticker_watch(struct ticker *t, struct http_stream *stream, const struct job_row *row,
                  struct err *err)
 {
+    return ticker_watch_as(t, stream, row, TICKER_EVENTS, err);
+}
+
+int ticker_watch_as(struct ticker *t, struct http_stream *stream, const struct job_row *row,
+                    enum ticker_style style, struct err *err)
+{
     struct watcher *w = mem_calloc(1, sizeof *w);
     if (w == NULL) {
         return mem_err(err, sizeof *w);
     }
     w->stream = stream;
+    w->style = style;
     w->fresh = true;
     w->status = row->status;
     w->step = row->progress.step;

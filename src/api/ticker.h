@@ -30,6 +30,11 @@ void ticker_free(struct ticker *ticker); /* NULL is fine */
  * ticker_has_room says so before a stream is opened. */
 int ticker_watch(struct ticker *ticker, struct http_stream *stream, const struct job_row *row,
                  struct err *err) MUST_CHECK;
+/* The same in another shape: a pull as Ollama's lines ({status, digest, total, completed}, the last
+ * one {"status":"success"} or {"error"}), or its last line alone. */
+enum ticker_style { TICKER_EVENTS, TICKER_PULL_LINES, TICKER_PULL_END };
+int ticker_watch_as(struct ticker *ticker, struct http_stream *stream, const struct job_row *row,
+                    enum ticker_style style, struct err *err) MUST_CHECK;
 int ticker_has_room(struct ticker *ticker, struct err *err) MUST_CHECK;
 
 /* Where the worker writes the job's log; it need not be there. */

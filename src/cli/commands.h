@@ -14,6 +14,7 @@ extern const struct command command_eval;
 extern const struct command command_export;
 extern const struct command command_generate;
 extern const struct command command_import;
+extern const struct command command_pull;
 extern const struct command command_inspect;
 extern const struct command command_job;
 extern const struct command command_list;

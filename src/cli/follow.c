@@ -33,6 +33,26 @@ static bool is_final(const char *status)
            strcmp(status, "cancelled") == 0;
 }
 
+/* A pull counts bytes. */
+static void show_bytes(struct follower *f, const json_t *p)
+{
+    char text[LINE_BYTES], came[32], all[32], rate[32], eta[32];
+    const double step = (double)row_int(p, "step");
+    const double steps = (double)row_int(p, "steps");
+    if (steps <= 0.0) {
+        return;
+    }
+    format_bytes(step, came);
+    format_bytes(steps, all);
+    format_bytes(row_real(p, "bytes_per_second", 0.0), rate);
+    int n = snprintf(text, sizeof text, "%s of %s  %s/s", came, all, rate);
+    if (step < steps && row_real(p, "eta_seconds", -1.0) >= 0.0) {
+        format_seconds(row_real(p, "eta_seconds", 0.0), eta);
+        snprintf(text + n, sizeof text - (size_t)n, "  ETA %s", eta);
+    }
+    progress_show(&f->bar, step / steps, text);
+}
+
 static void show_step(struct follower *f, const json_t *p)
 {
     char text[LINE_BYTES];
@@ -41,6 +61,10 @@ static void show_step(struct follower *f, const json_t *p)
     const double steps = (double)row_int(p, "steps");
     const double loss = row_real(p, "loss", NAN);
     const double val = row_real(p, "val_loss", NAN);
+    if (json_is_number(json_object_get(p, "bytes_per_second"))) {
+        show_bytes(f, p);
+        return;
+    }
     if (steps > 0.0 && isnan(loss)) { /* a job that writes weights counts megabytes */
         snprintf(text, sizeof text, "%.0f of %.0f MB", step, steps);
         progress_show(&f->bar, step / steps, text);

@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/json.h"
+#include "cli/base.h"
 #include "cli/commands.h"
 #include "cli/hub.h"
 #include "cli/lookup.h"
@@ -36,23 +37,6 @@ static void default_id(const char *path, char out[256])
     }
 }
 
-static void print_base(const json_t *base)
-{
-    char bytes[32];
-    format_bytes(row_real(base, "bytes", 0.0), bytes);
-    printf("imported %s: %s %s, %.1fM parameters, %s, sha256 %.16s…\n", row_text(base, "id"),
-           row_text(base, "architecture"), row_text(base, "quantization"),
-           row_real(base, "parameters", 0.0) / 1e6, bytes, row_text(base, "sha256"));
-    if (strstr(row_text(base, "source"), "quantised to") != NULL) {
-        printf("from %s; --quantization none keeps them as they are\n", row_text(base, "source"));
-    }
-    if (json_is_false(json_object_get(base, "fits"))) {
-        printf("it does not fit into the memory limit: see mlx-hub config\n");
-    }
-    printf("next: mlx-hub chat %s\n      mlx-hub model create NAME --base %s\n",
-           row_text(base, "id"), row_text(base, "id"));
-}
-
 static int run(const struct args *args, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX];
@@ -78,7 +62,7 @@ static int run(const struct args *args, struct err *err)
     if (rc == 0 && args->json) {
         status = print_tree(base, err);
     } else if (rc == 0) {
-        print_base(base);
+        print_base(base, "imported");
     }
     hub_close(&hub);
     json_decref(body);

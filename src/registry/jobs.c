@@ -7,6 +7,7 @@
 
 #include "formats/train_config.h"
 #include "registry/datasets.h"
+#include "registry/jobs_int.h"
 #include "registry/registry_int.h"
 #include "store/base_models.h"
 #include "store/datasets.h"
@@ -108,7 +109,7 @@ static int write_config(const struct train_config *config, struct arena *arena, 
     return rc;
 }
 
-static int new_row(enum job_kind kind, struct arena *arena, struct job_row *row, struct err *err)
+int jobs_new_row(enum job_kind kind, struct arena *arena, struct job_row *row, struct err *err)
 {
     memset(row, 0, sizeof *row);
     row->kind = kind;
@@ -117,8 +118,8 @@ static int new_row(enum job_kind kind, struct arena *arena, struct job_row *row,
     return row->id && row->created_at ? 0 : mem_err(err, 0);
 }
 
-static int insert(struct db *db, int64_t queue_max, struct arena *arena, struct job_row *row,
-                  struct err *err)
+int jobs_insert(struct db *db, int64_t queue_max, struct arena *arena, struct job_row *row,
+                struct err *err)
 {
     const char *id = row->id;
     int rc = check_queue(db, queue_max, err);
@@ -258,7 +259,7 @@ static int create(struct registry *registry, struct db *db, const struct job_dra
         rc = fit_config(db, model.base_model, config, arena, warning, err);
     if (rc == 0)
         rc = write_config(config, arena, &row->config, err);
-    return rc < 0 ? rc : insert(db, draft->queue_max, arena, row, err);
+    return rc < 0 ? rc : jobs_insert(db, draft->queue_max, arena, row, err);
 }
 
 int registry_create_job(struct registry *registry, const struct job_draft *draft,
@@ -274,7 +275,7 @@ int registry_create_job(struct registry *registry, const struct job_draft *draft
     if (rc == 0)
         rc = look_at_files(registry, draft->dataset_id, config.val_dataset_id, &files, err);
     if (rc == 0)
-        rc = new_row(JOB_TRAIN, arena, row, err);
+        rc = jobs_new_row(JOB_TRAIN, arena, row, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
@@ -314,7 +315,7 @@ int registry_create_task(struct registry *registry, const struct task_draft *dra
                          struct arena *arena, struct job_row *row, struct err *err)
 {
     struct db *db = NULL;
-    int rc = new_row(draft->kind, arena, row, err);
+    int rc = jobs_new_row(draft->kind, arena, row, err);
 
     if (rc == 0)
         rc = registry_json_object("config", draft->config, "{}", arena, &row->config, err);
@@ -323,7 +324,7 @@ int registry_create_task(struct registry *registry, const struct task_draft *dra
     if (rc == 0)
         rc = find_task(registry, db, draft, arena, row, err);
     if (rc == 0)
-        rc = insert(db, draft->queue_max, arena, row, err);
+        rc = jobs_insert(db, draft->queue_max, arena, row, err);
     return registry_end(db, rc, err);
 }
 
@@ -366,7 +367,8 @@ int registry_job_queue(struct registry *registry, struct arena *arena, struct jo
 int registry_active_job(struct registry *registry, struct arena *arena, struct job_row *row,
                         bool *found, struct err *err)
 {
-    struct job_filter filter = {.status = "running", .oldest_first = true, .limit = 1};
+    struct job_filter filter = {
+        .status = "running", .lane = LANE_WORK, .oldest_first = true, .limit = 1};
     struct job_row *rows = NULL;
     size_t count = 0;
     int64_t total = 0;
@@ -440,13 +442,16 @@ static int check_resumable(struct db *db, const struct job_row *old, struct aren
 {
     struct dataset_record dataset;
 
-    if (old->kind != JOB_TRAIN)
-        return err_set(err, ERR_CONFLICT, "Training job %s is of kind %s: only training resumes",
-                       old->id, job_kind_name(old->kind));
+    if (old->kind != JOB_TRAIN && old->kind != JOB_PULL)
+        return err_set(err, ERR_CONFLICT,
+                       "Training job %s is of kind %s: only training and pulls resume", old->id,
+                       job_kind_name(old->kind));
     if (old->status != JOB_FAILED && old->status != JOB_CANCELLED)
         return err_set(err, ERR_CONFLICT,
                        "Training job %s is %s: only a failed or cancelled one can be resumed",
                        old->id, job_status_name(old->status));
+    if (old->kind == JOB_PULL)
+        return 0;
     if (!old->dataset_id)
         return err_set(err, ERR_CONFLICT, "The dataset of training job %s was deleted", old->id);
     int rc = dataset_record_get(db, old->dataset_id, arena, &dataset, err);
@@ -467,19 +472,20 @@ static int resume(struct registry *registry, struct db *db, const char *id,
         rc = check_resumable(db, &old, arena, err);
     if (rc == 0)
         rc = check_files(db, &old, files, arena, err);
-    if (rc == 0)
+    if (rc == 0 && old.kind == JOB_TRAIN)
         rc = model_row_get(db, old.model_id, arena, &model, err);
-    if (rc == 0)
+    if (rc == 0 && old.kind == JOB_TRAIN)
         rc = check_weights(registry, db, model.base_model, arena, err);
     if (rc < 0)
         return rc;
+    row->kind = old.kind;
     row->model_id = old.model_id;
     row->dataset_id = old.dataset_id;
     row->val_dataset_id = old.val_dataset_id;
     row->dataset_checksum = old.dataset_checksum;
     row->config = old.config;
     row->resumed_from = old.id;
-    return insert(db, queue_max, arena, row, err);
+    return jobs_insert(db, queue_max, arena, row, err);
 }
 
 int registry_resume_job(struct registry *registry, const char *id, int64_t queue_max,
@@ -493,7 +499,7 @@ int registry_resume_job(struct registry *registry, const char *id, int64_t queue
     if (rc == 0 && old.dataset_id)
         rc = look_at_files(registry, old.dataset_id, old.val_dataset_id, &files, err);
     if (rc == 0)
-        rc = new_row(JOB_TRAIN, arena, row, err);
+        rc = jobs_new_row(JOB_TRAIN, arena, row, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)

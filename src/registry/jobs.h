@@ -54,6 +54,7 @@ int registry_list_jobs(struct registry *registry, const struct job_filter *filte
 /* Queued jobs in the order in which they will run. */
 int registry_job_queue(struct registry *registry, struct arena *arena, struct job_row **rows,
                        size_t *count, struct err *err) MUST_CHECK;
+/* The one that computes; a pull runs beside it and is none. */
 int registry_active_job(struct registry *registry, struct arena *arena, struct job_row *row,
                         bool *found, struct err *err) MUST_CHECK;
 /* The job's series: name NULL = all; only steps after after_step (-1 = all). */
@@ -65,8 +66,9 @@ int registry_job_metrics(struct registry *registry, const char *id, const char *
  * answer. ERR_CONFLICT when it is final. */
 int registry_cancel_job(struct registry *registry, const char *id, struct arena *arena,
                         struct job_row *row, struct err *err) MUST_CHECK;
-/* A new job with the same model, dataset and config that goes on from the other's last checkpoint.
- * ERR_CONFLICT unless the other failed or was cancelled, or when its dataset is gone or changed. */
+/* A new job with the same model, dataset and config that goes on from the other's last checkpoint,
+ * or from what was fetched. ERR_CONFLICT unless the other failed or was cancelled, or when its
+ * dataset is gone or changed. */
 int registry_resume_job(struct registry *registry, const char *id, int64_t queue_max,
                         struct arena *arena, struct job_row *row, struct err *err) MUST_CHECK;
 /* What a queued job waits for ("memory: …", NULL = nothing but its turn). While it waits for

@@ -69,7 +69,7 @@ static int work(struct job_run *run, struct err *err)
     case JOB_QUANTIZE:
         return job_quantize(run, err);
     case JOB_PULL:
-        break;
+        return job_pull(run, err);
     }
     return err_set(err, ERR_UNSUPPORTED, "this worker knows no jobs of kind %s",
                    job_kind_name(run->row->kind));

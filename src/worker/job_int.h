@@ -5,6 +5,7 @@
  *   job_tell.c   progress, series, the log; pulse.c: when a heartbeat is due without them
  *   job_train.c, job_evaluate.c, job_reproduce.c   one kind each
  *   job_quantize.c       what writes weights: bases quantised, versions exported
+ *   job_pull.c           bases fetched from a model hub
  */
 #ifndef WORKER_JOB_INT_H
 #define WORKER_JOB_INT_H
@@ -70,5 +71,6 @@ int job_evaluate(struct job_run *run, struct err *err) MUST_CHECK;
 int job_reproduce(struct job_run *run, struct err *err) MUST_CHECK;
 int job_quantize(struct job_run *run, struct err *err) MUST_CHECK;
 int job_export(struct job_run *run, struct err *err) MUST_CHECK;
+int job_pull(struct job_run *run, struct err *err) MUST_CHECK;
 
 #endif
