@@ -241,9 +241,11 @@ int registry_base_path(struct registry *registry, const char *base_model, struct
     if (rc == 0)
         rc = storage_blob(&registry->storage, row->sha256, out, &why);
     if (rc == -ERR_NOT_FOUND || (rc == 0 && !fs_exists(out)))
-        return err_set(err, ERR_CONFLICT,
-                       "The weights of '%s' are missing; run: mlx-hub import PATH --as %s",
-                       base_model, base_model);
+        return err_set(
+            err, ERR_CONFLICT,
+            "The weights of '%s' are missing; run: mlx-hub import PATH --as %s, or mlx-hub "
+            "pull %s",
+            base_model, base_model, base_model);
     return rc < 0 ? err_set(err, why.code, "%s", why.message) : 0;
 }
 

@@ -39,9 +39,11 @@ static int check_weights(const struct registry *registry, struct db *db, const c
     if (rc == 0 && found)
         rc = storage_blob(&registry->storage, base.sha256, path, err);
     if (rc == 0 && (!found || !fs_exists(path)))
-        rc = err_set(err, ERR_CONFLICT,
-                     "The weights of '%s' are missing; run: mlx-hub import PATH --as %s",
-                     base_model, base_model);
+        rc =
+            err_set(err, ERR_CONFLICT,
+                    "The weights of '%s' are missing; run: mlx-hub import PATH --as %s, or mlx-hub "
+                    "pull %s",
+                    base_model, base_model, base_model);
     return rc;
 }
 

@@ -6,6 +6,9 @@
 
 #include "registry/registry_int.h"
 
+#define HOST     "hf.co/"
+#define HOST_LEN (sizeof HOST - 1)
+
 struct lookup {
     struct db *db;
     struct arena *arena;
@@ -86,7 +89,17 @@ static int find_base(struct lookup *at, const char *id)
     return base_row_find(at->db, id, at->arena, &at->out->base, &at->out->has_weights, at->err);
 }
 
-/* name@version, name:alias, base:latest. Leaves everything unset when it is none of them. */
+/* Whether a base's tag is what Ollama's clients write for the file that it was made of: ":Q4_K_M".
+ */
+static bool is_file_tag(const struct base_row *base, const char *tag)
+{
+    const char *file = base->source ? strrchr(base->source, '/') : NULL;
+
+    return file && strlen(tag) > 1 && strcasestr(file, tag) != NULL;
+}
+
+/* name@version, name:alias, base:latest, base:quantization. Leaves everything unset when it is none
+ * of them. */
 static int parsed(struct lookup *at, const char *name)
 {
     const char *cut = strrchr(name, '@');
@@ -103,8 +116,11 @@ static int parsed(struct lookup *at, const char *name)
     rc = find_model(at, head);
     if (rc == 0 && at->out->is_registered)
         return is_version ? by_text(at, cut + 1) : by_alias(at, cut + 1);
-    if (rc == 0 && !is_version && strcmp(cut + 1, "latest") == 0)
+    if (rc == 0 && !is_version)
         rc = find_base(at, head);
+    if (rc == 0 && at->out->has_weights)
+        at->out->has_weights =
+            strcmp(cut + 1, "latest") == 0 || is_file_tag(&at->out->base, cut + 1);
     return rc;
 }
 
@@ -119,6 +135,8 @@ static int resolve(struct lookup *at, const char *name)
         rc = find_base(at, name);
     if (rc == 0 && !out->is_registered && !out->has_weights)
         rc = parsed(at, name);
+    if (rc == 0 && !out->is_registered && !out->has_weights && strncmp(name, HOST, HOST_LEN) == 0)
+        return resolve(at, name + HOST_LEN); /* as it was pulled by Ollama's clients */
     if (rc == 0 && !out->is_registered && !out->has_weights)
         rc = err_set(at->err, ERR_NOT_FOUND, "Model '%s' not found", name);
     if (rc == 0 && out->is_registered)

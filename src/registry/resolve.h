@@ -7,6 +7,8 @@
  *   name@1.2.0                  that version of the registered model
  *   name:alias                  the version with that alias; name:latest is the newest ready one,
  *                               else the base alone; <base id>:latest is that base
+ *   org/name:Q4_K_M             that base, when the file that it was made of is called so
+ *   hf.co/<any of these>        the same, as Ollama's clients go on calling what they pulled
  */
 #ifndef REGISTRY_RESOLVE_H
 #define REGISTRY_RESOLVE_H

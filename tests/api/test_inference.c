@@ -175,7 +175,9 @@ static void bad_prompts_fail_before_the_stream(void **state)
         {"{\"model_id\":\"" NOBODY "\",\"prompt\":\"x\"}", 404, "Model " NOBODY " not found"},
         {"{\"model\":\"nobody\",\"prompt\":\"x\"}", 404, "Model 'nobody' not found"},
         {"{\"model\":\"Away\",\"prompt\":\"x\"}", 409,
-         "The weights of 'org/away' are missing; run: mlx-hub import PATH --as org/away"},
+         "The weights of 'org/away' are missing; run: mlx-hub import PATH --as org/away, or "
+         "mlx-hub "
+         "pull org/away"},
     };
     static const char *const paths[] = {"/inference", "/inference/stream"};
     struct hub_fixture *hub = *state;

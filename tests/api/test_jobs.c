@@ -175,8 +175,10 @@ static void bad_requests_are_told_what_is_wrong(void **state)
     make(shop->hub, "/models", "{\"name\":\"W\",\"base_model\":\"org/away\"}", other);
     snprintf(body, sizeof body, "{\"model_id\":\"%s\",\"dataset_id\":\"%s\"}", other,
              shop->dataset);
-    call_refused(shop->hub, "POST", "/training/jobs", body, 409,
-                 "The weights of 'org/away' are missing; run: mlx-hub import PATH --as org/away");
+    call_refused(
+        shop->hub, "POST", "/training/jobs", body, 409,
+        "The weights of 'org/away' are missing; run: mlx-hub import PATH --as org/away, or mlx-hub "
+        "pull org/away");
     call_refused(shop->hub, "GET", "/training/jobs/" NOBODY, NULL, 404,
                  "Training job " NOBODY " not found");
     call_refused(shop->hub, "GET", "/training/jobs/" NOBODY "/events", NULL, 404,

@@ -182,10 +182,9 @@ def test_ollamas_client_pulls(own, there, weights):
     bars = [line for line in lines if line.digest]
     assert bars and all(line.digest == "sha256:" + hashlib.sha256(weights).hexdigest() for line in bars)
     assert all(0 <= line.completed <= line.total == len(weights) for line in bars)
-    said = client.chat(
-        "org/smol-GGUF", [{"role": "user", "content": "Hi"}], options={"num_predict": 1}
-    )
-    assert said.eval_count == 1
+    for name in ("org/smol-GGUF", "hf.co/org/smol-GGUF:Q4_1"):
+        said = client.chat(name, [{"role": "user", "content": "Hi"}], options={"num_predict": 1})
+        assert said.eval_count == 1
     assert client.pull("org/tiny", stream=False).status == "success"
     for name, why in (("llama3", "org/name"), ("../x", "no model's id")):
         with pytest.raises(ollama.ResponseError, match=why):

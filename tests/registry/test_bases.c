@@ -160,7 +160,8 @@ static void test_a_base_in_use_stays(void **state)
         -ERR_CONFLICT);
     assert_string_equal(
         hub->err.message,
-        "The weights of 'org/none' are missing; run: mlx-hub import PATH --as org/none");
+        "The weights of 'org/none' are missing; run: mlx-hub import PATH --as org/none, or mlx-hub "
+        "pull org/none");
     err_clear(&hub->err);
 }
 

@@ -55,6 +55,11 @@ static void test_a_base(void **state)
     assert_true(out.has_weights);
     assert_string_equal(out.base_id, "org/tiny");
     assert_string_equal(resolve(hub, "org/tiny:latest").base_id, "org/tiny");
+    /* as Ollama's clients name what they have pulled; the file is weights.gguf */
+    assert_string_equal(resolve(hub, "hf.co/org/tiny").base_id, "org/tiny");
+    assert_string_equal(resolve(hub, "hf.co/org/tiny:Weights").base_id, "org/tiny");
+    assert_err(registry_resolve_model(hub->registry, "org/tiny:Q8_0", &hub->arena, &out, &hub->err),
+               &hub->err, ERR_NOT_FOUND);
 }
 
 static void test_exact_names_win(void **state)
