@@ -114,7 +114,7 @@ static int check_database(const struct settings *settings, const char *name, str
     if (strncmp(url, scheme, sizeof scheme - 1) == 0 && !fs_exists(url + sizeof scheme - 1)) {
         return err_set(err, ERR_NOT_FOUND,
                        "'%s' is no file here, and there is no hub in %s yet; give a path, or take "
-                       "a model in with: mlx-hub pull ID, or import PATH --as ID",
+                       "a model in with: mlx-hub pull ID, or mlx-hub import PATH --as ID",
                        name, settings->storage_base_path);
     }
     return 0;

@@ -96,7 +96,7 @@ static int print_all(const struct args *args, const json_t *bases, const json_t 
         return print_json(&buf, err);
     }
     if (json_array_size(bases) + json_array_size(models) == 0) {
-        puts("nothing yet; take a model in with: mlx-hub pull ID, or import PATH --as ID");
+        puts("nothing yet; take a model in with: mlx-hub pull ID, or mlx-hub import PATH --as ID");
         return EXIT_DONE;
     }
     table_init(&t, headings, 3);

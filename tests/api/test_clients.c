@@ -92,7 +92,10 @@ static void bad_requests_are_named(void **state)
          "images"},
         {"/api/show", "\"verbose\":true", 400, "model is required"},
         {"/api/copy", "\"source\":\"org/tiny\"", 400, "destination"},
-        {"/api/pull", "\"model\":\"x\"", 501, "not served"},
+        {"/api/push", "\"model\":\"x\"", 501, "not served"},
+        {"/api/pull", "\"model\":\"x\"", 400, "org/name"},
+        {"/api/pull", "\"model\":\"../x\"", 400, "no model's id"},
+        {"/api/pull", "\"stream\":false", 400, "model is required"},
     };
     struct hub_fixture *hub = *state;
 
