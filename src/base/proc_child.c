@@ -47,7 +47,8 @@ static void *parent_watch(void *arg)
     do
         n = kevent(queue, NULL, 0, &event, 1, NULL);
     while (n < 0 && errno == EINTR);
-    _exit(PROC_EXIT_ORPHANED);
+    if (n > 0)
+        _exit(PROC_EXIT_ORPHANED);
     return NULL;
 }
 
