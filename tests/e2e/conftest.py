@@ -105,6 +105,15 @@ def wait_for(what, seconds: float = 60.0):
     return value
 
 
+def children_of(pid: int) -> dict[int, str]:
+    """The command lines of a process's children. Options of ps that every system's has."""
+    out = subprocess.check_output(
+        ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "args="], text=True
+    )
+    rows = (line.split(None, 2) for line in out.splitlines())
+    return {int(row[0]): row[2] for row in rows if len(row) == 3 and int(row[1]) == pid}
+
+
 @pytest.fixture(scope="session")
 def model_file() -> str:
     """SmolLM2-135M-Instruct, fetched once."""

@@ -9,12 +9,11 @@ import json
 import os
 import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 
-from conftest import ROOT, Hub, wait_for
+from conftest import ROOT, Hub, children_of, wait_for
 
 TINY = ROOT / "tests" / "fixtures" / "train" / "base"
 BASE = {"lora_rank": 4, "max_steps": 6, "batch_size": 2, "max_seq_length": 96, "log_every": 1}
@@ -39,8 +38,7 @@ LIMITS = {  # what may be added to the first judged quarter: a share, and so muc
 
 
 def family(pid: int) -> list[int]:
-    out = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
-    return [pid] + [int(word) for word in out.stdout.split()]
+    return [pid, *children_of(pid)]
 
 
 def pss_mb(pid: int) -> float:

@@ -10,7 +10,7 @@ import threading
 import httpx
 import pytest
 
-from conftest import BINARY, Hub, text_of, wait_for
+from conftest import BINARY, Hub, children_of, text_of, wait_for
 
 ROWS = "".join(
     f'{{"messages":[{{"role":"user","content":"Who keeps number {i}?"}},'
@@ -91,20 +91,19 @@ def test_streams_are_finished_before_the_end(own, model_file):
     assert status == [0]
 
 
+def is_gone(pid: int) -> bool:
+    """Ended, whether or not somebody has asked how; ps tells on every system."""
+    seen = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return seen.stdout.strip()[:1] in ("", "Z")
+
+
 def test_children_die_with_the_hub(own, model_file):
     own.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "smol"})
     own.ask("POST", "/inference", 200, json={"model": "smol", "prompt": "x", "max_tokens": 1})
     pid = own.runners()[0]["pid"]
     own.stop(signal.SIGKILL)
 
-    def is_gone():
-        try:
-            with open(f"/proc/{pid}/stat") as stat:
-                return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
-        except FileNotFoundError:
-            return True
-
-    wait_for(is_gone, seconds=10)
+    wait_for(lambda: is_gone(pid), seconds=10)
 
 
 def job_body(own, model_file) -> dict:
@@ -153,10 +152,8 @@ def test_a_job_is_trained_and_its_version_answers(own, model_file):
 
 def workers_of(own) -> list[int]:
     """Pids of the hub's children that train."""
-    out = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(own.process.pid)], capture_output=True, text=True
-    ).stdout
-    return [int(line.split()[0]) for line in out.splitlines() if " worker " in line + " "]
+    children = children_of(own.process.pid)
+    return [pid for pid, line in children.items() if " worker " in line + " "]
 
 
 def test_a_job_survives_its_worker_and_its_hub(own, model_file):
@@ -176,6 +173,15 @@ def test_a_job_survives_its_worker_and_its_hub(own, model_file):
     assert one["checksum"] == two["checksum"]
 
 
+def is_known(pid: int) -> bool:
+    """Whether the system still has it, be it only to tell how it ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def test_a_worker_on_its_own_takes_up_what_was_left(own, model_file):
     body = job_body(own, model_file)
     body["config"] = {**CONFIG, "max_steps": 8, "log_every": 1}
@@ -183,7 +189,7 @@ def test_a_worker_on_its_own_takes_up_what_was_left(own, model_file):
     wait_for(lambda: own.ask("GET", f"/training/jobs/{job['id']}", 200)["progress"]["step"] >= 1)
     pids = workers_of(own)
     own.stop(signal.SIGKILL)
-    wait_for(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in pids))
+    wait_for(lambda: not any(is_known(pid) for pid in pids))
     done = subprocess.run(
         [BINARY, "worker", "--once", "--json", "--storage-base-path", str(own.folder / "storage")],
         capture_output=True,
