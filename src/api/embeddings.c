@@ -118,23 +118,35 @@ struct batch {
     struct buf vectors[INFER_EMBED_MAX];
 };
 
-static int embed_batch(struct hub *hub, const struct inputs *inputs, size_t first, size_t n,
-                       const struct infer_spec *model, struct arena *arena, struct batch *batch,
-                       int *tokens, struct err *err)
+static bool is_gone(void *ctx)
 {
+    return http_request_closed(ctx);
+}
+
+static void on_closed(void *ctx)
+{
+    (void)ctx; /* to be watched is enough: is_gone asks */
+}
+
+static int embed_batch(struct hub *hub, const struct inputs *inputs, size_t first, size_t n,
+                       const struct infer_spec *model, struct http_request *request,
+                       struct batch *batch, int *tokens, struct err *err)
+{
+    const struct infer_client client = {.gone = is_gone, .ctx = request};
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
         batch->specs[i] = *model;
         buf_clear(&batch->vectors[i]);
-        rc = read_input(inputs, first + i, arena, &batch->specs[i], err);
+        rc = read_input(inputs, first + i, request->arena, &batch->specs[i], err);
     }
-    return rc == 0 ? infer_embed(hub->infer, batch->specs, (int)n, batch->vectors, tokens, err)
-                   : rc;
+    return rc == 0
+               ? infer_embed(hub->infer, batch->specs, (int)n, &client, batch->vectors, tokens, err)
+               : rc;
 }
 
 /* Writes one vector per input through `put`; *tokens counts all of them. */
 static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_spec *spec,
-                     struct arena *arena, struct json_out *out,
+                     struct http_request *request, struct json_out *out,
                      void (*put)(struct json_out *out, size_t i, const struct buf *vector),
                      int *tokens, struct err *err)
 {
@@ -143,13 +155,14 @@ static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_
     struct batch *batch = mem_calloc(1, sizeof *batch);
     int rc = batch != NULL ? 0 : mem_err(err, sizeof *batch);
     *tokens = 0;
+    http_request_on_close(request, on_closed, NULL);
     for (size_t i = 0; batch != NULL && i < INFER_EMBED_MAX; i++) {
         buf_init(&batch->vectors[i], VECTOR_BYTES_MAX);
     }
     for (size_t first = 0; first < inputs->n && rc == 0; first += together) {
         const size_t n = inputs->n - first < together ? inputs->n - first : together;
         int more = 0;
-        rc = embed_batch(hub, inputs, first, n, spec, arena, batch, &more, err);
+        rc = embed_batch(hub, inputs, first, n, spec, request, batch, &more, err);
         for (size_t i = 0; i < n && rc == 0; i++) {
             put(out, first + i, &batch->vectors[i]);
         }
@@ -244,8 +257,8 @@ HANDLER(openai_embeddings)
     json_out_kv_string(&out, "model", body_string(body, "model"));
     json_out_key(&out, "data");
     json_out_array(&out);
-    rc = embed_all(hub, &inputs, &spec, request->arena, &out, base64 ? put_base64 : put_float,
-                   &tokens, err);
+    rc = embed_all(hub, &inputs, &spec, request, &out, base64 ? put_base64 : put_float, &tokens,
+                   err);
     json_out_array_end(&out);
     json_out_key(&out, "usage");
     json_out_object(&out);
@@ -296,7 +309,7 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
     if (!old) {
         json_out_array(&out);
     }
-    rc = embed_all(hub, &inputs, &spec, request->arena, &out, put_bare, &tokens, err);
+    rc = embed_all(hub, &inputs, &spec, request, &out, put_bare, &tokens, err);
     if (rc != 0) {
         return rc;
     }

@@ -16,6 +16,8 @@
 #include "infer/host.h"
 #include "infer/spec_json.h"
 
+enum { CLIENT_ASKED_NS = 50000000 /* whether it is still there */ };
+
 /* --- the door --- */
 
 int infer_new(struct infer **out, const struct settings *settings, const char *program,
@@ -205,14 +207,19 @@ int infer_submit_reserved(struct infer *infer, struct infer_places *places,
     return rc;
 }
 
-void infer_cancel(struct infer_request *r)
+static void cancel(struct infer_request *r)
 {
-    struct infer *infer = r->host->infer;
-    pthread_mutex_lock(&infer->lock);
     r->cancelled = true;
     if (r->host->state == HOST_READY) {
         host_send_cancel(r->host, r->number);
     }
+}
+
+void infer_cancel(struct infer_request *r)
+{
+    struct infer *infer = r->host->infer;
+    pthread_mutex_lock(&infer->lock);
+    cancel(r);
     pthread_mutex_unlock(&infer->lock);
 }
 
@@ -297,6 +304,33 @@ struct embedding {
     bool waits;
 };
 
+/* Waits for all of them. When the client is gone those that are left are cancelled. */
+static void wait_for_embeddings(struct infer *infer, struct embedding *all, int n,
+                                const struct infer_client *client)
+{
+    for (int done = 0; done < n;) {
+        const bool gone = client->gone(client->ctx);
+        pthread_mutex_lock(&infer->lock);
+        done = 0;
+        for (int i = 0; i < n; i++) {
+            struct infer_request *r = all[i].waits ? all[i].request : NULL;
+            if (r != NULL && !r->done && gone && !r->cancelled) {
+                cancel(r);
+            }
+            done += r == NULL || r->done;
+        }
+        if (done < n) {
+            struct timespec next;
+            clock_gettime(CLOCK_REALTIME, &next);
+            next.tv_nsec += CLIENT_ASKED_NS;
+            next.tv_sec += next.tv_nsec / 1000000000;
+            next.tv_nsec %= 1000000000;
+            (void)pthread_cond_timedwait(&infer->changed, &infer->lock, &next);
+        }
+        pthread_mutex_unlock(&infer->lock);
+    }
+}
+
 static int begin_embedding(struct infer *infer, struct infer_places *places,
                            const struct infer_spec *given, struct buf *out, struct embedding *e,
                            struct err *err)
@@ -316,8 +350,9 @@ static int begin_embedding(struct infer *infer, struct infer_places *places,
     return rc;
 }
 
-int infer_embed(struct infer *infer, const struct infer_spec *specs, int n, struct buf *outs,
-                int *prompt_tokens, struct err *err)
+int infer_embed(struct infer *infer, const struct infer_spec *specs, int n,
+                const struct infer_client *client, struct buf *outs, int *prompt_tokens,
+                struct err *err)
 {
     struct embedding all[INFER_EMBED_MAX];
     struct infer_places places = {0};
@@ -329,8 +364,9 @@ int infer_embed(struct infer *infer, const struct infer_spec *specs, int n, stru
     for (int i = 0; rc == 0 && i < n; i++) {
         rc = begin_embedding(infer, &places, &specs[i], &outs[i], &all[i], err);
     }
+    wait_for_embeddings(infer, all, n <= INFER_EMBED_MAX ? n : 0, client);
     for (int i = 0; i < n && i < INFER_EMBED_MAX; i++) {
-        if (all[i].waits && wait_for_result(infer, all[i].request) != 0 && rc == 0) {
+        if (all[i].waits && all[i].request->rc != 0 && rc == 0) {
             rc = err_set(err, all[i].err.code, "%s", all[i].err.message);
         }
         *prompt_tokens += all[i].request != NULL ? all[i].request->prompt_tokens : 0;

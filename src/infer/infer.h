@@ -157,11 +157,19 @@ enum infer_text_op { INFER_TOKENIZE, INFER_DETOKENIZE, INFER_APPLY_TEMPLATE };
 int infer_text(struct infer *infer, enum infer_text_op op, const struct infer_spec *spec,
                const json_t *arguments, struct buf *out, struct err *err) MUST_CHECK;
 
+/* Whoever waits for a blocking call: `gone` is asked now and then, with no lock held. */
+struct infer_client {
+    bool (*gone)(void *ctx);
+    void *ctx;
+};
+
 /* Of each prompt the mean of its hidden states after the last norm, scaled to length 1, appended to
  * its buffer as floats; blocking, for handlers. All n (at most INFER_EMBED_MAX) are in the queue at
- * once or none is; *prompt_tokens counts all of them. Of a spec base, adapter and prompt count. */
-int infer_embed(struct infer *infer, const struct infer_spec *specs, int n, struct buf *outs,
-                int *prompt_tokens, struct err *err) MUST_CHECK;
+ * once or none is; *prompt_tokens counts all of them. Of a spec base, adapter and prompt count.
+ * When the client is gone the work stops: ERR_CANCELLED. */
+int infer_embed(struct infer *infer, const struct infer_spec *specs, int n,
+                const struct infer_client *client, struct buf *outs, int *prompt_tokens,
+                struct err *err) MUST_CHECK;
 
 /* --- loaded models --- */
 struct infer_model {

@@ -149,7 +149,7 @@ static int chunk_tokens(const struct scheduler *s, bool shared)
     const int64_t ns = shared ? STEP_NS_SHARED : STEP_NS_ALONE;
     const int least = shared ? CHUNK_TOKENS_MIN_SHARED : CHUNK_TOKENS_MIN;
     const int64_t each = s->ns_per_token[s->ns_per_token[shared] > 0 ? shared : !shared];
-    const int64_t fit = each > 0 ? ns / each : most;
+    const int64_t fit = each > 0 ? ns / each : least;
     return fit > most ? most : fit < least ? least : (int)fit;
 }
 

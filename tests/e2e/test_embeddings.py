@@ -4,9 +4,12 @@ import base64
 import math
 import struct
 
+import httpx
 import ollama
 import openai
 import pytest
+
+from conftest import wait_for
 
 MODEL = "smol"
 TEXTS = ["a cat on a mat", "a kitten on a rug", "interest rates rose by a quarter point"]
@@ -70,3 +73,13 @@ def test_bad_inputs_are_refused(client):
     ]:
         with pytest.raises(openai.BadRequestError):
             client.embeddings.create(model=MODEL, **asked)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
+def test_whoever_leaves_stops_the_work(hub, smollm, path):
+    """More texts than are embedded together: the first of them are stopped, the rest never begin."""
+    body = {"model": MODEL, "input": [f"{i} " + "word " * 6000 for i in range(12)]}
+    with httpx.Client(base_url=hub.url) as leaving, pytest.raises(httpx.TimeoutException):
+        leaving.post(path, json=body, timeout=0.5)
+    wait_for(lambda: all(m["active_requests"] == 0 for m in hub.runners()), seconds=20)
+    assert hub.http.post(path, json={"model": MODEL, "input": "x"}).status_code == 200
