@@ -48,8 +48,8 @@ def run(command, quiet=False, **keywords):
     done = subprocess.run([str(word) for word in command], cwd=ROOT, stdout=subprocess.PIPE, text=True,
                           check=False, stderr=subprocess.PIPE if quiet else None, **keywords)
     if done.returncode != 0:
-        raise Failed(f"{' '.join(map(str, command))} failed with {done.returncode}: "
-                     f"{(done.stderr or '').strip()[-800:]}")
+        why = f": {done.stderr.strip()[-800:]}" if quiet else ", see above"
+        raise Failed(f"{' '.join(map(str, command))} failed with {done.returncode}{why}")
     return done.stdout
 
 
