@@ -1,11 +1,13 @@
 """More requests than fit: who waits, who is turned away, and that nobody's answer changes."""
 
 import concurrent.futures
+import threading
 
 import openai
 import pytest
 
-from conftest import Hub, wait_for
+from conftest import ROOT, Hub, wait_for
+from soak import train
 
 STORY = [{"role": "user", "content": "Tell me a long story about a river and a lighthouse."}]
 
@@ -71,3 +73,33 @@ def test_many_at_once_get_what_each_would_get_alone(wide):
     with concurrent.futures.ThreadPoolExecutor(32) as pool:
         together = list(pool.map(ask, range(32)))
     assert [ask(i) for i in range(0, 32, 5)] == together[::5]
+
+
+def test_each_session_may_have_an_adapter_of_its_own(tmp_path):
+    """More at once than are kept for later: nobody is refused, nobody gets another's answer."""
+    hub = Hub(tmp_path / "adapters", "--max-sessions", "20").start()
+    try:
+        tiny = str(ROOT / "tests" / "fixtures" / "train" / "base")
+        hub.ask("POST", "/base-models/import", 201, json={"path": tiny, "as": "tiny/base"})
+        model = hub.ask("POST", "/models", 201, json={"name": "many", "base_model": "tiny/base"})
+        for i in range(18):
+            rows = "".join(f'{{"prompt":"Say {k}","completion":"{k * i}"}}\n' for k in range(4))
+            train(hub, model, rows, f"rows{i}")
+        versions = hub.ask("GET", f"/models/{model['id']}/versions", 200)
+        names = ["tiny/base", *(f"many@{version['version']}" for version in versions)]
+        together = threading.Barrier(len(names))
+
+        def ask(name: str, wait: bool) -> str:
+            if wait:
+                together.wait()
+            body = {"model": name, "prompt": "Say 7", "max_tokens": 100, "temperature": 1,
+                    "seed": 3, "ignore_eos": True}
+            return hub.ask("POST", "/v1/completions", 200, json=body)["choices"][0]["text"]
+
+        with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
+            got = list(pool.map(lambda name: ask(name, True), names))
+        assert len(set(got)) > 2
+        assert got == [ask(name, False) for name in names]
+        assert len(hub.runners()) == 1
+    finally:
+        hub.stop()
