@@ -7,7 +7,11 @@
 
 #include "api/pulls.h"
 #include "api/ticker.h"
+#include "base/clock.h"
 #include "http/stream.h"
+#include "registry/jobs.h"
+
+enum { BEGINNING_MS = 5000, LOOK_MS = 100 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -31,6 +35,24 @@ static int read_name(const char *text, struct repo_name *name, struct err *err)
     return rc;
 }
 
+/* One answer alone has one status, so a pull that is refused at once (an unknown model, a gated
+ * one, a full disk) is waited for, shortly: an answer that has begun can only name the error. */
+static int wait_for_beginning(struct hub *hub, struct arena *arena, struct job_row *row,
+                              struct err *err)
+{
+    const int64_t until = clock_monotonic_ns() + BEGINNING_MS * 1000000LL;
+    int rc = 0;
+    while (rc == 0 && !job_status_final(row->status) && row->progress.step == 0 &&
+           clock_monotonic_ns() < until) {
+        clock_sleep_ms(LOOK_MS);
+        rc = registry_get_job(hub->registry, row->id, arena, row, err);
+    }
+    if (rc == 0 && row->status == JOB_FAILED) {
+        rc = err_set(err, ERR_INVALID, "%s", row->error_message);
+    }
+    return rc;
+}
+
 HANDLER(ollama_pull)
 {
     struct hub *hub = ctx;
@@ -50,10 +72,11 @@ HANDLER(ollama_pull)
     rc = rc == 0 ? read_name(text, &name, err) : rc;
     rc = rc == 0 ? ticker_has_room(hub->ticker, err) : rc;
     rc = rc == 0 ? pull_create(hub, &name, NULL, NULL, request->arena, &row, err) : rc;
+    const bool plain = json_is_false(json_object_get(body, "stream"));
+    rc = rc == 0 && plain ? wait_for_beginning(hub, request->arena, &row, err) : rc;
     if (rc != 0) {
         return rc;
     }
-    const bool plain = json_is_false(json_object_get(body, "stream"));
     response->content_type = plain ? "application/json" : HTTP_NDJSON;
     rc = http_stream_open(request, response, &stream, err);
     return rc == 0 ? ticker_watch_as(hub->ticker, stream, &row,

@@ -221,32 +221,37 @@ static int send_pull_end(struct watcher *w, const struct job_row *row, struct bu
     return send_line(w, NULL, why, NULL, row, data);
 }
 
-static int tell_pull(struct watcher *w, const struct job_row *row, struct buf *data)
+/* One line on where the pull is, when that has changed or nothing was said for long; at its good
+ * end the bar is told full, however fast it went. */
+static int tell_state(struct watcher *w, const struct job_row *row, struct buf *data)
 {
-    char digest[PULL_STATUS_BYTES], status[PULL_STATUS_BYTES + 16];
-    int rc = 0;
+    char digest[PULL_STATUS_BYTES], status[PULL_STATUS_BYTES];
     digest_of(row, digest);
-    const bool whole = row->progress.steps > 0 && row->progress.step >= row->progress.steps;
-    if (digest[0] == '\0') {
+    const bool known = digest[0] != '\0' && row->progress.steps > 0;
+    const bool whole = known && row->progress.step >= row->progress.steps;
+    const bool bar = known && (!whole || row->status == JOB_COMPLETED);
+    if (!known) {
         (void)snprintf(status, sizeof status, "pulling manifest");
-    } else if (row->status == JOB_RUNNING && whole) {
+    } else if (!bar) {
         (void)snprintf(status, sizeof status, "verifying sha256 digest");
     } else {
         (void)snprintf(status, sizeof status, "pulling %.12s", strchr(digest, ':') + 1);
     }
-    const bool pulling = digest[0] != '\0' && row->status == JOB_RUNNING && row->progress.steps > 0;
-    const bool news = w->fresh || strncmp(status, w->told, sizeof w->told - 1) != 0 ||
-                      row->progress.step != w->step;
-    if (w->style == TICKER_PULL_LINES && news && !job_status_final(row->status)) {
-        rc = send_line(w, status, NULL, pulling && !whole ? digest : NULL, row, data);
-    }
-    w->fresh = false;
+    const bool news = strcmp(status, w->told) != 0 || row->progress.step != w->step ||
+                      clock_monotonic_ns() - w->sent_ns > TICKER_PING_MS * 1000000LL;
     w->step = row->progress.step;
-    (void)snprintf(w->told, sizeof w->told, "%.*s", (int)sizeof w->told - 1, status);
-    if (rc == 0 && job_status_final(row->status)) {
-        rc = send_pull_end(w, row, data);
+    (void)snprintf(w->told, sizeof w->told, "%s", status);
+    return news ? send_line(w, status, NULL, bar ? digest : NULL, row, data) : 0;
+}
+
+static int tell_pull(struct watcher *w, const struct job_row *row, struct buf *data)
+{
+    const bool final = job_status_final(row->status);
+    int rc = 0;
+    if (w->style == TICKER_PULL_LINES && (!final || row->status == JOB_COMPLETED)) {
+        rc = tell_state(w, row, data);
     }
-    return rc;
+    return rc == 0 && final ? send_pull_end(w, row, data) : rc;
 }
 
 /* Tells what is new; *over says that there is no more. A negative code: the client is gone, or too

@@ -169,6 +169,7 @@ static void tell_plan(struct pulling *p)
         log_event(LOG_WARNING, "worker", "plan_untold", "error=\"%s\"", err.message);
     }
     buf_release(&text);
+    job_report(p->run);
     char line[REPO_ID_BYTES + 160];
     (void)snprintf(line, sizeof line, "%s at %.12s: %zu files, %lld bytes", p->repo.id,
                    p->repo.commit, p->pick.n_files, (long long)p->pick.bytes);

@@ -177,11 +177,17 @@ def test_pulling_goes_on_beside_training(own, there):
 def test_ollamas_client_pulls(own, there, weights):
     there.repos["org/smol-GGUF"] = Repo({GGUF: weights, GGUF.replace("Q4_1", "Q8_0"): b"no"})
     client = ollama.Client(host=own.url)
-    lines = list(client.pull("hf.co/org/smol-GGUF:Q4_1", stream=True))
+    there.hold_at = len(weights) // 2
+    lines = []
+    for line in client.pull("hf.co/org/smol-GGUF:Q4_1", stream=True):
+        lines.append(line)
+        if line.completed == there.hold_at:
+            there.go.set()
     assert lines[-1].status == "success"
     bars = [line for line in lines if line.digest]
-    assert bars and all(line.digest == "sha256:" + hashlib.sha256(weights).hexdigest() for line in bars)
-    assert all(0 <= line.completed <= line.total == len(weights) for line in bars)
+    digest = "sha256:" + hashlib.sha256(weights).hexdigest()
+    assert all(line.digest == digest and line.total == len(weights) for line in bars)
+    assert {there.hold_at, len(weights)} <= {line.completed for line in bars}
     for name in ("org/smol-GGUF", "hf.co/org/smol-GGUF:Q4_1"):
         said = client.chat(name, [{"role": "user", "content": "Hi"}], options={"num_predict": 1})
         assert said.eval_count == 1
@@ -189,8 +195,9 @@ def test_ollamas_client_pulls(own, there, weights):
     for name, why in (("llama3", "org/name"), ("../x", "no model's id")):
         with pytest.raises(ollama.ResponseError, match=why):
             client.pull(name)
-    with pytest.raises(ollama.ResponseError, match="no model 'org/unknown'"):
-        list(client.pull("org/unknown", stream=True))
+    for stream in (True, False):
+        with pytest.raises(ollama.ResponseError, match="no model 'org/unknown'"):
+            list(client.pull("org/unknown", stream=stream))
 
 
 def test_a_lost_connection_costs_no_byte(own, there, weights):
@@ -321,6 +328,12 @@ def test_requests_are_checked(own, there):
     assert [(row["id"], row["gguf"], row["pulled"]) for row in found] == [("org/tiny", True, False)]
     there.close()
     assert "connect" in own.detail("GET", "/base-models/search", 503, params={"q": "x"})
+
+
+def test_a_hub_that_does_not_train_pulls(make):
+    own = make("--workers", "0")
+    pulled(own, "org/tiny")
+    assert own.ask("GET", "/health/detailed", 200)
 
 
 def test_no_answer_is_a_failure_that_says_so(own, there):
