@@ -249,11 +249,15 @@ const struct command command_dataset = {
                 "  mlx-hub dataset check facts.jsonl --model facts --row 3\n"
                 "  mlx-hub dataset add facts.jsonl --name facts\n"
                 "  mlx-hub dataset verify facts\n"
-                "from CSV or Parquet, one line of Python:\n"
-                "  python3 -c \"import csv, json, sys; [print(json.dumps(r)) for r in "
-                "csv.DictReader(sys.stdin)]\" < rows.csv > rows.jsonl\n"
-                "  python3 -c \"import pandas; pandas.read_parquet('rows.parquet')"
-                ".to_json('rows.jsonl', orient='records', lines=True)\"\n",
+                "from CSV with Python, from Parquet with DuckDB (pip install duckdb), one line:\n"
+                "  python3 -c \"import csv, json; [print(json.dumps(r)) for r in "
+                "csv.DictReader(open('rows.csv', encoding='utf-8-sig', newline=''))]\" > "
+                "rows.jsonl\n"
+                "  python3 -c \"import duckdb; duckdb.sql(\\\"COPY (FROM 'rows.parquet') TO "
+                "'rows.jsonl'\\\")\"\n"
+                "keys of other names are mapped, all others are ignored:\n"
+                "  mlx-hub dataset check rows.jsonl --columns "
+                "'{\"prompt\": \"question\", \"completion\": \"answer\"}'\n",
     .options = options,
     .n_options = sizeof options / sizeof options[0],
     .actions = actions,

@@ -143,7 +143,7 @@ static void print_notes(const json_t *answer)
     }
     if (row_int(answer, "last_turn_only") > 0) {
         printf("the chat template rewrites earlier turns: in %lld rows only the last answer is "
-               "learnt\n",
+               "learnt; to learn another too, add a row that ends with it\n",
                (long long)row_int(answer, "last_turn_only"));
     }
     json_array_foreach(json_object_get(answer, "bad"), i, one)

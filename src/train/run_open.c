@@ -214,7 +214,7 @@ static void note_rows(struct run *run)
     if (rows->last_turn_only > 0) {
         run_note(run,
                  "the chat template rewrites earlier turns: in %lld rows only the last answer is "
-                 "learnt",
+                 "learnt; to learn another too, add a row that ends with it",
                  (long long)rows->last_turn_only);
     }
 }
