@@ -154,22 +154,11 @@ static int tree_entry(void *ctx, const char *name, bool is_dir)
     return rc < 0 ? rc : tree_file(tree, from, name);
 }
 
-static int temp_name(const struct storage *storage, char out[FS_PATH_BYTES_MAX], struct err *err)
-{
-    char uuid[UUID_BYTES], name[UUID_BYTES + 16];
-    int rc = uuid_make(uuid, err);
-
-    if (rc < 0)
-        return rc;
-    snprintf(name, sizeof name, "incoming-%s", uuid);
-    return storage_blob(storage, name, out, err);
-}
-
 static int copy_tree(struct blob_copy *copy, const struct storage *storage,
                      const struct blob_source *source, struct err *err)
 {
     struct tree tree = {.source = source, .copy = copy, .err = err};
-    int rc = copy->taken ? 0 : temp_name(storage, copy->temp, err);
+    int rc = copy->taken ? 0 : storage_incoming(storage, copy->temp, err);
 
     if (rc < 0) {
         copy->temp[0] = '\0';
@@ -212,7 +201,7 @@ int blob_copy_make(struct blob_copy *copy, const struct storage *storage,
     if (copy->is_folder) {
         rc = copy_tree(copy, storage, source, err);
     } else {
-        rc = copy->taken ? 0 : temp_name(storage, temp, err);
+        rc = copy->taken ? 0 : storage_incoming(storage, temp, err);
         if (rc == 0)
             rc = copy_file(source, copy->taken ? NULL : temp, &copy->writer, copy->sha256,
                            &copy->bytes, err);

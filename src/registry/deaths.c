@@ -22,6 +22,16 @@ enum { HOST_BYTES = 256, WHY_BYTES = 512 };
 
 enum cause { DIED, SILENT, HANDED_BACK };
 
+/* What is to be cleaned up once it is written that these are gone. */
+struct remains {
+    int n;
+    struct {
+        char id[UUID_BYTES];
+        int64_t pid;
+        bool is_over; /* nobody will go on with the job */
+    } jobs[JOB_WATCHED_MAX];
+};
+
 static int requeue(struct db *db, const struct job_row *job, int64_t idle, struct err *err)
 {
     int64_t changed = 0;
@@ -61,8 +71,33 @@ static int give_up(struct db *db, const struct job_row *job, enum cause cause, c
     return requeue(db, job, idle, err);
 }
 
-static int died(struct db *db, const char *id, int64_t fence, enum cause cause, const char *why,
-                enum job_status *status, struct err *err)
+/* The same for a process that surely is gone. */
+static int bury(struct db *db, const struct job_row *job, const char *why, struct arena *arena,
+                struct remains *remains, enum job_status *status, struct err *err)
+{
+    int rc = give_up(db, job, DIED, why, arena, status, err);
+
+    if (rc == 0) {
+        int i = remains->n++;
+
+        snprintf(remains->jobs[i].id, sizeof remains->jobs[i].id, "%s", job->id);
+        remains->jobs[i].pid = job->worker_pid;
+        remains->jobs[i].is_over = *status != JOB_QUEUED;
+    }
+    return rc;
+}
+
+static void clean_up(const struct registry *registry, const struct remains *remains)
+{
+    for (int i = 0; i < remains->n; i++) {
+        storage_sweep_process(&registry->storage, remains->jobs[i].pid);
+        if (remains->jobs[i].is_over)
+            storage_sweep_job(&registry->storage, remains->jobs[i].id);
+    }
+}
+
+static int died(struct db *db, const char *id, int64_t fence, const char *why,
+                struct remains *remains, enum job_status *status, struct err *err)
 {
     struct arena arena;
     struct job_row job;
@@ -71,7 +106,7 @@ static int died(struct db *db, const char *id, int64_t fence, enum cause cause, 
     arena_init(&arena, 0);
     rc = job_row_get(db, id, &arena, &job, err);
     if (rc == 0 && job.status == JOB_RUNNING && job.fence == fence)
-        rc = give_up(db, &job, cause, why, &arena, status, err);
+        rc = bury(db, &job, why, &arena, remains, status, err);
     else if (rc == 0)
         *status = job.status;
     arena_release(&arena);
@@ -82,12 +117,16 @@ int registry_job_died(struct registry *registry, const char *id, int64_t fence, 
                       enum job_status *status, struct err *err)
 {
     struct db *db = NULL;
+    struct remains remains = {0};
     int rc = registry_begin_write(registry, &db, err);
 
     *status = JOB_RUNNING;
     if (rc == 0)
-        rc = died(db, id, fence, DIED, why, status, err);
-    return registry_end(db, rc, err);
+        rc = died(db, id, fence, why, &remains, status, err);
+    rc = registry_end(db, rc, err);
+    if (rc == 0)
+        clean_up(registry, &remains);
+    return rc;
 }
 
 int registry_job_hand_back(struct registry *registry, const char *id, int64_t fence,
@@ -143,8 +182,8 @@ static bool surely_dead(const struct registry *registry, const struct job_row *j
     return !is_mine(registry, job) && (child || process_gone(job, host));
 }
 
-static int sweep(const struct registry *registry, struct db *db, struct arena *arena, int *swept,
-                 struct err *err)
+static int sweep(const struct registry *registry, struct db *db, struct arena *arena,
+                 struct remains *remains, struct err *err)
 {
     char host[HOST_BYTES];
     struct job_row *rows = NULL;
@@ -156,8 +195,7 @@ static int sweep(const struct registry *registry, struct db *db, struct arena *a
     for (size_t i = 0; i < count && rc == 0; i++) {
         if (!surely_dead(registry, &rows[i], host))
             continue;
-        rc = give_up(db, &rows[i], DIED, "the hub stopped while it ran", arena, &status, err);
-        ++*swept;
+        rc = bury(db, &rows[i], "the hub stopped while it ran", arena, remains, &status, err);
     }
     return rc;
 }
@@ -166,15 +204,17 @@ int registry_sweep_jobs(struct registry *registry, int *swept, struct err *err)
 {
     struct db *db = NULL;
     struct arena arena;
-    int count = 0;
+    struct remains remains = {0};
     int rc = registry_begin_write(registry, &db, err);
 
     arena_init(&arena, 0);
     if (rc == 0)
-        rc = sweep(registry, db, &arena, &count, err);
+        rc = sweep(registry, db, &arena, &remains, err);
     rc = registry_end(db, rc, err);
+    if (rc == 0)
+        clean_up(registry, &remains);
     if (swept)
-        *swept = rc == 0 ? count : 0;
+        *swept = rc == 0 ? remains.n : 0;
     arena_release(&arena);
     return rc;
 }
@@ -205,7 +245,8 @@ static void note(struct job_watch *watch, const struct job_row *job, int64_t sil
 }
 
 static int look(const struct registry *registry, struct db *db, const struct job_watch *before,
-                struct job_watch *after, int64_t gap_ns, struct arena *arena, struct err *err)
+                struct job_watch *after, int64_t gap_ns, struct arena *arena,
+                struct remains *remains, struct err *err)
 {
     char host[HOST_BYTES];
     struct job_row *rows = NULL;
@@ -218,7 +259,7 @@ static int look(const struct registry *registry, struct db *db, const struct job
         int64_t silent_ns = silence(before, &rows[i], gap_ns);
 
         if (!is_mine(registry, &rows[i]) && process_gone(&rows[i], host)) {
-            rc = give_up(db, &rows[i], DIED, "its process is gone", arena, &status, err);
+            rc = bury(db, &rows[i], "its process is gone", arena, remains, &status, err);
             after->n_given_up++;
         } else if (silent_ns < JOB_SILENCE_NS) {
             note(after, &rows[i], silent_ns);
@@ -238,6 +279,7 @@ int registry_watch_jobs(struct registry *registry, struct job_watch *watch, int6
     struct db *db = NULL;
     struct arena arena;
     struct job_watch after = {.looked_ns = now_ns};
+    struct remains remains = {0};
     int64_t gap_ns = watch->n > 0 ? now_ns - watch->looked_ns : 0;
     int rc = registry_begin_write(registry, &db, err);
 
@@ -245,10 +287,12 @@ int registry_watch_jobs(struct registry *registry, struct job_watch *watch, int6
     if (gap_ns > LOOK_GAP_NS)
         gap_ns = LOOK_GAP_NS;
     if (rc == 0)
-        rc = look(registry, db, watch, &after, gap_ns, &arena, err);
+        rc = look(registry, db, watch, &after, gap_ns, &arena, &remains, err);
     rc = registry_end(db, rc, err);
     if (rc == 0)
         *watch = after;
+    if (rc == 0)
+        clean_up(registry, &remains);
     if (given_up)
         *given_up = rc == 0 ? after.n_given_up : 0;
     arena_release(&arena);

@@ -436,7 +436,10 @@ int registry_cancel_job(struct registry *registry, const char *id, struct arena 
 
     if (rc == 0)
         rc = cancel(db, id, arena, row, err);
-    return registry_end(db, rc, err);
+    rc = registry_end(db, rc, err);
+    if (rc == 0 && row->status == JOB_CANCELLED) /* a worker that died may have left something */
+        storage_sweep_job(&registry->storage, row->id);
+    return rc;
 }
 
 static int check_resumable(struct db *db, const struct job_row *old, struct arena *arena,

@@ -2,9 +2,14 @@
  * at what a path leads to, except init and sweep. */
 #include "registry/storage.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/hash.h"
 #include "base/log.h"
+
+enum { NAME_BYTES = 128 };
 
 static int set_folder(char out[FS_PATH_BYTES_MAX], const char *given, const char *base,
                       const char *name, struct err *err)
@@ -90,10 +95,50 @@ int storage_version(const struct storage *storage, const char *folder, const cha
     return join3(out, storage->models, folder, "versions", version, err);
 }
 
+int storage_incoming(const struct storage *storage, char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    char uuid[UUID_BYTES], name[NAME_BYTES];
+    int rc = uuid_make(uuid, err);
+
+    if (rc < 0)
+        return rc;
+    snprintf(name, sizeof name, "incoming-%ld-%s", (long)getpid(), uuid);
+    return storage_blob(storage, name, out, err);
+}
+
+int storage_quantising(const struct storage *storage, const char *job_id,
+                       char out[FS_PATH_BYTES_MAX], struct err *err)
+{
+    char name[NAME_BYTES];
+
+    snprintf(name, sizeof name, "quantize-%.40s", job_id);
+    return storage_cache(storage, name, out, err);
+}
+
+/* --- sweeping --- */
+
 struct sweep {
     const char *dir;
+    bool (*goes)(const char *name, const char *mark);
+    const char *mark;
     struct err *err;
 };
+
+static bool is_no_blob(const char *name, const char *mark)
+{
+    (void)mark;
+    return strlen(name) != 64 || strspn(name, "0123456789abcdef") != 64;
+}
+
+static bool begins_with(const char *name, const char *mark)
+{
+    return strncmp(name, mark, strlen(mark)) == 0;
+}
+
+static bool is_made_by(const char *name, const char *mark)
+{
+    return strstr(name, mark) && (*name == '.' || begins_with(name, "quantize-"));
+}
 
 static int sweep_entry(void *ctx, const char *name, bool is_dir)
 {
@@ -102,21 +147,49 @@ static int sweep_entry(void *ctx, const char *name, bool is_dir)
     int rc;
 
     (void)is_dir;
-    if (strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64)
+    if (!sweep->goes(name, sweep->mark))
         return 0;
     rc = fs_join(path, sweep->dir, name, sweep->err);
     if (rc == 0)
         rc = fs_remove_tree(path, sweep->err);
     if (rc == 0)
-        log_event(LOG_INFO, "registry", "swept", "blob=\"%s\"", name);
+        log_event(LOG_INFO, "registry", "swept", "path=\"%s\"", path);
     return rc;
 }
 
 int storage_sweep(const struct storage *storage, struct err *err)
 {
     char dir[FS_PATH_BYTES_MAX];
-    struct sweep sweep = {dir, err};
+    struct sweep sweep = {dir, is_no_blob, NULL, err};
     int rc = storage_blobs(storage, dir, err);
 
     return rc < 0 ? rc : fs_list_dir(dir, sweep_entry, &sweep, err);
+}
+
+static void sweep_folder(const struct storage *storage, const char *folder,
+                         bool (*goes)(const char *, const char *), const char *mark)
+{
+    char dir[FS_PATH_BYTES_MAX];
+    struct err why = {0};
+    struct sweep sweep = {dir, goes, mark, &why};
+    int rc = fs_join(dir, storage->base, folder, &why);
+
+    if (rc == 0 && fs_is_dir(dir))
+        rc = fs_list_dir(dir, sweep_entry, &sweep, &why);
+    if (rc < 0)
+        log_event(LOG_WARNING, "registry", "leftover", "of=%s why=\"%s\"", mark, why.message);
+}
+
+void storage_sweep_process(const struct storage *storage, int64_t pid)
+{
+    char mark[NAME_BYTES];
+
+    snprintf(mark, sizeof mark, "incoming-%lld-", (long long)pid);
+    sweep_folder(storage, "blobs/sha256", begins_with, mark);
+}
+
+void storage_sweep_job(const struct storage *storage, const char *job_id)
+{
+    sweep_folder(storage, "cache", is_made_by, job_id);
+    sweep_folder(storage, "artifacts/exports", is_made_by, job_id);
 }

@@ -45,4 +45,17 @@ int storage_version(const struct storage *storage, const char *folder, const cha
  * while nobody imports: at the start of serve, under the folder's lock. */
 int storage_sweep(const struct storage *storage, struct err *err) MUST_CHECK;
 
+/* --- what is being made, and is not there yet ---
+ *   blobs/sha256/incoming-<pid>-…           an import's, in that process
+ *   cache/[.]quantize-<job>…                a job's: nothing but the job finds it
+ *   artifacts/exports/.<job>.writing        a job's */
+int storage_incoming(const struct storage *storage, char out[FS_PATH_BYTES_MAX],
+                     struct err *err) MUST_CHECK; /* a new name, of this process */
+int storage_quantising(const struct storage *storage, const char *job_id,
+                       char out[FS_PATH_BYTES_MAX], struct err *err) MUST_CHECK;
+/* Removes what a process that is gone was taking in, and what a job that will not go on was making.
+ * What cannot be removed is logged. */
+void storage_sweep_process(const struct storage *storage, int64_t pid);
+void storage_sweep_job(const struct storage *storage, const char *job_id);
+
 #endif

@@ -86,16 +86,20 @@ static int complete(struct job_run *run, struct err *err)
     return registry_job_publish(run->registry, id, fence, &version, err);
 }
 
-/* What to do about a failure that says only what happened. */
-static const char *advice(const struct err *cause)
+/* What to do about a failure that says only what happened. Only training resumes. */
+static const char *advice(const struct err *cause, bool resumes)
 {
     switch (cause->code) {
     case ERR_NOSPACE:
-        return "; free some space and resume the job";
+        return resumes ? "; free some space and resume the job"
+                       : "; free some space and submit it again";
     case ERR_NOMEM:
-        return "; lower max_seq_length or lora_rank, or end other programs, and submit it again";
+        return resumes ? "; lower max_seq_length or lora_rank, or end other programs, and submit "
+                         "it again"
+                       : "; end other programs and submit it again";
     case ERR_IO:
-        return "; see whether the disk is well, then resume the job";
+        return resumes ? "; see whether the disk is well, then resume the job"
+                       : "; see whether the disk is well, then submit it again";
     default:
         return "";
     }
@@ -124,7 +128,8 @@ static int settle(struct job_run *run, int outcome, const struct err *cause, str
         (void)snprintf(line, sizeof line, "cancelled");
     } else {
         char reason[ERR_MESSAGE_BYTES_MAX + ADVICE_BYTES];
-        (void)snprintf(reason, sizeof reason, "%s%s", cause->message, advice(cause));
+        (void)snprintf(reason, sizeof reason, "%s%s", cause->message,
+                       advice(cause, run->row->kind == JOB_TRAIN));
         rc = registry_job_fail(run->registry, id, fence, reason, err);
         (void)snprintf(line, sizeof line, "failed: %s", reason);
     }

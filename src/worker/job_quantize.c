@@ -14,7 +14,7 @@
 #include "train/merge.h"
 #include "worker/job_int.h"
 
-enum { NAME_BYTES = 64, FACTS_BYTES_MAX = 1 << 20 };
+enum { FACTS_BYTES_MAX = 1 << 20 };
 
 static json_t *config_of(const struct job_run *run, struct err *err)
 {
@@ -56,9 +56,8 @@ static int write_quantised(struct job_run *run, struct quantizing *q, struct err
 {
     const struct train_hooks hooks = job_hooks(run);
     struct base_row base;
-    char name[NAME_BYTES], path[FS_PATH_BYTES_MAX];
-    (void)snprintf(name, sizeof name, "quantize-%.40s", run->row->id);
-    int rc = storage_cache(registry_storage(run->registry), name, q->folder, err);
+    char path[FS_PATH_BYTES_MAX];
+    int rc = storage_quantising(registry_storage(run->registry), run->row->id, q->folder, err);
     rc = rc == 0 ? fs_remove_tree(q->folder, err) : rc;
     rc = rc == 0 ? registry_base_path(run->registry, q->base, &run->arena, &base, path, err) : rc;
     if (rc != 0) {
