@@ -94,8 +94,11 @@ static int check_fits(struct hub *hub, struct job_draft *draft, struct arena *ar
     if (rc != 0) {
         return rc;
     }
-    const uint64_t bytes = memory_of_training(hub->registry, hub->program, draft->model_id,
-                                              draft->dataset_id, &config);
+    uint64_t bytes = 0;
+    if (memory_of_training(hub->registry, hub->program, draft->model_id, draft->dataset_id, &config,
+                           &bytes, &missing) != 0) {
+        return err_set(err, ERR_UNPROCESSABLE, "%s", missing.message);
+    }
     if ((double)bytes > limit * 1073741824.0) {
         return err_set(err, ERR_UNPROCESSABLE,
                        "Training on '%s' needs %.2f GB and the memory limit is %.2f GB: lower "

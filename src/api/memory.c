@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "api/hub.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "formats/manifest.h"
@@ -29,7 +30,8 @@ static uint64_t rows_bytes(struct registry *registry, const char *dataset_id, in
 }
 
 static uint64_t estimate(struct registry *registry, const char *program, const char *model_id,
-                         const char *dataset_id, const struct train_config *config, bool evaluate)
+                         const char *dataset_id, const struct train_config *config, bool evaluate,
+                         struct err *refused)
 {
     struct err err = {0};
     struct arena arena;
@@ -45,6 +47,9 @@ static uint64_t estimate(struct registry *registry, const char *program, const c
     if (rc == 0 && train_inspect_estimate(program, path, config, evaluate, &bytes, &err) != 0) {
         log_event(LOG_DEBUG, "api", "no_estimate", "base=%s error=\"%s\"", base.id, err.message);
         bytes = 0;
+        if (err.code == ERR_UNSUPPORTED) {
+            *refused = err;
+        }
     }
     if (bytes > 0) {
         bytes += rows_bytes(registry, dataset_id, config->max_seq_length, &arena) +
@@ -54,24 +59,43 @@ static uint64_t estimate(struct registry *registry, const char *program, const c
     return bytes;
 }
 
-/* Weights alone: what a job reads that copies them from one form into another. */
-static uint64_t weights_bytes(struct registry *registry, const char *model_id, struct arena *arena)
+static uint64_t base_bytes(struct registry *registry, const char *id, struct arena *arena)
+{
+    struct err err = {0};
+    struct base_row base;
+    char path[FS_PATH_BYTES_MAX];
+    return registry_base_path(registry, id, arena, &base, path, &err) == 0 ? (uint64_t)base.bytes
+                                                                           : 0;
+}
+
+/* Weights alone: what a job reads that copies them from one form into another. An adapter that is
+ * exported as it is needs none. */
+static uint64_t weights_bytes(struct registry *registry, const struct job_row *row,
+                              struct arena *arena)
 {
     struct err err = {0};
     struct model_row model;
-    struct base_row base;
-    char path[FS_PATH_BYTES_MAX];
-    if (model_id == NULL || registry_get_model(registry, model_id, arena, &model, &err) != 0 ||
-        registry_base_path(registry, model.base_model, arena, &base, path, &err) != 0) {
-        return 0;
+    const char *id = NULL;
+    uint64_t bytes = 0;
+    json_t *config = json_parse(row->config, strlen(row->config), &err);
+    if (row->kind == JOB_QUANTIZE) {
+        id = json_string_value(json_object_get(config, "base"));
+    } else if (json_is_true(json_object_get(config, "merge")) && row->model_id != NULL &&
+               registry_get_model(registry, row->model_id, arena, &model, &err) == 0) {
+        id = model.base_model;
     }
-    return (uint64_t)base.bytes;
+    bytes = id != NULL ? base_bytes(registry, id, arena) : 0;
+    json_decref(config);
+    return bytes;
 }
 
-uint64_t memory_of_training(struct registry *registry, const char *program, const char *model_id,
-                            const char *dataset_id, const struct train_config *config)
+int memory_of_training(struct registry *registry, const char *program, const char *model_id,
+                       const char *dataset_id, const struct train_config *config, uint64_t *bytes,
+                       struct err *err)
 {
-    return estimate(registry, program, model_id, dataset_id, config, false);
+    struct err refused = {0};
+    *bytes = estimate(registry, program, model_id, dataset_id, config, false, &refused);
+    return refused.code == ERR_NONE ? 0 : err_set(err, refused.code, "%s", refused.message);
 }
 
 static uint64_t version_bytes(struct registry *registry, const char *program,
@@ -86,7 +110,7 @@ static uint64_t version_bytes(struct registry *registry, const char *program,
         version.artifact_path != NULL &&
         manifest_read(&manifest, version.artifact_path, &err) == 0) {
         bytes = estimate(registry, program, version.model_id, row->dataset_id, &manifest.config,
-                         row->kind == JOB_EVALUATE);
+                         row->kind == JOB_EVALUATE, &err);
     }
     manifest_release(&manifest);
     return bytes;
@@ -102,7 +126,8 @@ uint64_t memory_of_job(struct registry *registry, const char *program, const str
     switch (row->kind) {
     case JOB_TRAIN:
         if (train_config_parse_text(&config, row->config, &err) == 0) {
-            bytes = memory_of_training(registry, program, row->model_id, row->dataset_id, &config);
+            bytes =
+                estimate(registry, program, row->model_id, row->dataset_id, &config, false, &err);
         }
         break;
     case JOB_EVALUATE:
@@ -111,7 +136,7 @@ uint64_t memory_of_job(struct registry *registry, const char *program, const str
         break;
     case JOB_EXPORT:
     case JOB_QUANTIZE:
-        bytes = weights_bytes(registry, row->model_id, &arena);
+        bytes = weights_bytes(registry, row, &arena);
         break;
     case JOB_PULL:
         break;
@@ -127,9 +152,10 @@ static void explain(const struct infer_memory *memory, uint64_t bytes, char text
         (void)snprintf(
             text, MEMORY_TEXT_BYTES,
             "memory: the job needs %.1f MB and %.1f MB are free; %d busy models hold %.1f MB of "
-            "the limit of %.1f MB",
+            "the limit of %.1f MB%s",
             (double)bytes / 1e6, (double)left / 1e6, memory->n_busy, (double)memory->busy / 1e6,
-            (double)memory->bytes_max / 1e6);
+            (double)memory->bytes_max / 1e6,
+            memory->insisted ? " and take no new requests until it starts" : "");
     } else {
         (void)snprintf(text, MEMORY_TEXT_BYTES,
                        "memory: the job needs %.1f MB of the limit of %.1f MB; idle models that "
@@ -150,11 +176,11 @@ bool memory_is_short(struct infer *infer, uint64_t bytes, char text[MEMORY_TEXT_
     return true;
 }
 
-bool memory_take(struct infer *infer, const char *job_id, uint64_t bytes,
+bool memory_take(struct infer *infer, const char *job_id, uint64_t bytes, bool insist,
                  char text[MEMORY_TEXT_BYTES])
 {
     struct infer_memory memory;
-    if (infer_reserve(infer, job_id, bytes, &memory)) {
+    if (infer_reserve(infer, job_id, bytes, insist, &memory)) {
         return true;
     }
     explain(&memory, bytes, text);

@@ -55,6 +55,8 @@ struct supervisor {
     struct infer *infer;
     char need_id[UUID_BYTES]; /* the job whose need is known; "" = none */
     uint64_t need_bytes;
+    char waiting_id[UUID_BYTES]; /* the head of the queue, since waiting_ns; "" = none waits */
+    int64_t waiting_ns;
     pthread_t thread;
     struct job_watch watch;
     int64_t watched_ns;
@@ -332,10 +334,27 @@ static bool watch_heartbeats(struct supervisor *s)
 static uint64_t need_of(struct supervisor *s, const struct job_row *row)
 {
     if (strcmp(s->need_id, row->id) != 0) {
+        struct infer_memory memory;
+        infer_memory(s->infer, &memory);
         s->need_bytes = memory_of_job(s->registry, s->program, row);
+        if ((row->kind == JOB_QUANTIZE || row->kind == JOB_EXPORT) &&
+            s->need_bytes > memory.bytes_max) {
+            s->need_bytes = memory.bytes_max; /* it reads weights that no model here could be of */
+        }
         (void)snprintf(s->need_id, sizeof s->need_id, "%s", row->id);
     }
     return s->need_bytes;
+}
+
+/* Whether the head of the queue has waited for busy models as long as it must. */
+static bool is_out_of_patience(struct supervisor *s, const char *id)
+{
+    const int64_t now = clock_monotonic_ns(), patience = s->settings->job_patience_ms;
+    if (strcmp(s->waiting_id, id) != 0) {
+        (void)snprintf(s->waiting_id, sizeof s->waiting_id, "%s", id);
+        s->waiting_ns = now;
+    }
+    return patience >= 0 && now - s->waiting_ns >= patience * 1000000;
 }
 
 /* Memory for the head of the queue; it is told for what it waits when that has changed. */
@@ -343,7 +362,8 @@ static int admit(struct supervisor *s, const struct job_row *row, enum queue_sta
                  struct err *err)
 {
     char text[MEMORY_TEXT_BYTES];
-    const bool may = memory_take(s->infer, row->id, need_of(s, row), text);
+    const bool may =
+        memory_take(s->infer, row->id, need_of(s, row), is_out_of_patience(s, row->id), text);
     *state = may ? QUEUE_READY : QUEUE_WAITS;
     if (may ? row->waiting_for == NULL
             : row->waiting_for != NULL && strcmp(text, row->waiting_for) == 0) {
@@ -374,6 +394,7 @@ static enum queue_state settle_queue(struct supervisor *s)
         infer_give_back(s->infer, NULL);
     } else if (rc == 0 && row.status == JOB_RUNNING) {
         infer_hold(s->infer, row.id, is_here(&row) ? need_of(s, &row) : 0);
+        s->waiting_id[0] = '\0';
         state = QUEUE_RUNNING;
     } else if (rc == 0) {
         rc = admit(s, &row, &state, &err);

@@ -61,6 +61,10 @@ static const struct setting_info INFOS[SETTING_COUNT] = {
     [SETTING_MAX_CONNECTIONS] = {"MAX_CONNECTIONS", "256", "8-65536", "open connections", false},
     [SETTING_WORKERS] = {"WORKERS", "1", "0-64", "training jobs at the same time; 0: none here",
                          false},
+    [SETTING_JOB_PATIENCE] = {"JOB_PATIENCE", "5m", "a duration like 300, 5m, 1h30m; -1: for ever",
+                              "how long a job waits for busy models' memory before they take no "
+                              "new requests until it starts",
+                              false},
     [SETTING_OTLP_ENDPOINT] = {"OTLP_ENDPOINT", "", "http:// or https:// address",
                                "OpenTelemetry collector to send traces and metrics to", false},
     [SETTING_HF_ENDPOINT] = {"HF_ENDPOINT", "https://huggingface.co", "http:// or https:// address",
@@ -107,6 +111,7 @@ static const struct setting_row ROWS[SETTING_COUNT] = {
     [SETTING_MAX_BODY_MB] = MEMBER(KIND_INT, max_body_mb, 1, 1024),
     [SETTING_MAX_CONNECTIONS] = MEMBER(KIND_INT, max_connections, 8, 65536),
     [SETTING_WORKERS] = MEMBER(KIND_INT, workers, 0, 64),
+    [SETTING_JOB_PATIENCE] = MEMBER(KIND_DURATION, job_patience_ms, 0, 0),
     [SETTING_OTLP_ENDPOINT] = MEMBER(KIND_URL, otlp_endpoint, 0, 0),
     [SETTING_HF_ENDPOINT] = MEMBER(KIND_URL, hf_endpoint, 0, 0),
     [SETTING_HF_TOKEN] = MEMBER(KIND_TOKEN, hf_token, 0, 0),

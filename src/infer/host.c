@@ -331,13 +331,17 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
 int host_find(struct infer *infer, const struct infer_spec *spec, struct host **out,
               struct err *err)
 {
+    int rc = ledger_check_new(infer, err);
+    if (rc != 0) {
+        return rc;
+    }
     *out = find_living(infer, spec);
     if (*out != NULL) {
         metric_add(metric_get(METRIC_MODEL_CACHE_HITS), 1);
         return 0;
     }
     metric_add(metric_get(METRIC_MODEL_CACHE_MISSES), 1);
-    const int rc = ledger_make_room(infer, spec->memory_bytes, err);
+    rc = ledger_make_room(infer, spec->memory_bytes, err);
     if (rc != 0) {
         return rc;
     }

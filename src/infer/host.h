@@ -101,6 +101,7 @@ struct infer {
     uint64_t held_bytes;    /* of the limit, by the job that holder names */
     uint64_t awaited_bytes; /* by models that wait for others to make room */
     char holder[INFER_ID_BYTES];
+    bool insisted; /* nothing new begins until the job has its memory */
     void (*on_short)(void *ctx);
     void *on_short_ctx;
     bool closing;
@@ -137,6 +138,8 @@ int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err) MUST_
 void ledger_grow(struct host *h);
 /* The child keeps to kv_asked now. */
 void ledger_took_back(struct host *h);
+/* ERR_UNAVAILABLE while a job insists on memory that models at work hold. */
+int ledger_check_new(const struct infer *infer, struct err *err) MUST_CHECK;
 /* Tells a child whose host is closing to end when it is idle. */
 void host_wake(struct host *h);
 uint64_t infer_memory_used(const struct infer *infer); /* by hosts */

@@ -201,12 +201,16 @@ struct infer_memory {
     uint64_t models, busy; /* by loaded models; of that, by those that are at work */
     uint64_t held;         /* by the job */
     int n_busy;
+    bool insisted; /* those at work take nothing new */
 };
 void infer_memory(struct infer *infer, struct infer_memory *memory);
 /* Takes `bytes` for the job `holder`, in the place of whatever was held, and ends idle models for
  * it when that makes room. True: it may start. False: models end still (held is `bytes`; ask
- * again), or busy ones are in the way (held is 0). *memory is what was seen. */
-bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
+ * again), or busy ones are in the way (held is 0). *memory is what was seen.
+ * insist: where busy ones are in the way, nothing new begins (infer_submit and the others say
+ * ERR_UNAVAILABLE) until they are idle and the job has its memory, or until it is asked again
+ * without insisting, or given back. */
+bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes, bool insist,
                    struct infer_memory *memory);
 /* The same for a job that runs already: without asking. */
 void infer_hold(struct infer *infer, const char *holder, uint64_t bytes);

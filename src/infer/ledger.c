@@ -8,7 +8,8 @@
  *
  * A host is idle when it is ready and has no request. Idle hosts are ended, the longest unused
  * first, for a model or a job that fits once they are gone, and are left alone when even that would
- * not be enough: nobody is sent away in vain. */
+ * not be enough: nobody is sent away in vain. Busy ones are waited for, until the job's patience
+ * ends: then it insists, nothing new begins, and what has begun is the last that it waits for. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -247,6 +248,15 @@ int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err)
     return 0;
 }
 
+int ledger_check_new(const struct infer *infer, struct err *err)
+{
+    return infer->insisted
+               ? err_set(err, ERR_UNAVAILABLE,
+                         "a job has waited long enough for the memory of the loaded models: they "
+                         "end what they have begun and take no new requests until it has started")
+               : 0;
+}
+
 /* --- for a job --- */
 
 static void look(const struct infer *infer, struct infer_memory *memory)
@@ -255,6 +265,7 @@ static void look(const struct infer *infer, struct infer_memory *memory)
     memory->models = infer_memory_used(infer);
     memory->busy = busy_bytes(infer, &memory->n_busy);
     memory->held = infer->held_bytes;
+    memory->insisted = infer->insisted;
 }
 
 void infer_memory(struct infer *infer, struct infer_memory *memory)
@@ -264,7 +275,7 @@ void infer_memory(struct infer *infer, struct infer_memory *memory)
     pthread_mutex_unlock(&infer->lock);
 }
 
-bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
+bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes, bool insist,
                    struct infer_memory *memory)
 {
     pthread_mutex_lock(&infer->lock);
@@ -273,12 +284,12 @@ bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes,
     if (fits) {
         evict(infer, bytes, 0);
         take_back(infer, bytes);
-        (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
-        infer->held_bytes = bytes;
-    } else {
-        infer->held_bytes = 0;
     }
+    (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
+    infer->held_bytes = fits ? bytes : 0;
+    infer->insisted = !fits && insist && bytes <= memory->bytes_max;
     memory->held = infer->held_bytes;
+    memory->insisted = infer->insisted;
     const bool free_now = fits && infer_memory_used(infer) <= infer->memory_bytes_max - bytes;
     pthread_mutex_unlock(&infer->lock);
     return free_now;
@@ -289,6 +300,7 @@ void infer_hold(struct infer *infer, const char *holder, uint64_t bytes)
     pthread_mutex_lock(&infer->lock);
     (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
     infer->held_bytes = bytes;
+    infer->insisted = false;
     pthread_mutex_unlock(&infer->lock);
 }
 
@@ -306,6 +318,7 @@ void infer_give_back(struct infer *infer, const char *holder)
     pthread_mutex_lock(&infer->lock);
     if (holder == NULL || strcmp(infer->holder, holder) == 0) {
         infer->held_bytes = 0;
+        infer->insisted = false;
     }
     pthread_mutex_unlock(&infer->lock);
 }

@@ -115,6 +115,44 @@ static void an_idle_model_goes_for_a_job(void **state)
     hub_teardown(&hub);
 }
 
+/* Those that write weights hold what they read; an adapter as it is needs no weights. */
+static void what_jobs_that_write_hold(void **state)
+{
+    static const struct {
+        enum job_kind kind;
+        const char *config;
+        bool weights;
+    } rows[] = {
+        {JOB_QUANTIZE, "{\"base\":\"org/tiny\",\"as\":\"x\"}", true},
+        {JOB_QUANTIZE, "{\"base\":\"org/gone\",\"as\":\"x\"}", false},
+        {JOB_EXPORT, "{\"format\":\"gguf\",\"merge\":true}", true},
+        {JOB_EXPORT, "{\"format\":\"peft\",\"merge\":false}", false},
+    };
+    char model[64], dataset[64];
+    struct hub_fixture *fixture = open_hub((double)needed(CONFIG) + ROOM, model, dataset);
+    const struct registry_options options = {.database_url = fixture->settings.database_url,
+                                             .base_path = fixture->dir};
+    struct registry *registry = NULL;
+    struct err err = {0};
+    void *hub = fixture;
+
+    (void)state;
+    json_t *base = call(fixture, "GET", "/base-models/org/tiny", NULL, 200);
+    const uint64_t bytes = (uint64_t)json_integer_value(json_object_get(base, "bytes"));
+    json_decref(base);
+    assert_true(bytes > 0);
+    assert_ok(registry_open(&registry, &options, &err), &err);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct job_row row = {.kind = rows[i].kind,
+                                    .config = rows[i].config,
+                                    .model_id = rows[i].kind == JOB_EXPORT ? model : NULL};
+
+        assert_true(memory_of_job(registry, NULL, &row) == (rows[i].weights ? bytes : 0));
+    }
+    registry_close(registry);
+    hub_teardown(&hub);
+}
+
 static void what_is_quantised_when_imported(void **state)
 {
     static const struct {
@@ -146,6 +184,7 @@ int main(void)
         cmocka_unit_test(what_is_quantised_when_imported),
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(an_idle_model_goes_for_a_job),
+        cmocka_unit_test(what_jobs_that_write_hold),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

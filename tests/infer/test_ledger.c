@@ -330,7 +330,7 @@ static void idle_models_go_for_a_job(void **state)
 
     (void)state;
     assert_ok(load(infer, "a", 60, &err), &err);
-    while (!infer_reserve(infer, "job", 70 * MB, &memory) && polls++ < POLLS_MAX) {
+    while (!infer_reserve(infer, "job", 70 * MB, false, &memory) && polls++ < POLLS_MAX) {
         assert_int_equal(memory.held, 70 * MB); /* nobody else gets it meanwhile */
         clock_sleep_ms(POLL_MS);
     }
@@ -351,15 +351,53 @@ static void a_job_waits_for_busy_models(void **state)
     (void)state;
     begin_work(infer, &work, "busy", 40);
     assert_ok(load(infer, "idle", 10, &err), &err);
-    assert_false(infer_reserve(infer, "job", 70 * MB, &memory));
+    assert_false(infer_reserve(infer, "job", 70 * MB, false, &memory));
     assert_int_equal(memory.busy, 40 * MB);
     assert_int_equal(memory.n_busy, 1);
     assert_int_equal(memory.held, 0);
     assert_true(is_loaded(infer, "idle"));
     end_work(&work);
-    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 70 * MB, &memory); i++)
+    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 70 * MB, false, &memory); i++)
         clock_sleep_ms(POLL_MS);
     assert_int_equal(memory.held, 70 * MB);
+    infer_free(infer, 1000);
+}
+
+/* Nothing new begins, what has begun goes on to its end, and then the job has its memory. */
+static void a_job_insists(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_memory memory;
+    struct work work;
+    struct err err = {0};
+
+    (void)state;
+    begin_work(infer, &work, "busy", 40);
+    assert_false(infer_reserve(infer, "job", 70 * MB, true, &memory));
+    assert_true(memory.insisted);
+    assert_int_equal(load(infer, "busy", 40, &err), -ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "a job has waited long enough"));
+    err_clear(&err);
+    assert_int_equal(load(infer, "other", 1, &err), -ERR_UNAVAILABLE);
+    err_clear(&err);
+    assert_int_equal(atomic_load(&work.failed), 0);
+    infer_give_back(infer, "another");
+    assert_int_equal(load(infer, "busy", 40, &err), -ERR_UNAVAILABLE);
+    err_clear(&err);
+    infer_give_back(infer, "job"); /* it was cancelled */
+    assert_ok(load(infer, "busy", 40, &err), &err);
+
+    assert_false(infer_reserve(infer, "job", 70 * MB, true, &memory));
+    end_work(&work);
+    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 70 * MB, true, &memory); i++)
+        clock_sleep_ms(POLL_MS);
+    assert_int_equal(memory.held, 70 * MB);
+    assert_false(memory.insisted);
+    assert_ok(load(infer, "small", 20, &err), &err); /* what fits beside it may begin again */
+
+    /* one that can never have it keeps nobody out */
+    assert_false(infer_reserve(infer, "giant", 101 * MB, true, &memory));
+    assert_false(memory.insisted);
     infer_free(infer, 1000);
 }
 
@@ -459,6 +497,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(keep_alive_is_the_requests),
         cmocka_unit_test(idle_models_go_for_a_job),
         cmocka_unit_test(a_job_waits_for_busy_models),
+        cmocka_unit_test(a_job_insists),
         cmocka_unit_test(a_running_job_counts),
         cmocka_unit_test(keys_and_values_take_a_share_of_what_is_left),
         cmocka_unit_test(keys_and_values_are_given_back),
