@@ -1,6 +1,7 @@
 /* /metrics. Counters and histograms of requests are kept as things happen; what is only known by
  * asking (loaded models, the queue, training, which runs in other processes) is asked for here, so
  * that it costs nothing between scrapes. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,12 +37,21 @@ static void read_models(struct hub *hub)
     mem_free(cache.models);
 }
 
+static double known(double value)
+{
+    return isfinite(value) ? value : 0.0;
+}
+
 static void set_active(struct hub_scrape *seen, const struct job_row *row)
 {
     const bool running = row != NULL;
     metric_gauge_set(metric_get(METRIC_TRAINING_JOBS_IN_PROGRESS), running);
     metric_gauge_set(metric_get(METRIC_TRAINING_TOKENS_PER_SECOND),
                      running ? row->progress.tokens_per_second : 0.0);
+    metric_gauge_set(metric_get(METRIC_TRAINING_LEARNING_RATE),
+                     running ? known(row->progress.learning_rate) : 0.0);
+    metric_gauge_set(metric_get(METRIC_TRAINING_ETA),
+                     running ? known(row->progress.eta_seconds) : 0.0);
     if (!running) {
         seen->job_id[0] = '\0';
         return;

@@ -22,7 +22,12 @@
 #include "base/thread.h"
 #include "registry/jobs.h"
 
-enum { EVENT_BYTES_MAX = 64 << 10, LOG_BLOCK_BYTES = 32 << 10, PULL_STATUS_BYTES = 96 };
+enum {
+    EVENT_BYTES_MAX = 64 << 10,
+    LOG_BLOCK_BYTES = 32 << 10,
+    PULL_STATUS_BYTES = 96,
+    WAITING_BYTES = 256
+};
 
 struct watcher {
     struct watcher *next;
@@ -32,6 +37,7 @@ struct watcher {
     char job_id[UUID_BYTES];
     bool fresh; /* nothing was sent yet */
     enum job_status status;
+    char waiting_for[WAITING_BYTES]; /* as last told; "" = nothing */
     int64_t step, loss_step, val_step;
     int64_t log_at;
     int64_t sent_ns;
@@ -71,6 +77,11 @@ static int send_event(struct watcher *w, const char *event, struct buf *data)
     return rc;
 }
 
+static const char *waiting(const struct job_row *row)
+{
+    return row->waiting_for != NULL ? row->waiting_for : "";
+}
+
 static int send_status(struct watcher *w, const struct job_row *row, struct buf *data)
 {
     struct json_out out;
@@ -82,6 +93,7 @@ static int send_status(struct watcher *w, const struct job_row *row, struct buf 
     json_out_kv_string(&out, "model_version_id", row->model_version_id);
     json_out_object_end(&out);
     w->status = row->status;
+    (void)snprintf(w->waiting_for, sizeof w->waiting_for, "%s", waiting(row));
     return send_event(w, "status", data);
 }
 
@@ -283,7 +295,8 @@ static int look(struct ticker *t, struct watcher *w, struct arena *arena, struct
     if (rc == 0 && row.progress.step != w->step) {
         rc = send_step(w, &row, data);
     }
-    if (rc == 0 && row.status != w->status) {
+    if (rc == 0 && (row.status != w->status ||
+                    strncmp(w->waiting_for, waiting(&row), sizeof w->waiting_for - 1) != 0)) {
         rc = send_status(w, &row, data);
     }
     *over = job_status_final(row.status);

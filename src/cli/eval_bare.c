@@ -78,10 +78,26 @@ static int choose_limits(const struct settings *settings, const char *beside,
     return rc;
 }
 
-static int measure(const struct settings *settings, const struct infer_spec *model,
+/* What models and jobs of a running hub hold of the limit. */
+static int held_by_hub(struct hub *hub, uint64_t *bytes, struct err *err)
+{
+    json_t *health = NULL;
+    *bytes = 0;
+    if (!hub_is_remote(hub)) {
+        return 0;
+    }
+    const int rc = remote_call(&hub->remote, "GET", "/health/detailed", NULL, &health, err);
+    const json_t *part = json_object_get(json_object_get(health, "parts"), "inference");
+    *bytes = (uint64_t)(row_int(part, "memory_bytes") + row_int(part, "memory_bytes_job"));
+    json_decref(health);
+    return rc;
+}
+
+static int measure(const struct settings *settings, uint64_t held, const struct infer_spec *model,
                    const struct train_config *limits, const struct dataset_record *data, bool quiet,
                    struct evaluate_result *result, struct err *err)
 {
+    const uint64_t limit = (uint64_t)(settings->memory_limit_gb * 1073741824.0);
     struct progress progress;
     const struct evaluate_spec spec = {.base_id = model->base_id,
                                        .base_path = model->base_path,
@@ -93,14 +109,19 @@ static int measure(const struct settings *settings, const struct infer_spec *mod
                                        .n_samples = SAMPLES,
                                        .threads = settings->threads,
                                        .isa = settings->isa,
-                                       .memory_bytes_max =
-                                           (uint64_t)(settings->memory_limit_gb * 1073741824.0)};
+                                       .memory_bytes_max = held < limit ? limit - held : 1};
     const struct train_hooks hooks = {
         .ctx = quiet ? NULL : &progress, .progress = show, .poll = poll};
     progress_init(&progress);
     const int rc = train_evaluate(&spec, &hooks, result, err);
     if (!quiet) {
         progress_end(&progress);
+    }
+    if (rc == -ERR_UNAVAILABLE && held > 0) {
+        err_prefix(err,
+                   "the running hub's models and job hold %.0f MB of the limit of %.0f MB (idle "
+                   "models go with DELETE /inference/cache)",
+                   (double)held / 1e6, (double)limit / 1e6);
     }
     return rc;
 }
@@ -129,9 +150,11 @@ static int write_result(const struct dataset_record *data, const char *name,
     return rc;
 }
 
-int eval_bare(const struct settings *settings, const char *name, const char *beside,
-              const json_t *dataset, bool quiet, json_t **result, struct err *err)
+int eval_bare(struct hub *hub, const struct settings *settings, const char *name,
+              const char *beside, const json_t *dataset, bool quiet, json_t **result,
+              struct err *err)
 {
+    uint64_t held = 0;
     struct train_config limits;
     struct found_model model;
     struct dataset_record data;
@@ -143,7 +166,8 @@ int eval_bare(const struct settings *settings, const char *name, const char *bes
     int rc = find_model(&model, settings, name, err);
     rc = rc == 0 ? find_dataset(settings, row_text(dataset, "id"), &arena, &data, err) : rc;
     rc = rc == 0 ? choose_limits(settings, beside, &limits, err) : rc;
-    rc = rc == 0 ? measure(settings, &model.spec, &limits, &data, quiet, &measured, err) : rc;
+    rc = rc == 0 ? held_by_hub(hub, &held, err) : rc;
+    rc = rc == 0 ? measure(settings, held, &model.spec, &limits, &data, quiet, &measured, err) : rc;
     rc = rc == 0 ? write_result(&data, name, &measured, result, err) : rc;
     evaluate_result_release(&measured);
     found_model_release(&model);

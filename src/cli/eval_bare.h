@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/settings.h"
+#include "cli/hub.h"
 
 /* Whether `name` is weights without an adapter, as find_model reads names. A version, and what this
  * machine's storage does not know, is not: the hub may. */
@@ -15,8 +16,10 @@ bool eval_is_bare(const struct settings *settings, const char *name);
 
 /* beside: what it is compared with, or NULL; a version's manifest says where rows are cut. dataset:
  * a row of the hub's, whose file this process can read. *result is the caller's and looks like the
- * evaluation that a version gets. */
-int eval_bare(const struct settings *settings, const char *name, const char *beside,
-              const json_t *dataset, bool quiet, json_t **result, struct err *err) MUST_CHECK;
+ * evaluation that a version gets. It takes of the memory limit what a running hub leaves of it,
+ * else ERR_UNAVAILABLE. */
+int eval_bare(struct hub *hub, const struct settings *settings, const char *name,
+              const char *beside, const json_t *dataset, bool quiet, json_t **result,
+              struct err *err) MUST_CHECK;
 
 #endif

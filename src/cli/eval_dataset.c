@@ -181,7 +181,7 @@ int eval_dataset_run(const struct args *args, struct err *err)
     }
     for (int i = 0; i < n && rc == 0; i++) {
         rc = eval_is_bare(&args->settings, names[i])
-                 ? eval_bare(&args->settings, names[i], n > 1 ? names[1 - i] : NULL, dataset,
+                 ? eval_bare(&hub, &args->settings, names[i], n > 1 ? names[1 - i] : NULL, dataset,
                              args->json, &results[i], err)
                  : version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
     }

@@ -15,6 +15,7 @@ enum {
     PATH_BYTES = 256,
     STATUS_BYTES = 16,
     LINE_BYTES = PROGRESS_LINE_BYTES,
+    WAITING_BYTES = 256,
     AGAIN_MS = 500,
     AGAIN_MAX = 20 /* streams in a row that told nothing */
 };
@@ -24,7 +25,7 @@ struct follower {
     bool quiet;
     bool told; /* something came since the last stream was opened */
     char status[STATUS_BYTES];
-    double val_loss;
+    char waiting[WAITING_BYTES]; /* for what, as last shown */
 };
 
 static bool is_final(const char *status)
@@ -56,7 +57,7 @@ static void show_bytes(struct follower *f, const json_t *p)
 static void show_step(struct follower *f, const json_t *p)
 {
     char text[LINE_BYTES];
-    char eta[32];
+    char eta[32], memory[32];
     const double step = (double)row_int(p, "step");
     const double steps = (double)row_int(p, "steps");
     const double loss = row_real(p, "loss", NAN);
@@ -77,8 +78,13 @@ static void show_step(struct follower *f, const json_t *p)
     if (isfinite(val)) {
         n += snprintf(text + n, sizeof text - (size_t)n, "  val %.4f", val);
     }
-    snprintf(text + n, sizeof text - (size_t)n, "  lr %.2e  %.0f tokens/s  ETA %s",
-             row_real(p, "learning_rate", 0.0), row_real(p, "tokens_per_second", 0.0), eta);
+    if (row_real(p, "learning_rate", 0.0) > 0.0) { /* an evaluation learns nothing */
+        n += snprintf(text + n, sizeof text - (size_t)n, "  lr %.2e",
+                      row_real(p, "learning_rate", 0.0));
+    }
+    format_bytes(row_real(p, "memory_bytes", 0.0), memory);
+    snprintf(text + n, sizeof text - (size_t)n, "  %.0f tokens/s  %s  ETA %s",
+             row_real(p, "tokens_per_second", 0.0), memory, eta);
     progress_show(&f->bar, step / steps, text);
 }
 
@@ -86,11 +92,13 @@ static void show_status(struct follower *f, const json_t *data)
 {
     const char *status = row_text(data, "status");
     const char *waiting = row_text(data, "waiting_for");
-    if (strcmp(status, f->status) == 0) {
+    const bool same = strcmp(status, f->status) == 0;
+    if (same && strncmp(waiting, f->waiting, sizeof f->waiting - 1) == 0) {
         return;
     }
     snprintf(f->status, sizeof f->status, "%s", status);
-    if (!f->quiet) {
+    snprintf(f->waiting, sizeof f->waiting, "%s", waiting);
+    if (!f->quiet && !(same && waiting[0] == '\0')) { /* its turn comes: no news for a person */
         progress_end(&f->bar);
         fprintf(stderr, "%s%s%s\n", status, waiting[0] != '\0' ? ", waiting for " : "", waiting);
     }

@@ -2,12 +2,14 @@
 import http.server
 import json
 import os
+import re
 import subprocess
 import threading
 
 import pytest
 
 from conftest import BINARY
+from test_life import ROWS
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,15 @@ def test_another_program_on_the_port_is_no_hub(tmp_path):
                               text=True, timeout=60, check=True)
         other.shutdown()
     assert json.loads(done.stdout) is not None
+
+
+def test_training_is_followed(ask, hub):
+    ask("model", "create", "followed", "--base", "smollm2")
+    rows = ROWS.replace("number", "lamp")
+    hub.ask("POST", "/datasets/upload", 201, params={"name": "lamps"}, content=rows.encode())
+    words = ("--max-steps", "2", "--batch-size", "1", "--max-seq-length", "64")
+    told = ask("train", "followed", "--dataset", "lamps", *words).stderr
+    assert re.search(r"step 2/2  loss \d.* lr \d.* \d+ tokens/s  [\d.]+ MB  ETA", told), told
 
 
 def test_an_unknown_name_is_the_hubs_word(ask):

@@ -1,11 +1,13 @@
 """One memory limit for loaded models and jobs, with the real model."""
 
+import json
 import signal
+import subprocess
 import threading
 
 import pytest
 
-from conftest import Hub, wait_for
+from conftest import BINARY, Hub, wait_for
 from test_life import CONFIG, finished, job_body
 
 LIMIT_GB = 1.0  # the model takes some 0.3 GB of it, a job at most 0.75
@@ -75,6 +77,8 @@ def test_jobs_and_models_share_the_limit(small, model_file):
     busy.stop()
     wait_for(lambda: get_job(small, job)["progress"]["step"] >= 1, seconds=120)
     assert small.runners() == []
+    assert gauge(small, "training_learning_rate") > 0
+    assert gauge(small, "training_eta_seconds") > 0
     held = gauge(small, 'memory_used_bytes{part="training"}')
     assert held > get_job(small, job)["progress"]["memory_bytes"] * 0.9
 
@@ -94,11 +98,79 @@ def test_jobs_and_models_share_the_limit(small, model_file):
     small.ask("POST", f"/training/jobs/{again['id']}/cancel", 200)
 
 
+def test_a_model_that_never_rests_makes_way(tmp_path, model_file):
+    hub = Hub(tmp_path / "hub", "--mlx-memory-limit-gb", str(LIMIT_GB), "--context-length", "2048",
+              "--job-patience", "1").start()
+    body = job_body(hub, model_file)
+    body["config"] = {**CONFIG, **LONG, "max_steps": 1}
+    asked = {"model_id": body["model_id"], "messages": STORY, "max_tokens": 40, "temperature": 0}
+    answers, stop = [], threading.Event()
+
+    def ask():  # two of these, so that there is always one at work
+        while not stop.is_set():
+            answers.append(hub.http.post("/inference", json=asked))
+            stop.wait(0.0 if answers[-1].status_code == 200 else 0.2)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    wait_for(lambda: any(m["active_requests"] for m in hub.runners()))
+    job = hub.ask("POST", "/training/jobs", 201, json=body)
+    assert "busy models hold" in wait_for(lambda: get_job(hub, job)["waiting_for"])
+    told = []
+    with hub.http.stream("GET", f"/training/jobs/{job['id']}/events") as events:
+        for line in events.iter_lines():
+            if line.startswith("data: ") and '"waiting_for"' in line:
+                told.append(json.loads(line[6:]))
+            if told and told[-1]["status"] == "running":
+                break
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert any("take no new requests" in (t["waiting_for"] or "") for t in told)
+    texts = {a.json()["text"] for a in answers if a.status_code == 200}
+    refused = [a for a in answers if a.status_code != 200]
+    assert len(texts) == 1  # nobody was cut off
+    assert {a.status_code for a in refused} == {503} and all("Retry-After" in a.headers for a in refused)
+    assert any("a job has waited long enough" in a.json()["detail"] for a in refused)
+    wait_for(lambda: finished(hub, job), seconds=180)
+    hub.ask("POST", "/inference", 200, json=asked)
+    hub.stop()
+
+
 def test_what_can_never_fit_is_refused_with_both_numbers(small, model_file):
     body = job_body(small, model_file)
     body["config"] = {**CONFIG, **LONG, "max_seq_length": 8192, "lora_rank": 256}
     refused = small.detail("POST", "/training/jobs", 422, json=body)[0]["msg"]
     assert " GB and the memory limit is 1.00 GB" in refused
+
+
+def test_what_the_weights_are_not_is_refused(small, model_file):
+    body = job_body(small, model_file)
+    body["config"] = {**CONFIG, "quantization": "8bit"}
+    refused = small.detail("POST", "/training/jobs", 422, json=body)[0]["msg"]
+    assert "the base's weights are Q4_1" in refused and 'leave quantization at "loaded"' in refused
+
+
+def test_a_base_is_evaluated_in_what_the_hub_leaves(tmp_path, model_file):
+    """In the command's own process, whose memory counts all the same."""
+    limit = "0.85"
+    hub = Hub(tmp_path / "hub", "--mlx-memory-limit-gb", limit, "--context-length", "2048").start()
+    body = job_body(hub, model_file)
+    words = [BINARY, "eval", "smol", "--dataset", "rows", "--port", str(hub.port), "--json"]
+    words += ["--mlx-memory-limit-gb", limit, "--storage-base-path", str(hub.folder / "storage")]
+    ask = {"model_id": body["model_id"], "prompt": "Who", "max_tokens": 2}
+    hub.ask("POST", "/inference", 200, json=ask)
+    refused = subprocess.run(words, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "the running hub's models and job hold" in refused.stderr
+    assert "evaluating needs" in refused.stderr
+    hub.ask("DELETE", "/inference/cache", 204)
+    wait_for(lambda: not hub.runners())
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == 12
+    hub.stop()
 
 
 def test_adapters_share_a_base_and_a_batch(small, model_file):

@@ -468,9 +468,9 @@ static void keys_and_values_are_given_back(void **state)
     assert_true(kv >= 10 && kv <= 18);
     assert_int_equal(load(infer, "third", 61, &err), -ERR_UNAVAILABLE); /* 40 MB stay */
     err_clear(&err);
-    assert_false(infer_reserve(infer, "job", 61 * MB, &memory));
+    assert_false(infer_reserve(infer, "job", 61 * MB, false, &memory));
     assert_int_equal(memory.busy, 40 * MB);
-    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 60 * MB, &memory); i++)
+    for (int i = 0; i < POLLS_MAX && !infer_reserve(infer, "job", 60 * MB, false, &memory); i++)
         clock_sleep_ms(POLL_MS);
     assert_int_equal(memory.held, 60 * MB);
     assert_false(is_loaded(infer, "other"));
