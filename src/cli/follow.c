@@ -46,7 +46,10 @@ static void show_bytes(struct follower *f, const json_t *p)
     format_bytes(step, came);
     format_bytes(steps, all);
     format_bytes(row_real(p, "bytes_per_second", 0.0), rate);
-    int n = snprintf(text, sizeof text, "%s of %s  %s/s", came, all, rate);
+    int n = snprintf(text, sizeof text, "%s of %s", came, all);
+    if (row_real(p, "bytes_per_second", 0.0) > 0.0) {
+        n += snprintf(text + n, sizeof text - (size_t)n, "  %s/s", rate);
+    }
     if (step < steps && row_real(p, "eta_seconds", -1.0) >= 0.0) {
         format_seconds(row_real(p, "eta_seconds", 0.0), eta);
         snprintf(text + n, sizeof text - (size_t)n, "  ETA %s", eta);

@@ -328,6 +328,7 @@ static int fetch(struct pulling *p, struct err *err)
     rc = rc == 0 ? check_disk(p, err) : rc;
     p->run->progress.bytes_per_second = 0.0;
     p->rate_ns = clock_monotonic_ns();
+    const int64_t began_ns = p->rate_ns;
     for (size_t i = 0; i < p->pick.n_files && rc == 0; i++) {
         const struct repo_file *file = p->pick.files[i];
         rc = fs_join(path, p->folder, file->name, err);
@@ -338,6 +339,10 @@ static int fetch(struct pulling *p, struct err *err)
             job_note(p->run, line);
         }
         checkpoint(p, true);
+    }
+    const int64_t took_ns = clock_monotonic_ns() - began_ns;
+    if (p->rate <= 0.0 && took_ns > 0) { /* too short to have been looked at */
+        p->run->progress.bytes_per_second = (double)p->came * 1e9 / (double)took_ns;
     }
     job_report(p->run);
     return rc;
