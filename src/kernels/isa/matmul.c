@@ -137,15 +137,14 @@ LANE_INLINE v16 block_sum(enum pack_kind kind, const w8 *block, const struct blo
  * looks ahead only to the end of a page. Scales come in an order of their own: while one panel is
  * multiplied, the next one's are fetched. Past the end of the matrix a prefetch does nothing. */
 LANE_INLINE void prefetch_block(enum pack_kind kind, const struct pack *w, const uint8_t *panel,
-                                size_t b)
+                                size_t b, size_t scale_stride)
 {
     const size_t n_blocks = w->n_cols / KERNEL_BLOCK;
     const size_t bytes = pack_quant_bytes(kind);
     for (size_t i = 0; i < bytes; i += 64) {
         __builtin_prefetch(panel + b * bytes + PREFETCH_BYTES + i, 0, 3);
     }
-    const size_t scales = w->panel_bytes - n_blocks * bytes;
-    __builtin_prefetch(panel + w->panel_bytes + n_blocks * bytes + b * scales / n_blocks, 0, 3);
+    __builtin_prefetch(panel + w->panel_bytes + n_blocks * bytes + b * scale_stride, 0, 3);
 }
 
 /* Tokens [t0, t0+n) × one panel. kind and n are constants where this is inlined. */
@@ -155,13 +154,15 @@ LANE_INLINE void tile_q(enum pack_kind kind, int n, const struct pack *w, const 
 {
     const size_t n_blocks = w->n_cols / KERNEL_BLOCK;
     const uint8_t *scales = panel + n_blocks * pack_quant_bytes(kind);
+    /* not in the loop: a division takes as long as a block */
+    const size_t scale_stride = w->panel_bytes / n_blocks - pack_quant_bytes(kind);
     v16 acc[TILE];
     for (int t = 0; t < n; t++) {
         acc[t] = v16_zero();
     }
     for (size_t b = 0; b < n_blocks; b++) {
         if (first) {
-            prefetch_block(kind, w, panel, b);
+            prefetch_block(kind, w, panel, b, scale_stride);
         }
         const w8 block = load_block(kind, panel + b * pack_quant_bytes(kind));
         const struct block_scales s = load_scales(kind, w, scales, b);
