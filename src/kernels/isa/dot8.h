@@ -166,7 +166,9 @@ LANE_INLINE w8_sums w8_plus(w8_sums a, w8_sums b)
     const w8_sums r = {_mm256_add_epi32(a.lo, b.lo), _mm256_add_epi32(a.hi, b.hi)};
     return r;
 }
-/* Groups [from, from + n), added in 16 bits first. */
+/* Groups [from, from + n), added in 16 bits first. The empty statement holds the compiler to the
+ * order that is written: made into a tree, the sum of a whole block wants all its products at once,
+ * which are more than there are registers. */
 LANE_INLINE w8_sums w8_few(const w8 *w, const packed4 *x4, int from, int n)
 {
     const __m256i ones = _mm256_set1_epi16(1);
@@ -176,6 +178,9 @@ LANE_INLINE w8_sums w8_few(const w8 *w, const packed4 *x4, int from, int n)
         const __m256i xi = _mm256_set1_epi32(x4[i]);
         a = _mm256_add_epi16(a, _mm256_maddubs_epi16(w->g[2 * i], xi));
         b = _mm256_add_epi16(b, _mm256_maddubs_epi16(w->g[2 * i + 1], xi));
+        if (n == 8) {
+            __asm__("" : "+x"(a), "+x"(b));
+        }
     }
     const w8_sums r = {_mm256_madd_epi16(a, ones), _mm256_madd_epi16(b, ones)};
     return r;
