@@ -46,6 +46,7 @@ static const struct option_info options[] = {
     {"val-dataset-id", "DATASET", "validate on this dataset instead"},
     {"eval-every", "N", "steps between validations (once an epoch)"},
     {"early-stopping-patience", "N", "stop after N validations without gain (never)"},
+    {"publish", "WHICH", "best (default): what validated best, if anything did; or last"},
     {"checkpoint-every", "N", "steps between checkpoints (100)"},
     {"checkpoints-kept", "N", "(2)"},
     {"log-every", "N", "(10)"},

@@ -25,6 +25,7 @@ struct field {
 
 static const char *const quantizations[] = {"loaded", "4bit", "8bit", "none", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const publishes[] = {"best", "last", NULL};
 static const char *const targets[] = {"q_proj",    "k_proj",  "v_proj",    "o_proj",
                                       "gate_proj", "up_proj", "down_proj", NULL};
 
@@ -61,6 +62,7 @@ static const struct field fields[] = {
     {"val_dataset_id", UUID, AT(val_dataset_id), 0, 0, 0, NULL, UUID_BYTES},
     {"eval_every", OPTIONAL_INT, AT(eval_every), 0, 1, 1e9, NULL, 0},
     {"early_stopping_patience", OPTIONAL_INT, AT(early_stopping_patience), 0, 1, 1e6, NULL, 0},
+    {"publish", ENUM, AT(publish), TRAIN_PUBLISH_BEST, 0, 0, publishes, 0},
     {"checkpoint_every", INT, AT(checkpoint_every), 100, 1, 1e9, NULL, 0},
     {"checkpoints_kept", INT, AT(checkpoints_kept), 2, 1, 100, NULL, 0},
     {"log_every", INT, AT(log_every), 10, 1, 1e6, NULL, 0},
@@ -83,10 +85,11 @@ const char *train_schedule_name(enum train_schedule schedule)
     return schedules[schedule];
 }
 
-/* Both enums of the struct are ints to the table: C gives an enum without negative values the size
+/* The enums of the struct are ints to the table: C gives an enum without negative values the size
  * of int on every compiler that we build with, and this says so where it would not. */
 _Static_assert(sizeof(enum train_quantization) == sizeof(int), "enum is an int");
 _Static_assert(sizeof(enum train_schedule) == sizeof(int), "enum is an int");
+_Static_assert(sizeof(enum train_publish) == sizeof(int), "enum is an int");
 
 static void *member(struct train_config *config, const struct field *field)
 {

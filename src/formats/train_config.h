@@ -18,6 +18,9 @@
 
 enum train_quantization { TRAIN_LOADED, TRAIN_4BIT, TRAIN_8BIT, TRAIN_NO_QUANTIZATION };
 enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE };
+/* Which adapter becomes the version: the one of the lowest validation loss, where there are rows to
+ * validate with, or the one after the last step. */
+enum train_publish { TRAIN_PUBLISH_BEST, TRAIN_PUBLISH_LAST };
 
 /* The linear layers of a block that may carry an adapter, as bits of lora_targets. */
 enum train_target {
@@ -64,6 +67,7 @@ struct train_config {
     char val_dataset_id[UUID_BYTES]; /* "" = split by val_fraction */
     int64_t eval_every;              /* steps; 0 = once an epoch */
     int64_t early_stopping_patience; /* evaluations; 0 = null: never */
+    enum train_publish publish;
     int64_t checkpoint_every;
     int64_t checkpoints_kept;
     int64_t log_every;

@@ -1,9 +1,9 @@
 /* Checkpoints: all that later bytes depend on, as a folder per step.
  *
  *   <dir>/step-0000000120/  adapter.safetensors   the factors, as mlx-lm names them
- *                           moments.safetensors   "m" and "v" of AdamW; "best": the factors that
- *                                                 gave the best validation loss, while early
- *                                                 stopping is on
+ *                           moments.safetensors   "m" and "v" of AdamW; "best": the factors of the
+ *                                                 best validation loss, where those are to be
+ *                                                 published
  *                           state.json            struct train_state, and what run it belongs to
  *                           checksum.sha256       written last
  *   <dir>/.writing/         one that is being written; removed before the next
@@ -38,7 +38,7 @@ struct train_state {
     char date[TRAIN_DATE_BYTES];                      /* pinned for the templates */
 };
 
-/* What is saved, in place. best NULL: no early stopping. */
+/* What is saved, in place. best NULL: the last factors will be published. */
 struct checkpoint_parts {
     struct engine_adapter *adapter;
     struct adamw *adamw;

@@ -148,6 +148,10 @@ static int publish(struct run *run, struct train_result *result, struct err *err
     fill_eos(&manifest, run);
     fill_result(result, &manifest.training);
     if (run->best != NULL && run->state.best_step > 0) {
+        if (run->state.best_step < run->state.step) {
+            run_note(run, "the adapter of step %lld, which validated best, is published",
+                     (long long)run->state.best_step);
+        }
         tensors_scatter(run->tensors, run->n_tensors, run->best);
         engine_adapter_changed(run->adapter);
     }

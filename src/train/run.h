@@ -39,7 +39,7 @@ struct run {
     int n_tensors;
     struct engine_trainer *trainer;
     struct adamw adamw;
-    float *best;              /* with early stopping: the factors of the best validation loss */
+    float *best; /* the factors of the best validation loss, to be published; or NULL */
     struct engine_row *micro; /* room for a micro-step's rows */
 
     struct train_state state;

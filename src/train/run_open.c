@@ -280,7 +280,7 @@ static int make_optimizer(struct run *run, struct err *err)
                                            .dropout = (float)run->config->lora_dropout,
                                            .seed = (uint64_t)run->config->seed};
     int rc = adamw_init(&run->adamw, n, err);
-    if (rc == 0 && run->config->early_stopping_patience > 0) {
+    if (rc == 0 && run->config->publish == TRAIN_PUBLISH_BEST && run->validation.n > 0) {
         run->best = mem_calloc(n, sizeof *run->best);
         rc = run->best != NULL ? 0 : mem_err(err, n * sizeof *run->best);
     }

@@ -138,8 +138,9 @@ int run_memory(const char *base_path, const struct train_config *config, int thr
     if (rc != 0) {
         return rc;
     }
-    /* The adapter, two moments, a copy while it is saved; the best one with early stopping. */
-    const uint64_t copies = config->early_stopping_patience > 0 ? 5 : 4;
+    /* The adapter, two moments, a copy while it is saved; the best one where rows may validate. */
+    const bool validates = config->val_fraction > 0 || config->val_dataset_id[0] != '\0';
+    const uint64_t copies = validates && config->publish == TRAIN_PUBLISH_BEST ? 5 : 4;
     const uint64_t rope = (uint64_t)plan.tokens_max * (uint64_t)info->head_dim * sizeof(float);
     *bytes = process_bytes(info) + estimate.weight_bytes + trainer + rope +
              copies * adapter_values(info, &lora) * sizeof(float);

@@ -78,13 +78,14 @@ struct train_result {
     char checksum[SHA256_HEX_BYTES]; /* of adapter.safetensors */
 };
 
-/* The adapter that is published is the one after the last step; with early_stopping_patience, the
- * one of the best validation loss. ERR_CANCELLED after TRAIN_CANCEL; ERR_CLOSED after
- * TRAIN_CHECKPOINT_AND_STOP (the steps done are in a checkpoint); ERR_CORRUPT when the dataset or
- * base no longer has its checksum; ERR_INVALID "NaN/Inf loss detected at step N"; ERR_UNAVAILABLE
- * when it would not fit; ERR_CONFLICT when output_dir holds something else. On any error output_dir
- * is not there, or is whole and lacks only the flush of its parent folder: running again then finds
- * it and returns its result, as it does for any version that this very run has published. */
+/* The adapter that is published is the one of the best validation loss; without rows to validate
+ * with, or with `publish` "last", the one after the last step. ERR_CANCELLED after TRAIN_CANCEL;
+ * ERR_CLOSED after TRAIN_CHECKPOINT_AND_STOP (the steps done are in a checkpoint); ERR_CORRUPT when
+ * the dataset or base no longer has its checksum; ERR_INVALID "NaN/Inf loss detected at step N";
+ * ERR_UNAVAILABLE when it would not fit; ERR_CONFLICT when output_dir holds something else. On any
+ * error output_dir is not there, or is whole and lacks only the flush of its parent folder: running
+ * again then finds it and returns its result, as it does for any version that this very run has
+ * published. */
 int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
               struct train_result *result, struct err *err) MUST_CHECK;
 

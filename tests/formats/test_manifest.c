@@ -70,6 +70,36 @@ static void test_round_trip(void **state)
     test_dir_remove(dir);
 }
 
+/* The sample with `config` in place of its own, read back: what it publishes. */
+static enum train_publish published_by(const char *config)
+{
+    struct manifest m = sample(), back;
+    struct err err = {0};
+    char dir[FS_PATH_BYTES_MAX], path[FS_PATH_BYTES_MAX];
+    test_dir_make(dir);
+    assert_ok(manifest_write(&m, dir, &err), &err);
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    json_t *json = json_load_file(path, 0, NULL);
+    json_t *other = json_loads(config, 0, NULL);
+    assert_true(json != NULL && json_object_set_new(json, "config", other) == 0);
+    assert_int_equal(json_dump_file(json, path, 0), 0);
+    json_decref(json);
+    assert_ok(manifest_read(&back, dir, &err), &err);
+    const enum train_publish publish = back.config.publish;
+    manifest_release(&back);
+    test_dir_remove(dir);
+    return publish;
+}
+
+/* Runs of a manifest that does not know the key have to repeat as they were. */
+static void test_what_older_manifests_published(void **state)
+{
+    (void)state;
+    assert_int_equal(published_by("{}"), TRAIN_PUBLISH_LAST);
+    assert_int_equal(published_by("{\"early_stopping_patience\":2}"), TRAIN_PUBLISH_BEST);
+    assert_int_equal(published_by("{\"publish\":\"best\"}"), TRAIN_PUBLISH_BEST);
+}
+
 static void test_bad_manifests(void **state)
 {
     static const struct {
@@ -166,8 +196,11 @@ static void test_digest_of_a_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),         cmocka_unit_test(test_bad_manifests),
-        cmocka_unit_test(test_failed_allocations), cmocka_unit_test(test_checksums),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_bad_manifests),
+        cmocka_unit_test(test_what_older_manifests_published),
+        cmocka_unit_test(test_failed_allocations),
+        cmocka_unit_test(test_checksums),
         cmocka_unit_test(test_digest_of_a_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,8 +36,8 @@ static void test_defaults_are_the_contract(void **state)
               "\"max_steps\":null,\"batch_size\":4,\"gradient_accumulation_steps\":1,"
               "\"max_seq_length\":512,\"mask_prompt\":true,\"packing\":true,\"seed\":42,"
               "\"val_fraction\":0.05,\"val_dataset_id\":null,\"eval_every\":null,"
-              "\"early_stopping_patience\":null,\"checkpoint_every\":100,\"checkpoints_kept\":2,"
-              "\"log_every\":10,\"cooldown_seconds\":0}");
+              "\"early_stopping_patience\":null,\"publish\":\"best\",\"checkpoint_every\":100,"
+              "\"checkpoints_kept\":2,\"log_every\":10,\"cooldown_seconds\":0}");
     mem_free(text);
 }
 
@@ -54,7 +54,8 @@ static void test_what_is_written_reads_back(void **state)
                     "\"num_layers\":4,\"init_from\":\"shop@1.0.0\",\"learning_rate\":1e-3,"
                     "\"lr_schedule\":\"cosine\",\"max_steps\":7,\"seed\":-9223372036854775808,"
                     "\"val_dataset_id\":\"12345678-1234-1234-1234-123456789012\","
-                    "\"eval_every\":5,\"early_stopping_patience\":2,\"packing\":false}",
+                    "\"eval_every\":5,\"early_stopping_patience\":2,\"publish\":\"last\","
+                    "\"packing\":false}",
                     &err),
               &err);
     assert_int_equal(config.lora_targets, TRAIN_Q_PROJ | TRAIN_DOWN_PROJ);

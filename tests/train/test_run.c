@@ -278,6 +278,17 @@ static void overshoot(struct train_config *config, int64_t steps)
     config->max_steps = steps;
 }
 
+/* What f published is the last adapter of a run that ends at that step. */
+static void assert_ends_at(const struct run_fixture *f, int64_t step)
+{
+    struct run_fixture other;
+    fixture_new(&other, FIXTURE_CONFIG(",\"publish\":\"last\""));
+    overshoot(&other.config, step);
+    fixture_run(&other);
+    assert_string_equal(other.result.checksum, f->result.checksum);
+    fixture_free(&other);
+}
+
 static void test_early_stopping_keeps_the_best(void **state)
 {
     struct run_fixture f;
@@ -295,13 +306,32 @@ static void test_early_stopping_keeps_the_best(void **state)
     assert_true(m.training.best_val_loss <= m.training.val_loss);
     manifest_release(&m);
 
-    /* The best adapter is that of a run that ends there. */
-    struct run_fixture best;
-    fixture_new(&best, FIXTURE_CONFIG(""));
-    overshoot(&best.config, f.result.steps - 2);
-    fixture_run(&best);
-    assert_string_equal(best.result.checksum, f.result.checksum);
-    fixture_free(&best);
+    assert_ends_at(&f, f.result.steps - 2);
+    fixture_free(&f);
+}
+
+static void test_the_best_is_published_unless_the_last_is_asked_for(void **state)
+{
+    struct run_fixture f;
+    struct manifest m;
+    struct err err = {0};
+    (void)state;
+    fixture_new(&f, FIXTURE_CONFIG(",\"eval_every\":1"));
+    overshoot(&f.config, 12);
+    fixture_run(&f);
+    assert_int_equal(f.result.steps, 12);
+    assert_ok(manifest_read(&m, f.output, &err), &err);
+    assert_true(m.training.best_step < 12);
+    assert_non_null(strstr(f.notes, "which validated best, is published"));
+    assert_ends_at(&f, m.training.best_step);
+    manifest_release(&m);
+    fixture_free(&f);
+
+    fixture_new(&f, FIXTURE_CONFIG(",\"eval_every\":1,\"publish\":\"last\""));
+    overshoot(&f.config, 12);
+    fixture_run(&f);
+    assert_null(strstr(f.notes, "is published"));
+    assert_ends_at(&f, 12);
     fixture_free(&f);
 }
 
@@ -480,6 +510,7 @@ int main(void)
         cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_the_quantised_copy_goes),
         cmocka_unit_test(test_early_stopping_keeps_the_best),
+        cmocka_unit_test(test_the_best_is_published_unless_the_last_is_asked_for),
         cmocka_unit_test(test_validation_file),
         cmocka_unit_test(test_published_already),
         cmocka_unit_test(test_failures),
