@@ -11,6 +11,12 @@
 #include "base/mem.h"
 #include "formats/safetensors.h"
 
+/* Tensors of a file, sorted by name. */
+struct tensors {
+    const struct tensor_view *views;
+    size_t n;
+};
+
 /* What the names in a file say. */
 struct outline {
     int rank;
@@ -57,24 +63,28 @@ static void complain(struct buf *faults, int *n, const char *fmt, ...)
     va_end(args);
 }
 
-static int refuse(const char *path, const struct buf *faults, int n, struct err *err)
+static int refuse(const char *what, const struct buf *faults, int n, struct err *err)
 {
-    return err_set(err, ERR_INVALID, "adapter %s does not fit this base: %s%s", path,
+    return err_set(err, ERR_INVALID, "%s does not fit this base: %s%s", what,
                    faults->data != NULL ? faults->data : "",
                    n > ADAPTER_ERRORS_SHOWN_MAX ? "; and more" : "");
 }
 
-static struct outline read_outline(const struct safetensors *file, int n_layers, struct buf *faults,
+static struct outline read_outline(const struct tensors *file, int n_layers, struct buf *faults,
                                    int *n_faults)
 {
     struct outline o = {.rank = 0, .targets = 0, .first_layer = n_layers};
-    for (size_t i = 0; i < safetensors_tensor_count(file); i++) {
-        const struct tensor_view *view = safetensors_tensor_at(file, i);
+    for (size_t i = 0; i < file->n; i++) {
+        const struct tensor_view *view = &file->views[i];
         int layer;
         enum engine_target target;
         if (!parse_name(view->name, &layer, &target)) {
             complain(faults, n_faults, "unknown tensor '%s'", view->name);
             continue;
+        }
+        if (layer >= n_layers) {
+            complain(faults, n_faults, "'%s' is of no layer of the base's %d", view->name,
+                     n_layers);
         }
         o.targets |= 1u << target;
         o.first_layer = layer < o.first_layer ? layer : o.first_layer;
@@ -98,13 +108,19 @@ static void transpose(const uint8_t *from, struct engine_tensor *to)
     }
 }
 
-static void fill(struct engine_adapter *adapter, const struct safetensors *file, struct buf *faults,
+static int by_name(const void *key, const void *view)
+{
+    return strcmp(key, ((const struct tensor_view *)view)->name);
+}
+
+static void fill(struct engine_adapter *adapter, const struct tensors *file, struct buf *faults,
                  int *n_faults)
 {
     int n;
     struct engine_tensor *tensors = engine_adapter_tensors(adapter, &n);
     for (int i = 0; i < n; i++) {
-        const struct tensor_view *view = safetensors_tensor(file, tensors[i].name);
+        const struct tensor_view *view =
+            bsearch(tensors[i].name, file->views, file->n, sizeof *file->views, by_name);
         if (view == NULL) {
             complain(faults, n_faults, "'%s' is missing", tensors[i].name);
         } else if (view->type != TENSOR_F32 || view->n_dims != 2 ||
@@ -118,48 +134,57 @@ static void fill(struct engine_adapter *adapter, const struct safetensors *file,
             transpose(view->data, &tensors[i]);
         }
     }
-    if (safetensors_tensor_count(file) > (size_t)n) {
-        complain(faults, n_faults, "%zu tensors where %d belong", safetensors_tensor_count(file),
-                 n);
+    if (file->n > (size_t)n) {
+        complain(faults, n_faults, "%zu tensors where %d belong", file->n, n);
     }
+}
+
+int engine_adapter_of(struct engine_adapter **out, struct engine_model *model,
+                      const struct tensor_view *views, size_t n, const char *what, float scale,
+                      struct err *err)
+{
+    const struct tensors file = {views, n};
+    struct engine_adapter *adapter = NULL;
+    struct buf faults;
+    int n_faults = 0;
+    buf_init(&faults, ERR_MESSAGE_BYTES_MAX);
+    const struct outline o =
+        read_outline(&file, engine_model_info(model)->n_layers, &faults, &n_faults);
+    int rc = n_faults > 0 || o.targets == 0 ? refuse(what, &faults, n_faults, err) : 0;
+    if (rc == 0) {
+        const struct engine_lora lora = {o.rank, scale, o.targets, o.first_layer};
+        rc = engine_adapter_new(&adapter, model, &lora, 0, err);
+        if (rc != 0) {
+            err_prefix(err, "%s does not fit this base", what);
+        }
+    }
+    if (rc == 0) {
+        fill(adapter, &file, &faults, &n_faults);
+        rc = n_faults > 0 ? refuse(what, &faults, n_faults, err) : 0;
+    }
+    if (rc == 0) {
+        engine_adapter_changed(adapter);
+        *out = adapter;
+        adapter = NULL;
+    }
+    engine_adapter_free(adapter);
+    buf_release(&faults);
+    return rc;
 }
 
 int engine_adapter_load(struct engine_adapter **out, struct engine_model *model, const char *path,
                         float scale, struct err *err)
 {
     struct safetensors *file = NULL;
-    struct engine_adapter *adapter = NULL;
-    struct buf faults;
-    int n_faults = 0;
-    buf_init(&faults, ERR_MESSAGE_BYTES_MAX);
+    char what[FS_PATH_BYTES_MAX + 16];
+    (void)snprintf(what, sizeof what, "adapter %s", path);
     int rc = safetensors_open(path, &file, err);
-    if (rc != 0) {
-        goto out;
+    if (rc == 0) {
+        const size_t n = safetensors_tensor_count(file);
+        rc = engine_adapter_of(out, model, n > 0 ? safetensors_tensor_at(file, 0) : NULL, n, what,
+                               scale, err);
     }
-    const struct outline o =
-        read_outline(file, engine_model_info(model)->n_layers, &faults, &n_faults);
-    if (n_faults > 0 || o.targets == 0) {
-        rc = refuse(path, &faults, n_faults, err);
-        goto out;
-    }
-    const struct engine_lora lora = {o.rank, scale, o.targets, o.first_layer};
-    rc = engine_adapter_new(&adapter, model, &lora, 0, err);
-    if (rc != 0) {
-        err_prefix(err, "adapter %s does not fit this base", path);
-        goto out;
-    }
-    fill(adapter, file, &faults, &n_faults);
-    if (n_faults > 0) {
-        rc = refuse(path, &faults, n_faults, err);
-        goto out;
-    }
-    engine_adapter_changed(adapter);
-    *out = adapter;
-    adapter = NULL;
-out:
-    engine_adapter_free(adapter);
     safetensors_free(file);
-    buf_release(&faults);
     return rc;
 }
 

@@ -7,6 +7,7 @@
 #define ENGINE_ADAPTER_FILES_H
 
 #include "engine/engine.h"
+#include "formats/tensor_view.h"
 
 enum { ADAPTER_ERRORS_SHOWN_MAX = 4 }; /* wrong names or shapes listed in one message */
 
@@ -15,6 +16,10 @@ enum { ADAPTER_ERRORS_SHOWN_MAX = 4 }; /* wrong names or shapes listed in one me
  * wrong shapes, missing partners, gaps. */
 int engine_adapter_load(struct engine_adapter **adapter, struct engine_model *model,
                         const char *path, float scale, struct err *err) MUST_CHECK;
+/* The same of tensors that are at hand, sorted by name; messages begin with `what`. */
+int engine_adapter_of(struct engine_adapter **adapter, struct engine_model *model,
+                      const struct tensor_view *views, size_t n, const char *what, float scale,
+                      struct err *err) MUST_CHECK;
 /* Publishes the factors at path by one rename. */
 int engine_adapter_save(struct engine_adapter *adapter, const char *path,
                         struct err *err) MUST_CHECK;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/ask.h"
+#include "train/adapter_import.h"
 #include "train/check.h"
 #include "train/evaluate.h"
 #include "train/merge.h"
@@ -112,6 +113,26 @@ static int quantize(const json_t *tree, struct json_out *out, struct err *err)
     return rc;
 }
 
+static int adapter(const json_t *tree, struct json_out *out, struct err *err)
+{
+    struct adapter_import import = {0};
+    double scale = 0.0;
+    int rc;
+    if ((rc = json_get_string(tree, "base", "", &import.base_path, err)) != 0 ||
+        (rc = json_get_string(tree, "factors", "", &import.factors_path, err)) != 0 ||
+        (rc = json_get_string(tree, "config", "", &import.config_path, err)) != 0 ||
+        (rc = json_get_string(tree, "dest", "", &import.dest, err)) != 0) {
+        return rc;
+    }
+    rc = train_adapter_import(&import, &scale, err);
+    if (rc == 0) {
+        json_out_object(out);
+        json_out_kv_real(out, "scale", scale);
+        json_out_object_end(out);
+    }
+    return rc;
+}
+
 static int answer(const json_t *tree, struct json_out *out, struct err *err)
 {
     const char *op = "";
@@ -122,6 +143,7 @@ static int answer(const json_t *tree, struct json_out *out, struct err *err)
     return strcmp(op, "estimate") == 0   ? estimate(tree, out, err)
            : strcmp(op, "rows") == 0     ? rows(tree, out, err)
            : strcmp(op, "quantize") == 0 ? quantize(tree, out, err)
+           : strcmp(op, "adapter") == 0  ? adapter(tree, out, err)
                                          : check(tree, out, err);
 }
 
@@ -243,5 +265,32 @@ int train_quantize_child(const char *program, const char *base_path, const char 
     const int rc = ask_child(&kind, program, &text, &answer_buf, err);
     buf_release(&text);
     buf_release(&answer_buf);
+    return rc;
+}
+
+int train_adapter_import_child(const char *program, const struct adapter_import *import,
+                               double *scale, struct err *err)
+{
+    struct buf text, answer_buf;
+    struct json_out json;
+    json_t *tree = NULL;
+    buf_init(&text, ASK_QUESTION_BYTES_MAX);
+    buf_init(&answer_buf, CHECK_ANSWER_BYTES_MAX);
+    json_out_init(&json, &text);
+    json_out_object(&json);
+    json_out_kv_string(&json, "op", "adapter");
+    json_out_kv_string(&json, "base", import->base_path);
+    json_out_kv_string(&json, "factors", import->factors_path);
+    json_out_kv_string(&json, "config", import->config_path);
+    json_out_kv_string(&json, "dest", import->dest);
+    json_out_object_end(&json);
+    int rc = ask_child(&kind, program, &text, &answer_buf, err);
+    if (rc == 0) {
+        tree = json_parse(answer_buf.data, answer_buf.len, err);
+        rc = tree != NULL ? json_get_real(tree, "scale", 0.0, scale, err) : -(int)err->code;
+    }
+    json_decref(tree);
+    buf_release(&answer_buf);
+    buf_release(&text);
     return rc;
 }

@@ -5,7 +5,9 @@
  *        train_test_export export DIR   trains the golden run and writes DIR/version, DIR/mlx and
  *                                       DIR/peft, for that script */
 #include "engine/adapter_files.h"
+#include "formats/manifest.h"
 #include "formats/safetensors.h"
+#include "train/adapter_import.h"
 #include "train/export_fused.h"
 #include "train/run_fixture.h"
 
@@ -127,6 +129,81 @@ static void test_peft_factors_are_transposed(void **state)
     }
     safetensors_free(ours);
     safetensors_free(peft);
+    fixture_free(&e.run);
+}
+
+/* What was exported comes back byte for byte, with the scale that served it. */
+static void assert_comes_back(const struct exported *e, const char *dir, const char *factors)
+{
+    struct err err = {0};
+    struct manifest manifest = {0};
+    char paths[4][FS_PATH_BYTES_MAX], sha256[SHA256_HEX_BYTES];
+    double scale = 0.0;
+    assert_ok(fs_join(paths[0], dir, factors, &err), &err);
+    assert_ok(fs_join(paths[1], dir, "adapter_config.json", &err), &err);
+    assert_ok(fs_join(paths[2], e->run.dir, "again.safetensors", &err), &err);
+    const struct adapter_import import = {FIXTURE_BASE, paths[0], paths[1], paths[2]};
+    assert_ok(train_adapter_import(&import, &scale, &err), &err);
+    assert_ok(manifest_read(&manifest, e->run.output, &err), &err);
+    assert_ok(sha256_file_hex(paths[2], sha256, &err), &err);
+    assert_string_equal(sha256, manifest.adapter_sha256);
+    assert_true((float)scale == (float)manifest.lora_scale);
+    manifest_release(&manifest);
+}
+
+static void test_exports_come_back(void **state)
+{
+    struct exported e;
+    struct err err = {0};
+    (void)state;
+    exported_new(&e);
+    assert_comes_back(&e, e.mlx, "adapters.safetensors");
+    assert_comes_back(&e, e.peft, "adapter_model.safetensors");
+    fixture_free(&e.run);
+    fixture_new(&e.run, FIXTURE_CONFIG(",\"num_layers\":1,\"use_rslora\":true,"
+                                       "\"lora_targets\":[\"q_proj\",\"down_proj\"]"));
+    fixture_run(&e.run);
+    assert_ok(fs_join(e.peft, e.run.dir, "peft", &err), &err);
+    assert_ok(train_export(e.run.output, NULL, "peft", e.peft, &err), &err);
+    assert_comes_back(&e, e.peft, "adapter_model.safetensors");
+    fixture_free(&e.run);
+}
+
+static void test_what_does_not_come_in_is_said(void **state)
+{
+    static const struct {
+        const char *config, *why;
+    } rows[] = {
+        {"{}", "neither"},
+        {"[]", "neither"},
+        {"{\"lora_parameters\":{}}", "no scale"},
+        {"{\"lora_parameters\":{\"scale\":\"big\"}}", "scale"},
+        {"{\"lora_parameters\":{\"scale\":2},\"fine_tune_type\":\"dora\"}", "fine_tune_type"},
+        {"{\"peft_type\":\"LORA\",\"r\":0}", "'r'"},
+        {"{\"peft_type\":\"LORA\",\"use_dora\":true}", "use_dora"},
+        {"{\"peft_type\":\"IA3\"}", "peft_type"},
+        /* PEFT's config beside mlx-lm's names, and a rank that is another */
+        {"{\"peft_type\":\"LORA\",\"r\":77}", "'r' 77"},
+    };
+    struct exported e;
+    struct err err = {0};
+    char paths[3][FS_PATH_BYTES_MAX];
+    double scale = 0.0;
+    (void)state;
+    exported_new(&e);
+    assert_ok(fs_join(paths[0], e.mlx, "adapters.safetensors", &err), &err);
+    assert_ok(fs_join(paths[1], e.run.dir, "adapter_config.json", &err), &err);
+    assert_ok(fs_join(paths[2], e.run.dir, "again.safetensors", &err), &err);
+    const struct adapter_import import = {FIXTURE_BASE, paths[0], paths[1], paths[2]};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_ok(fs_write_file(paths[1], rows[i].config, strlen(rows[i].config), &err), &err);
+        assert_true(train_adapter_import(&import, &scale, &err) < 0);
+        if (strstr(err.message, rows[i].why) == NULL) {
+            fail_msg("%s: %s", rows[i].config, err.message);
+        }
+        err_clear(&err);
+    }
+    assert_false(fs_exists(paths[2]));
     fixture_free(&e.run);
 }
 
@@ -328,6 +405,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bytes_are_those_that_were_loaded),
         cmocka_unit_test(test_loss_of_a_row_is_peft_s),
         cmocka_unit_test(test_peft_factors_are_transposed),
+        cmocka_unit_test(test_exports_come_back),
+        cmocka_unit_test(test_what_does_not_come_in_is_said),
         cmocka_unit_test(test_upper_layers_and_rank_stabilised),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_failed_allocations),
