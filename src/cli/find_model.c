@@ -154,6 +154,23 @@ static int take_version(struct found_model *model, const struct version_row *ver
     return rc;
 }
 
+static int take_preset(struct found_model *model, const struct registry *registry,
+                       const struct preset_row *preset, struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    int rc = 0;
+    model->spec.chat_template = preset->template;
+    if (preset->adapter_sha256 != NULL) {
+        rc = storage_blob(registry_storage(registry), preset->adapter_sha256, path, err);
+        model->spec.adapter_key = preset->adapter_sha256;
+        model->spec.adapter_scale = (float)preset->adapter_scale;
+        model->spec.adapter_path = rc == 0 ? arena_strdup(&model->arena, path) : NULL;
+    }
+    return rc != 0 || preset->adapter_sha256 == NULL || model->spec.adapter_path != NULL
+               ? rc
+               : mem_err(err, sizeof path);
+}
+
 static int take_base(struct found_model *model, struct registry *registry, const char *id,
                      struct err *err)
 {
@@ -215,6 +232,9 @@ static int find_name(struct found_model *model, const struct settings *settings,
     }
     if (rc == 0 && resolved.has_version) {
         rc = take_version(model, &resolved.version, err);
+    }
+    if (rc == 0 && resolved.has_preset) {
+        rc = take_preset(model, registry, &resolved.preset, err);
     }
     registry_close(registry);
     return rc;

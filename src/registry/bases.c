@@ -15,6 +15,7 @@
 #include "registry/names.h"
 #include "registry/registry_int.h"
 #include "store/models.h"
+#include "store/presets.h"
 
 int base_facts_read(const json_t *tree, struct base_facts *facts, struct err *err)
 {
@@ -65,6 +66,8 @@ static int insert(struct registry *registry, struct arena *arena, struct base_ro
     if (rc == 0 && found && strcmp(other.sha256, row->sha256) != 0)
         rc = err_set(err, ERR_CONFLICT, "Base model '%s' already exists", row->id);
     if (rc == 0 && !found)
+        rc = registry_check_no_preset(db, row->id, arena, err);
+    if (rc == 0 && !found)
         rc = base_row_insert(db, row, err);
     rc = registry_end(db, rc, err);
     if (rc == 0 && found)
@@ -72,17 +75,19 @@ static int insert(struct registry *registry, struct arena *arena, struct base_ro
     return rc;
 }
 
-/* Under the lock: a blob whose row could not be written goes again, unless another row has it. */
-static void drop_unused(struct registry *registry, const char *sha256)
+void registry_drop_unused_blob(struct registry *registry, const char *sha256)
 {
     char path[FS_PATH_BYTES_MAX];
     struct db *db = NULL;
     struct err why = {0};
-    int64_t users = 0;
+    int64_t users = 0, presets = 0;
     int rc = registry_begin_read(registry, &db, &why);
 
     if (rc == 0)
         rc = base_row_sharing(db, sha256, &users, &why);
+    if (rc == 0)
+        rc = preset_row_sharing(db, sha256, &presets, &why);
+    users += presets;
     rc = registry_end(db, rc, &why);
     if (rc == 0 && users == 0)
         rc = storage_blob(&registry->storage, sha256, path, &why);
@@ -102,7 +107,7 @@ static int publish(struct registry *registry, struct blob_copy *copy, struct are
     if (rc == 0)
         rc = insert(registry, arena, row, err);
     if (rc < 0)
-        drop_unused(registry, row->sha256);
+        registry_drop_unused_blob(registry, row->sha256);
     pthread_mutex_unlock(&registry->blobs);
     return rc;
 }
@@ -212,6 +217,11 @@ static int delete_row(struct registry *registry, const char *id, struct arena *a
     if (rc == 0 && user)
         rc = err_set(err, ERR_CONFLICT, "Base model '%s' is used by model '%s'", id, user);
     if (rc == 0)
+        rc = preset_row_using_base(db, id, arena, &user, err);
+    if (rc == 0 && user)
+        rc = err_set(err, ERR_CONFLICT, "Base model '%s' is used by '%s', which was created on it",
+                     id, user);
+    if (rc == 0)
         rc = base_row_delete(db, id, err);
     return registry_end(db, rc, err);
 }
@@ -226,7 +236,7 @@ int registry_delete_base(struct registry *registry, const char *id, struct err *
     pthread_mutex_lock(&registry->blobs);
     rc = delete_row(registry, id, &arena, &row, err);
     if (rc == 0)
-        drop_unused(registry, row.sha256);
+        registry_drop_unused_blob(registry, row.sha256);
     pthread_mutex_unlock(&registry->blobs);
     arena_release(&arena);
     return rc;

@@ -85,6 +85,8 @@ static int insert(struct registry *registry, struct db *db, struct arena *arena,
     if (rc == 0 && found)
         rc = name_taken(row->name, err);
     if (rc == 0)
+        rc = registry_check_no_preset(db, row->name, arena, err);
+    if (rc == 0)
         rc = choose_folder(registry, db, row->name, arena, &row->folder, err);
     return rc < 0 ? rc : model_row_insert(db, row, err);
 }
@@ -177,6 +179,8 @@ static int check_patch_conflicts(struct db *db, const struct model_patch *patch,
         rc = model_row_find(db, patch->name, arena, &other, &found, err);
     if (rc == 0 && found)
         rc = name_taken(patch->name, err);
+    if (rc == 0 && patch->name)
+        rc = registry_check_no_preset(db, patch->name, arena, err);
     if (rc == 0 && patch->base_model && strcmp(patch->base_model, row->base_model) != 0 &&
         row->version_count > 0)
         rc = err_set(err, ERR_CONFLICT, "Model '%s' has versions, so its base_model cannot change",

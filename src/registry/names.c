@@ -66,17 +66,37 @@ int name_check(const char *field, const char *name, struct err *err)
     return rc < 0 ? rc : check_part(field, name ? name : "", name ? strlen(name) : 0, err);
 }
 
-int name_check_base(const char *field, const char *id, struct err *err)
+/* At most one slash among the first `length` bytes. */
+static int check_base(const char *field, const char *id, size_t length, struct err *err)
 {
-    const char *slash = id ? strchr(id, '/') : NULL;
+    const char *slash = memchr(id, '/', length);
+    size_t first = slash ? (size_t)(slash - id) : 0;
     int rc;
 
     if (!slash)
-        return name_check(field, id, err);
-    rc = name_check_length(field, id, NAME_CHARACTERS_MAX, err);
+        return check_part(field, id, length, err);
+    rc = check_part(field, id, first, err);
+    return rc < 0 ? rc : check_part(field, slash + 1, length - first - 1, err);
+}
+
+int name_check_base(const char *field, const char *id, struct err *err)
+{
+    int rc = name_check_length(field, id, NAME_CHARACTERS_MAX, err);
+
+    return rc < 0 ? rc : check_base(field, id ? id : "", id ? strlen(id) : 0, err);
+}
+
+int name_check_tagged(const char *field, const char *name, struct err *err)
+{
+    const char *tag = name ? strrchr(name, ':') : NULL;
+    int rc;
+
+    if (!tag)
+        return name_check_base(field, name, err);
+    rc = name_check_length(field, name, NAME_CHARACTERS_MAX, err);
     if (rc == 0)
-        rc = check_part(field, id, (size_t)(slash - id), err);
-    return rc < 0 ? rc : check_part(field, slash + 1, strlen(slash + 1), err);
+        rc = check_base(field, name, (size_t)(tag - name), err);
+    return rc < 0 ? rc : check_part(field, tag + 1, strlen(tag + 1), err);
 }
 
 static bool is_plain(char c)

@@ -22,6 +22,8 @@ enum { NAME_CHARACTERS_MAX = 255, NAME_FOLDER_BYTES_MAX = 200, NAME_FOLDER_BYTES
 int name_check(const char *field, const char *name, struct err *err) MUST_CHECK;
 /* The same for a base model's id, which may hold one slash between two such names. */
 int name_check_base(const char *field, const char *id, struct err *err) MUST_CHECK;
+/* The same, with a tag behind a colon if there is one. */
+int name_check_tagged(const char *field, const char *name, struct err *err) MUST_CHECK;
 /* ERR_UNPROCESSABLE when text is not UTF-8 or has more characters; NULL is fine. */
 int name_check_length(const char *field, const char *text, size_t characters_max,
                       struct err *err) MUST_CHECK;

@@ -39,6 +39,12 @@ const char *registry_uuid(struct arena *arena, struct err *err);
 int registry_json_object(const char *field, const char *text, const char *fallback,
                          struct arena *arena, const char **out, struct err *err) MUST_CHECK;
 
+/* Removes a blob that no row has; `blobs` is held. What cannot be removed is logged. */
+void registry_drop_unused_blob(struct registry *registry, const char *sha256);
+/* ERR_CONFLICT when a preset has that name. */
+int registry_check_no_preset(struct db *db, const char *name, struct arena *arena,
+                             struct err *err) MUST_CHECK;
+
 struct model_row;
 struct version_row;
 /* A model's version by its text or id. ERR_NOT_FOUND for either. */

@@ -89,6 +89,28 @@ static int find_base(struct lookup *at, const char *id)
     return base_row_find(at->db, id, at->arena, &at->out->base, &at->out->has_weights, at->err);
 }
 
+static int find_preset(struct lookup *at, const char *name)
+{
+    int rc =
+        preset_row_find(at->db, name, at->arena, &at->out->preset, &at->out->has_preset, at->err);
+
+    if (rc == 0 && at->out->has_preset)
+        at->out->base_id = at->out->preset.base_model;
+    return rc;
+}
+
+static int find_preset_or_base(struct lookup *at, const char *name)
+{
+    int rc = find_preset(at, name);
+
+    return rc == 0 && !at->out->has_preset ? find_base(at, name) : rc;
+}
+
+static bool is_found(const struct resolved_model *out)
+{
+    return out->is_registered || out->has_preset || out->has_weights;
+}
+
 /* Whether a base's tag is what Ollama's clients write for the file that it was made of: ":Q4_K_M".
  */
 static bool is_file_tag(const struct base_row *base, const char *tag)
@@ -98,8 +120,8 @@ static bool is_file_tag(const struct base_row *base, const char *tag)
     return file && strlen(tag) > 1 && strcasestr(file, tag) != NULL;
 }
 
-/* name@version, name:alias, base:latest, base:quantization. Leaves everything unset when it is none
- * of them. */
+/* name@version, name:alias, preset:latest, base:latest, base:quantization. Leaves everything unset
+ * when it is none of them. */
 static int parsed(struct lookup *at, const char *name)
 {
     const char *cut = strrchr(name, '@');
@@ -116,7 +138,9 @@ static int parsed(struct lookup *at, const char *name)
     rc = find_model(at, head);
     if (rc == 0 && at->out->is_registered)
         return is_version ? by_text(at, cut + 1) : by_alias(at, cut + 1);
-    if (rc == 0 && !is_version)
+    if (rc == 0 && !is_version && strcmp(cut + 1, "latest") == 0)
+        rc = find_preset(at, head);
+    if (rc == 0 && !is_version && !at->out->has_preset)
         rc = find_base(at, head);
     if (rc == 0 && at->out->has_weights)
         at->out->has_weights =
@@ -132,14 +156,14 @@ static int resolve(struct lookup *at, const char *name)
     if (rc == 0 && out->is_registered)
         rc = default_version(at);
     else if (rc == 0)
-        rc = find_base(at, name);
-    if (rc == 0 && !out->is_registered && !out->has_weights)
+        rc = find_preset_or_base(at, name);
+    if (rc == 0 && !is_found(out))
         rc = parsed(at, name);
-    if (rc == 0 && !out->is_registered && !out->has_weights && strncmp(name, HOST, HOST_LEN) == 0)
+    if (rc == 0 && !is_found(out) && strncmp(name, HOST, HOST_LEN) == 0)
         return resolve(at, name + HOST_LEN); /* as it was pulled by Ollama's clients */
-    if (rc == 0 && !out->is_registered && !out->has_weights)
+    if (rc == 0 && !is_found(out))
         rc = err_set(at->err, ERR_NOT_FOUND, "Model '%s' not found", name);
-    if (rc == 0 && out->is_registered)
+    if (rc == 0 && (out->is_registered || out->has_preset))
         rc = find_base(at, out->base_id);
     else if (rc == 0)
         out->base_id = out->base.id;

@@ -18,6 +18,7 @@
 static const struct migration all[] = {
     {1, "spine", migration_0001_sql},
     {2, "pulls", migration_0002_sql},
+    {3, "presets", migration_0003_sql},
 };
 
 const struct migration *migrations_all(size_t *count)

@@ -4,5 +4,6 @@
 
 extern const char migration_0001_sql[];
 extern const char migration_0002_sql[];
+extern const char migration_0003_sql[];
 
 #endif

@@ -31,6 +31,24 @@ static void test_what_a_name_may_be(void **state)
     assert_ok(name_check("name", "My model, v2 (é) ...", &err), &err);
 }
 
+static void test_a_tag_may_follow(void **state)
+{
+    static const char *const good[] = {"mario", "mario:v2", "org/mario:7b-q4"};
+    static const char *const bad[] = {"",      ":",     "mario:", ":v2",   "a:b:c", "a/b/c",
+                                      "a@b:c", "a:b/c", "a: b",   "a /b:", "a:..",  "/a:b"};
+    struct err err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+        assert_ok(name_check_tagged("model", good[i], &err), &err);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        if (name_check_tagged("model", bad[i], &err) != -ERR_UNPROCESSABLE)
+            fail_msg("'%s' was taken", bad[i]);
+        err_clear(&err);
+    }
+    assert_err(name_check_tagged("model", NULL, &err), &err, ERR_UNPROCESSABLE);
+}
+
 static void test_a_base_may_hold_one_slash(void **state)
 {
     struct err err = {0};
@@ -100,6 +118,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_a_name_may_be),
+        cmocka_unit_test(test_a_tag_may_follow),
         cmocka_unit_test(test_a_base_may_hold_one_slash),
         cmocka_unit_test(test_folders),
         cmocka_unit_test(test_long_names_are_cut_and_hashed),
