@@ -1,7 +1,9 @@
 /* POST /v1/embeddings, /api/embed and /api/embeddings: the mean of a text's hidden states, of
  * length
- * 1. As many texts as there are sessions are embedded together; what is too long for the context is
- * refused, never cut. */
+ * 1, or of its first `dimensions` numbers, again of length 1. As many texts as there are sessions
+ * are embedded together; what is too long for the context is refused, and cut only where Ollama's
+ * clients ask to `truncate`. */
+#include <math.h>
 #include <string.h>
 
 #include "api/handlers.h"
@@ -13,6 +15,12 @@
 
 enum { INPUTS_MAX = 256, VECTOR_BYTES_MAX = 1 << 20 };
 
+#define DIMENSIONS_FIELD                                                                           \
+    {                                                                                              \
+        .name = "dimensions", .kind = HTTP_INT, .flags = HTTP_NULLABLE | HTTP_MIN | HTTP_MAX,      \
+        .min = 0, .max = INT32_MAX                                                                 \
+    }
+
 static const struct http_field openai_fields[] = {
     {.name = "model",
      .kind = HTTP_STRING,
@@ -21,31 +29,35 @@ static const struct http_field openai_fields[] = {
      .max = 800},
     {.name = "input", .kind = HTTP_ANY, .flags = HTTP_REQUIRED},
     {.name = "encoding_format", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
-    {.name = "dimensions", .kind = HTTP_INT, .flags = HTTP_NULLABLE},
+    DIMENSIONS_FIELD,
 };
 static const struct http_field ollama_fields[] = {
     {.name = "model", .kind = HTTP_STRING, .flags = HTTP_NULLABLE | HTTP_MAX, .max = 800},
     {.name = "input", .kind = HTTP_ANY},
     {.name = "prompt", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
     {.name = "keep_alive", .kind = HTTP_ANY},
+    {.name = "truncate", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+    {.name = "options", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
+    DIMENSIONS_FIELD,
 };
 const struct api_body openai_embeddings_body = {openai_fields, COUNT_OF(openai_fields), true};
 const struct api_body ollama_embed_body = {ollama_fields, COUNT_OF(ollama_fields), true};
-
-static const struct member_unsupported unsupported[] = {{"dimensions", NULL}};
 
 struct inputs {
     const json_t *list; /* of texts or lists of tokens; or NULL: the one below */
     const json_t *one;
     size_t n;
+    size_t dimensions; /* of each vector; 0: all */
 };
 
-static int read_inputs(const json_t *input, struct inputs *out, struct err *err)
+static int read_inputs(const json_t *body, const char *name, struct inputs *out, struct err *err)
 {
+    const json_t *input = json_object_get(body, name);
     const json_t *first = json_array_get(input, 0);
     const bool many = json_is_string(first) || json_is_array(first);
     out->list = many ? input : NULL;
     out->one = input;
+    out->dimensions = (size_t)json_integer_value(json_object_get(body, "dimensions"));
     out->n = many ? json_array_size(input) : 1;
     if (out->n > INPUTS_MAX) {
         return err_set(err, ERR_UNPROCESSABLE, "%zu texts; at most %d are embedded at once", out->n,
@@ -118,6 +130,33 @@ struct batch {
     struct buf vectors[INFER_EMBED_MAX];
 };
 
+/* Keeps the first n numbers; 0: all. */
+static int shorten(struct buf *vector, size_t n, struct err *err)
+{
+    const size_t all = vector->len / sizeof(float);
+    double sum = 0.0;
+    float value;
+    if (n > all) {
+        return err_set(err, ERR_INVALID, "'dimensions' is %zu; the model's vectors have %zu", n,
+                       all);
+    }
+    if (n == 0 || n == all) {
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&value, vector->data + i * sizeof value, sizeof value);
+        sum += (double)value * (double)value;
+    }
+    const double length = sqrt(sum);
+    for (size_t i = 0; i < n && length > 0.0; i++) {
+        memcpy(&value, vector->data + i * sizeof value, sizeof value);
+        value = (float)((double)value / length);
+        memcpy(vector->data + i * sizeof value, &value, sizeof value);
+    }
+    vector->len = n * sizeof value;
+    return 0;
+}
+
 static bool is_gone(void *ctx)
 {
     return http_request_closed(ctx);
@@ -164,7 +203,10 @@ static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_
         int more = 0;
         rc = embed_batch(hub, inputs, first, n, spec, request, batch, &more, err);
         for (size_t i = 0; i < n && rc == 0; i++) {
-            put(out, first + i, &batch->vectors[i]);
+            rc = shorten(&batch->vectors[i], inputs->dimensions, err);
+            if (rc == 0) {
+                put(out, first + i, &batch->vectors[i]);
+            }
         }
         *tokens += more;
     }
@@ -241,10 +283,7 @@ HANDLER(openai_embeddings)
     if (format != NULL && !base64 && strcmp(format, "float") != 0) {
         return err_set(err, ERR_INVALID, "'encoding_format' must be float or base64");
     }
-    rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
-    if (rc == 0) {
-        rc = read_inputs(json_object_get(body, "input"), &inputs, err);
-    }
+    rc = read_inputs(body, "input", &inputs, err);
     if (rc == 0) {
         rc = find(hub, body_string(body, "model"), request->arena, &spec, err);
     }
@@ -286,16 +325,17 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
     }
     rc = ollama_model_name(body, &name, err);
     if (rc == 0) {
-        rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
-    }
-    if (rc == 0) {
-        rc = read_inputs(json_object_get(body, old ? "prompt" : "input"), &inputs, err);
+        rc = read_inputs(body, old ? "prompt" : "input", &inputs, err);
     }
     if (rc == 0) {
         rc = find(hub, name, request->arena, &spec, err);
     }
     if (rc == 0) {
         rc = ollama_keep_alive(body, &spec.has_keep_alive, &spec.keep_alive_ms, err);
+    }
+    if (rc == 0) {
+        spec.truncate = json_is_true(json_object_get(body, "truncate"));
+        rc = member_int(json_object_get(body, "options"), "num_ctx", &spec.context_tokens, err);
     }
     if (rc != 0) {
         return rc;

@@ -59,10 +59,14 @@ struct infer_spec {
     const char *date;              /* "YYYY-MM-DD" for templates that ask, or NULL: today */
     const json_t *grammar;         /* what answers must follow, as grammar_new takes it; or NULL */
     struct infer_sampling sampling;
-    uint32_t choice;   /* among answers to one prompt with one seed */
-    bool score_prompt; /* the prompt's own tokens come with their log-probabilities */
-    bool tell_prompt;  /* `accepted` brings the prompt's tokens */
-    bool embed;        /* infer_embed's own */
+    uint32_t choice; /* among answers to one prompt with one seed */
+    /* What is too long is cut: of messages the oldest go, system messages stay; a text to embed
+     * loses its end. Nothing else is cut. */
+    bool truncate;
+    int context_tokens; /* with truncate: what prompt and answer are to fit in; 0: the context */
+    bool score_prompt;  /* the prompt's own tokens come with their log-probabilities */
+    bool tell_prompt;   /* `accepted` brings the prompt's tokens */
+    bool embed;         /* infer_embed's own */
     bool has_keep_alive;
     int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */
     const char *trace_id;  /* for logs and spans, or NULL */

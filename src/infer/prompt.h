@@ -32,6 +32,13 @@ int prompter_render(struct prompter *prompter, const json_t *request, struct buf
 int prompter_tokens(struct prompter *prompter, const json_t *request, struct token_ids *out,
                     struct err *err) MUST_CHECK;
 
+/* The same where the request says {truncate}, within the context or {context_tokens} if those are
+ * fewer, with room for an answer of one token: the oldest messages are left out, up to one of the
+ * user's, until the rest fits; system messages and the last one stay. A text to {embed} loses its
+ * end. What does not fit even so comes as it is, for the scheduler to refuse. */
+int prompter_fit(struct prompter *prompter, const json_t *request, struct token_ids *out,
+                 struct err *err) MUST_CHECK;
+
 /* How calls of tools are written in answers to this request: "hermes" (<tool_call> around JSON) or
  * "llama3" (bare JSON), as its template says; NULL without tools. */
 const char *prompter_tool_format(struct prompter *prompter, const json_t *request);

@@ -366,7 +366,7 @@ static int read_job(struct runner *r, const json_t *request, struct job *job, st
         job->embed = json_is_true(json_object_get(request, "embed"));
         job->tell_prompt = json_is_true(json_object_get(request, "tell_prompt"));
         job->tool_format = prompter_tool_format(&r->prompter, request);
-        rc = prompter_tokens(&r->prompter, request, &job->prompt, err);
+        rc = prompter_fit(&r->prompter, request, &job->prompt, err);
     }
     if (rc == 0) {
         rc = read_grammar(r, request, job, err);

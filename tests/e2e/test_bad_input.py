@@ -82,7 +82,7 @@ ROWS = [
     ("/v1/embeddings", {"model": MODEL, "input": []}, "input"),
     ("/v1/embeddings", {"model": MODEL, "input": ["x", ""]}, "input"),
     ("/v1/embeddings", {"model": MODEL, "input": ["x"] * 100_000}, "100000"),
-    ("/v1/embeddings", {"model": MODEL, "input": "x", "dimensions": 8}, "dimensions"),
+    ("/v1/embeddings", {"model": MODEL, "input": "x", "dimensions": 5000}, "dimensions"),
     ("/v1/embeddings", {"model": MODEL, "input": "x", "encoding_format": "hex"},
      "encoding_format"),
     ("/api/generate", {"model": MODEL, "prompt": "x", "template": FOR_EVER}, "template"),

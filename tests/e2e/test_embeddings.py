@@ -67,7 +67,8 @@ def test_bad_inputs_are_refused(client):
         {"input": ""},
         {"input": []},
         {"input": ["x", ""]},
-        {"input": "x", "dimensions": 12},
+        {"input": "x", "dimensions": 5000},
+            {"input": "x", "dimensions": -1},
         {"input": "word " * 9000},
         {"input": "x", "encoding_format": "int8"},
     ]:
