@@ -354,7 +354,9 @@ int generation_new(struct generation **out, struct hub *hub, const struct resolv
     pthread_mutex_init(&g->events, NULL);
     pthread_mutex_init(&g->lock, NULL);
     (void)snprintf(g->label, sizeof g->label, "%s",
-                   model->is_registered ? model->model.name : model->base_id);
+                   model->is_registered ? model->model.name
+                   : model->has_preset  ? model->preset.name
+                                        : model->base_id);
     *out = g;
     return 0;
 }

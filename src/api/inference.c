@@ -4,6 +4,7 @@
 
 #include "api/generation.h"
 #include "api/handlers.h"
+#include "api/presets.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -298,7 +299,9 @@ static int begin(struct generation **out, struct hub *hub, const struct resolved
         return rc;
     }
     (void)snprintf(named->model_id, sizeof named->model_id, "%s",
-                   model->is_registered ? model->model.id : model->base_id);
+                   model->is_registered ? model->model.id
+                   : model->has_preset  ? model->preset.name
+                                        : model->base_id);
     (void)snprintf(named->version_id, sizeof named->version_id, "%s",
                    model->has_version ? model->version.id : "");
     (*out)->own = named;
@@ -314,6 +317,8 @@ static int generate(struct hub *hub, struct http_request *request, struct http_r
     struct infer_sampling sampling;
     struct generation *g = NULL;
     const json_t *body = NULL;
+    json_t *messages = NULL;
+    int ignored = 0;
     http_issues_init(&issues);
     int rc = body_read(request, &inference_body, &issues, &body, err);
     if (rc == 0) {
@@ -331,16 +336,25 @@ static int generate(struct hub *hub, struct http_request *request, struct http_r
         rc = find_model(hub, body, request->arena, &model, &spec, err);
     }
     if (rc == 0) {
+        rc = preset_sampling(&model, body, &sampling, &ignored, err);
+    }
+    if (rc == 0 && body_string(body, "prompt") == NULL) {
+        messages = json_incref(json_object_get(body, "messages"));
+        rc = preset_messages(&model, &messages, err);
+    }
+    if (rc == 0) {
         const json_t *prompt = json_object_get(body, "prompt");
         spec.sampling = sampling;
         spec.prompt = json_string_value(prompt);
         spec.prompt_bytes = json_string_length(prompt);
-        spec.messages = spec.prompt == NULL ? json_object_get(body, "messages") : NULL;
+        spec.messages = messages;
         spec.trace_id = request->request_id;
         rc = begin(&g, hub, &model, spec.messages != NULL ? &chat_style : &prompt_style, streams,
                    err);
     }
-    return rc == 0 ? generation_run(g, request, &spec, 1, 1) : rc;
+    rc = rc == 0 ? generation_run(g, request, &spec, 1, 1) : rc;
+    json_decref(messages);
+    return rc;
 }
 
 HANDLER(inference_create)

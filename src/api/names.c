@@ -2,8 +2,10 @@
 
 #include <string.h>
 
+#include "formats/manifest.h"
 #include "registry/bases.h"
 #include "registry/models.h"
+#include "registry/presets.h"
 #include "registry/versions.h"
 
 struct names {
@@ -11,6 +13,7 @@ struct names {
     struct arena *arena;
     struct model_name *list;
     size_t n, cap;
+    size_t first_preset, n_presets; /* of list */
 };
 
 static int add(struct names *names, const struct model_name *name, struct err *err)
@@ -37,13 +40,30 @@ static int add(struct names *names, const struct model_name *name, struct err *e
     return 0;
 }
 
-/* id NULL when it was never imported. */
-static void find_base(struct names *names, const char *id, struct base_row *row)
+/* base.id NULL when it was never imported. */
+static void put_base(struct names *names, const char *id, struct model_name *name)
 {
     struct err missing = {0};
-    if (registry_get_base(names->hub->registry, id, names->arena, row, &missing) != 0) {
-        memset(row, 0, sizeof *row);
+    if (registry_get_base(names->hub->registry, id, names->arena, &name->base, &missing) != 0) {
+        memset(&name->base, 0, sizeof name->base);
     }
+    name->digest = name->base.sha256;
+    name->bytes = name->base.bytes;
+}
+
+/* What the version brings beside the weights. */
+static void put_version(struct model_name *name, const struct version_row *version)
+{
+    char path[FS_PATH_BYTES_MAX];
+    struct err gone = {0};
+    uint64_t bytes = 0;
+    if (version->artifact_path == NULL ||
+        fs_join(path, version->artifact_path, MANIFEST_ADAPTER, &gone) != 0 ||
+        fs_size(path, &bytes, &gone) != 0) {
+        bytes = 0; /* a folder that is gone is told by whoever asks it to answer */
+    }
+    name->digest = version->checksum;
+    name->bytes = name->base.bytes + (int64_t)bytes;
 }
 
 static int add_version(struct names *names, const struct model_row *model,
@@ -52,7 +72,7 @@ static int add_version(struct names *names, const struct model_row *model,
 {
     struct model_name name = *like;
     name.id = arena_printf(names->arena, "%s@%s", model->name, version->version);
-    name.adapter_sha256 = version->checksum;
+    put_version(&name, version);
     name.created_at = version->created_at;
     int rc = add(names, &name, err);
     for (size_t i = 0; rc == 0 && i < version->n_aliases; i++) {
@@ -64,18 +84,20 @@ static int add_version(struct names *names, const struct model_row *model,
 
 static int add_model(struct names *names, const struct model_row *model, struct err *err)
 {
-    struct model_name name = {
-        .id = model->name, .base_model = model->base_model, .created_at = model->created_at};
+    struct model_name name = {.id = model->name,
+                              .base_model = model->base_model,
+                              .source = model->base_model,
+                              .created_at = model->created_at};
     struct resolved_model resolved;
     struct err quiet = {0};
     struct version_row *versions = NULL;
     size_t count = 0;
     int64_t total = 0;
-    find_base(names, model->base_model, &name.base);
+    put_base(names, model->base_model, &name);
     if (registry_resolve_model(names->hub->registry, model->name, names->arena, &resolved,
                                &quiet) == 0 &&
         resolved.has_version) {
-        name.adapter_sha256 = resolved.version.checksum;
+        put_version(&name, &resolved.version);
     }
     int rc = add(names, &name, err);
     if (rc == 0 && model->version_count > 0) {
@@ -108,6 +130,41 @@ static int add_models(struct names *names, struct err *err)
     return rc;
 }
 
+/* With base filled in. */
+static void put_preset(struct model_name *name, const struct preset_row *preset)
+{
+    name->source = preset->source;
+    name->digest = preset->digest;
+    name->bytes = name->base.bytes + preset->adapter_bytes;
+    name->created_at = preset->created_at;
+}
+
+static int add_presets(struct names *names, struct err *err)
+{
+    struct preset_row *rows = NULL;
+    size_t count = 0;
+    int rc = registry_list_presets(names->hub->registry, names->arena, &rows, &count, err);
+    names->first_preset = names->n;
+    names->n_presets = count;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        struct model_name name = {.id = rows[i].name, .base_model = rows[i].base_model};
+        put_base(names, name.base_model, &name);
+        put_preset(&name, &rows[i]);
+        rc = add(names, &name, err);
+    }
+    return rc;
+}
+
+static bool is_hidden(const struct names *names, const char *base)
+{
+    for (size_t i = 0; i < names->n_presets; i++) {
+        if (strcmp(names->list[names->first_preset + i].id, base) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static int add_bases(struct names *names, struct err *err)
 {
     int64_t total = 1;
@@ -120,9 +177,12 @@ static int add_bases(struct names *names, struct err *err)
         for (size_t i = 0; rc == 0 && i < count; i++) {
             const struct model_name name = {.id = rows[i].id,
                                             .base_model = rows[i].id,
+                                            .source = rows[i].id,
                                             .base = rows[i],
+                                            .digest = rows[i].sha256,
+                                            .bytes = rows[i].bytes,
                                             .created_at = rows[i].created_at};
-            rc = add(names, &name, err);
+            rc = is_hidden(names, rows[i].id) ? 0 : add(names, &name, err);
         }
     }
     return rc;
@@ -133,6 +193,9 @@ int names_list(struct hub *hub, struct arena *arena, struct model_name **out, si
 {
     struct names names = {.hub = hub, .arena = arena};
     int rc = add_models(&names, err);
+    if (rc == 0) {
+        rc = add_presets(&names, err);
+    }
     if (rc == 0) {
         rc = add_bases(&names, err);
     }
@@ -153,10 +216,16 @@ int names_find(struct hub *hub, const char *id, struct arena *arena, struct mode
     memset(out, 0, sizeof *out);
     out->id = id;
     out->base_model = model.base_id;
-    find_base(&names, model.base_id, &out->base);
-    out->adapter_sha256 = model.has_version ? model.version.checksum : NULL;
-    out->created_at = model.has_version     ? model.version.created_at
-                      : model.is_registered ? model.model.created_at
-                                            : out->base.created_at;
+    out->source = model.base_id;
+    put_base(&names, model.base_id, out);
+    out->created_at = out->base.created_at;
+    if (model.has_version) {
+        put_version(out, &model.version);
+        out->created_at = model.version.created_at;
+    } else if (model.is_registered) {
+        out->created_at = model.model.created_at;
+    } else if (model.has_preset) {
+        put_preset(out, &model.preset);
+    }
     return 0;
 }

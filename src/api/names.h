@@ -1,5 +1,5 @@
-/* Everything that a client may name as `model`: registered models, their versions and aliases, and
- * base models.
+/* Everything that a client may name as `model`: registered models, their versions and aliases,
+ * presets, and base models.
  */
 #ifndef API_NAMES_H
 #define API_NAMES_H
@@ -11,14 +11,16 @@ enum { NAMES_MAX = 10000 };
 
 struct model_name {
     const char *id; /* as it is named: "chat", "chat@1.0.0", "chat:production", "org/base" */
-    const char *base_model;     /* id of the weights under it */
-    struct base_row base;       /* id NULL: never imported */
-    const char *adapter_sha256; /* of the version that answers, or NULL */
+    const char *base_model; /* id of the weights under it */
+    struct base_row base;   /* id NULL: never imported */
+    const char *source;     /* of a preset: what it was made of; else base_model */
+    const char *digest;     /* SHA-256 of what answers: adapter, preset or base; may be NULL */
+    int64_t bytes;          /* of the weights and the adapter */
     const char *created_at;
 };
 
-/* In the arena: models with their ready versions and aliases by name, then bases. ERR_TOO_LARGE
- * over NAMES_MAX. */
+/* In the arena: models with their ready versions and aliases by name, then presets, then bases that
+ * no preset of the same name hides. ERR_TOO_LARGE over NAMES_MAX. */
 int names_list(struct hub *hub, struct arena *arena, struct model_name **out, size_t *count,
                struct err *err) MUST_CHECK;
 /* ERR_NOT_FOUND when nothing has that name. */

@@ -3,6 +3,7 @@
 #include "api/handlers.h"
 #include "api/ollama.h"
 #include "api/openai.h"
+#include "api/presets.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,7 +12,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 
-enum { CONTEXT_DEFAULT = 8192, THOUGHT_BYTES_MAX = 32 << 20, CONTEXT_BYTES_MAX = 16 << 20 };
+enum { THOUGHT_BYTES_MAX = 32 << 20, CONTEXT_BYTES_MAX = 16 << 20 };
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -22,6 +23,7 @@ enum { CONTEXT_DEFAULT = 8192, THOUGHT_BYTES_MAX = 32 << 20, CONTEXT_BYTES_MAX =
         {.name = "keep_alive", .kind = HTTP_ANY}, {.name = "format", .kind = HTTP_ANY},            \
         {.name = "think", .kind = HTTP_ANY},                                                       \
         {.name = "logprobs", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},                           \
+        {.name = "truncate", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},                           \
     {                                                                                              \
         .name = "top_logprobs", .kind = HTTP_INT, .flags = HTTP_NULLABLE                           \
     }
@@ -446,27 +448,20 @@ static int read_think(const json_t *body, json_t **out, struct err *err)
     return *out != NULL ? 0 : mem_err(err, 0);
 }
 
-/* What a raw prompt cannot have, and a context that is larger than ours. */
+/* What a raw prompt cannot have, a context that is larger than ours, a template of Go's. */
 static int check(const struct hub *hub, const struct ollama_request *asked, const json_t *body,
                  const struct resolved_model *model, bool raw, struct err *err)
 {
     static const char *const words[] = {"template", "system", "context"};
-    const int64_t own = model->has_weights ? model->base.context_length : 0;
-    const int64_t served = hub->settings.context_length > 0   ? hub->settings.context_length
-                           : own > 0 && own < CONTEXT_DEFAULT ? own
-                                                              : CONTEXT_DEFAULT;
+    const char *template = body_string(body, "template");
     for (size_t i = 0; raw && i < COUNT_OF(words); i++) {
         const json_t *value = json_object_get(body, words[i]);
         if (json_string_length(value) > 0 || json_array_size(value) > 0) {
             return err_set(err, ERR_INVALID, "'raw' does not go with '%s'", words[i]);
         }
     }
-    if (asked->num_ctx < 0 || asked->num_ctx > served) {
-        return err_set(err, ERR_INVALID,
-                       "'num_ctx' is %d; the context holds %lld tokens (CONTEXT_LENGTH)",
-                       asked->num_ctx, (long long)served);
-    }
-    return 0;
+    const int rc = ollama_check_context(hub, model, asked->num_ctx, err);
+    return rc == 0 && template != NULL ? ollama_refuse_go("template", template, err) : rc;
 }
 
 /* "json" or a schema: json_decref; *grammar NULL: any text. */
@@ -513,6 +508,10 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         rc = check(hub, &asked, body, &model, raw, err);
     }
     if (rc == 0) {
+        rc = preset_sampling(&model, json_object_get(body, "options"), &asked.sampling,
+                             &asked.num_ctx, err);
+    }
+    if (rc == 0) {
         rc = read_think(body, &kwargs, err);
     }
     if (rc == 0) {
@@ -528,6 +527,9 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
         messages = chat ? messages_normal(given, err) : as_messages(body, err);
         rc = messages != NULL ? 0 : -(int)err->code;
     }
+    if (rc == 0 && json_array_size(json_object_get(body, "context")) == 0) {
+        rc = preset_messages(&model, &messages, err); /* a context begins with them already */
+    }
     if (rc == 0) {
         rc = begin(&g, hub, &model, &asked, chat, json_array_size(tools) > 0, err);
     }
@@ -541,6 +543,8 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
             spec.chat_template = body_string(body, "template");
         }
         spec.sampling = asked.sampling;
+        spec.truncate = asked.truncate;
+        spec.context_tokens = asked.num_ctx;
         spec.prompt = raw ? json_string_value(prompt) : NULL;
         spec.prompt_bytes = json_string_length(prompt);
         spec.messages = messages;

@@ -19,12 +19,6 @@ static const struct http_field name_fields[] = {
     {.name = "verbose", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
 };
 const struct api_body ollama_name_body = {name_fields, COUNT_OF(name_fields), true};
-static const struct http_field copy_fields[] = {
-    {.name = "source", .kind = HTTP_STRING, .flags = HTTP_REQUIRED | HTTP_MIN, .min = 1},
-    {.name = "destination", .kind = HTTP_STRING, .flags = HTTP_REQUIRED | HTTP_MIN, .min = 1},
-};
-const struct api_body ollama_copy_body = {copy_fields, COUNT_OF(copy_fields), true};
-
 HANDLER(ollama_version)
 {
     struct json_out out;
@@ -47,15 +41,21 @@ static void parameter_size(int64_t n, char out[32])
     }
 }
 
-static void put_details(const struct model_name *name, struct json_out *out)
+/* Whether id is `source`, tagged or not. */
+static bool is_itself(const char *id, const char *source)
+{
+    const size_t n = strlen(source);
+    return strncmp(id, source, n) == 0 && (id[n] == '\0' || strcmp(id + n, ":latest") == 0);
+}
+
+void ollama_put_details(const struct model_name *name, struct json_out *out)
 {
     const struct base_row *base = &name->base;
     char size[32];
     parameter_size(base->parameters, size);
     json_out_key(out, "details");
     json_out_object(out);
-    json_out_kv_string(out, "parent_model",
-                       strcmp(name->id, name->base_model) == 0 ? "" : name->base_model);
+    json_out_kv_string(out, "parent_model", is_itself(name->id, name->source) ? "" : name->source);
     json_out_kv_string(out, "format", base->format != NULL ? base->format : "");
     json_out_kv_string(out, "family", base->architecture != NULL ? base->architecture : "");
     json_out_key(out, "families");
@@ -78,7 +78,7 @@ static void put_tag(const char *id, struct arena *arena, struct json_out *out)
     json_out_kv_string(out, "model", tagged);
 }
 
-static void put_capabilities(struct json_out *out)
+void ollama_put_capabilities(struct json_out *out)
 {
     json_out_kv_raw(out, "capabilities", "[\"completion\",\"tools\"]");
 }
@@ -99,15 +99,13 @@ HANDLER(ollama_tags)
     json_out_array(&out);
     for (size_t i = 0; i < count; i++) {
         const struct model_name *name = &names[i];
-        const char *digest =
-            name->adapter_sha256 != NULL ? name->adapter_sha256 : name->base.sha256;
         json_out_object(&out);
         put_tag(name->id, request->arena, &out);
         json_out_kv_string(&out, "modified_at", name->created_at);
-        json_out_kv_int(&out, "size", name->base.bytes);
-        json_out_kv_string(&out, "digest", digest != NULL ? digest : "");
-        put_details(name, &out);
-        put_capabilities(&out);
+        json_out_kv_int(&out, "size", name->bytes);
+        json_out_kv_string(&out, "digest", name->digest != NULL ? name->digest : "");
+        ollama_put_details(name, &out);
+        ollama_put_capabilities(&out);
         json_out_object_end(&out);
     }
     json_out_array_end(&out);
@@ -115,11 +113,10 @@ HANDLER(ollama_tags)
     return http_reply_json(response, 200, err);
 }
 
-static void put_loaded(struct hub *hub, const struct infer_model *loaded, struct arena *arena,
-                       struct json_out *out)
+/* One name that is answered by what is loaded. */
+static void put_loaded(struct hub *hub, const struct infer_model *loaded,
+                       const struct model_name *name, struct arena *arena, struct json_out *out)
 {
-    struct model_name name;
-    struct err gone = {0};
     char until[CLOCK_ISO_BYTES];
     const int64_t ten_years_us = INT64_C(315360000) * 1000000;
     clock_format_iso(loaded->keep_alive_ms < 0
@@ -127,18 +124,43 @@ static void put_loaded(struct hub *hub, const struct infer_model *loaded, struct
                          : loaded->last_used_us + loaded->keep_alive_ms * 1000,
                      until);
     json_out_object(out);
-    put_tag(loaded->base_id, arena, out);
-    json_out_kv_int(out, "size", (int64_t)loaded->memory_bytes);
-    json_out_kv_string(out, "digest", loaded->base_key);
-    if (names_find(hub, loaded->base_id, arena, &name, &gone) == 0) {
-        put_details(&name, out);
+    put_tag(name->id, arena, out);
+    json_out_kv_int(out, "size", (int64_t)loaded->memory_bytes + (name->bytes - name->base.bytes));
+    json_out_kv_string(out, "digest", name->digest != NULL ? name->digest : loaded->base_key);
+    if (name->base.id != NULL) {
+        ollama_put_details(name, out);
         json_out_kv_int(out, "context_length",
                         hub->settings.context_length > 0 ? hub->settings.context_length
-                                                         : name.base.context_length);
+                                                         : name->base.context_length);
     }
     json_out_kv_string(out, "expires_at", until);
     json_out_kv_int(out, "size_vram", 0);
     json_out_object_end(out);
+}
+
+/* A base, and the presets over it: none of them has to be loaded. They share the base's memory,
+ * so each one's size is what is held while it answers, and sizes do not add up. */
+static int put_loaded_base(struct hub *hub, const struct infer_model *loaded, struct arena *arena,
+                           struct json_out *out, struct err *err)
+{
+    struct preset_row *presets = NULL;
+    struct model_name name;
+    struct err gone = {0};
+    size_t count = 0;
+    if (names_find(hub, loaded->base_id, arena, &name, &gone) != 0) {
+        memset(&name, 0, sizeof name);
+        name.id = loaded->base_id;
+    }
+    put_loaded(hub, loaded, &name, arena, out);
+    int rc = registry_list_presets(hub->registry, arena, &presets, &count, err);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        if (strcmp(presets[i].base_model, loaded->base_id) == 0 &&
+            strcmp(presets[i].name, loaded->base_id) != 0 &&
+            names_find(hub, presets[i].name, arena, &name, &gone) == 0) {
+            put_loaded(hub, loaded, &name, arena, out);
+        }
+    }
+    return rc;
 }
 
 HANDLER(ollama_ps)
@@ -146,7 +168,7 @@ HANDLER(ollama_ps)
     struct hub *hub = ctx;
     struct infer_cache cache;
     struct json_out out;
-    const int rc = infer_list(hub->infer, &cache, err);
+    int rc = infer_list(hub->infer, &cache, err);
     if (rc != 0) {
         return rc;
     }
@@ -154,18 +176,17 @@ HANDLER(ollama_ps)
     json_out_object(&out);
     json_out_key(&out, "models");
     json_out_array(&out);
-    for (int i = 0; i < cache.n_models; i++) {
-        put_loaded(hub, &cache.models[i], request->arena, &out);
+    for (int i = 0; i < cache.n_models && rc == 0; i++) {
+        rc = put_loaded_base(hub, &cache.models[i], request->arena, &out, err);
     }
     json_out_array_end(&out);
     json_out_object_end(&out);
     mem_free(cache.models);
-    return http_reply_json(response, 200, err);
+    return rc == 0 ? http_reply_json(response, 200, err) : rc;
 }
 
-/* The body's model; *name NULL with 0: the answer was given. */
-static int read_name(struct http_request *request, struct http_response *response,
-                     const char **name, struct err *err)
+int ollama_read_name(struct http_request *request, struct http_response *response,
+                     const json_t **out, const char **name, struct err *err)
 {
     struct http_issues issues;
     const json_t *body = NULL;
@@ -176,59 +197,8 @@ static int read_name(struct http_request *request, struct http_response *respons
         return http_issues_reply(&issues, request, response, err);
     }
     http_issues_release(&issues);
+    *out = body;
     return rc == 0 ? ollama_model_name(body, name, err) : rc;
-}
-
-static void put_info(const struct model_name *name, struct json_out *out)
-{
-    const char *family = name->base.architecture != NULL ? name->base.architecture : "unknown";
-    char key[128];
-    json_out_key(out, "model_info");
-    json_out_object(out);
-    json_out_kv_string(out, "general.architecture", family);
-    json_out_kv_int(out, "general.parameter_count", name->base.parameters);
-    (void)snprintf(key, sizeof key, "%.100s.context_length", family);
-    json_out_kv_int(out, key, name->base.context_length);
-    json_out_object_end(out);
-}
-
-HANDLER(ollama_show)
-{
-    struct hub *hub = ctx;
-    struct resolved_model model;
-    struct infer_spec spec = {0};
-    struct model_name name;
-    struct err missing = {0};
-    struct json_out out;
-    const char *id = NULL;
-    int rc = read_name(request, response, &id, err);
-    if (rc != 0 || id == NULL) {
-        return rc;
-    }
-    rc = names_find(hub, id, request->arena, &name, err);
-    if (rc == 0) {
-        rc = registry_resolve_model(hub->registry, id, request->arena, &model, err);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    if (spec_of(hub, &model, request->arena, &spec, &missing) != 0) {
-        spec.chat_template = NULL; /* of weights that were never imported nothing is known */
-    }
-    http_json(response, &out);
-    json_out_object(&out);
-    json_out_kv_string(&out, "license", "");
-    json_out_kv_string(&out, "modelfile",
-                       arena_printf(request->arena, "FROM %s\n", name.base_model));
-    json_out_kv_string(&out, "parameters", "");
-    json_out_kv_string(&out, "template", spec.chat_template != NULL ? spec.chat_template : "");
-    json_out_kv_string(&out, "system", "");
-    put_details(&name, &out);
-    put_info(&name, &out);
-    put_capabilities(&out);
-    json_out_kv_string(&out, "modified_at", name.created_at);
-    json_out_object_end(&out);
-    return http_reply_json(response, 200, err);
 }
 
 char *ollama_without_latest(const char *name, struct arena *arena)
@@ -239,29 +209,13 @@ char *ollama_without_latest(const char *name, struct arena *arena)
                                                              : arena_strdup(arena, name);
 }
 
-HANDLER(ollama_copy)
-{
-    struct http_issues issues;
-    const json_t *body = NULL;
-    http_issues_init(&issues);
-    int rc = body_read(request, &ollama_copy_body, &issues, &body, err);
-    if (rc == 0 && issues.count > 0) {
-        return http_issues_reply(&issues, request, response, err);
-    }
-    http_issues_release(&issues);
-    if (rc == 0) {
-        const char *name = ollama_without_latest(body_string(body, "destination"), request->arena);
-        rc = ollama_second_name(ctx, request, body_string(body, "source"), name, err);
-    }
-    return rc == 0 ? http_reply_empty(response, 200, err) : rc;
-}
-
 HANDLER(ollama_delete)
 {
     struct hub *hub = ctx;
     struct resolved_model model;
+    const json_t *body = NULL;
     const char *id = NULL;
-    int rc = read_name(request, response, &id, err);
+    int rc = ollama_read_name(request, response, &body, &id, err);
     if (rc != 0 || id == NULL) {
         return rc;
     }
@@ -274,9 +228,12 @@ HANDLER(ollama_delete)
         return err_set(err, ERR_INVALID, "'%s' is one version of '%s'; name the model", id,
                        model.model.name);
     }
+    const bool own_base = !model.is_registered &&
+                          (!model.has_preset || strcmp(model.preset.name, model.base_id) == 0);
     rc = model.is_registered ? registry_delete_model(hub->registry, model.model.id, err)
+         : model.has_preset  ? registry_delete_preset(hub->registry, model.preset.name, err)
                              : registry_delete_base(hub->registry, model.base_id, err);
-    if (rc == 0 && !model.is_registered && model.has_weights) {
+    if (rc == 0 && own_base && model.has_weights) {
         struct err unneeded = {0};
         if (infer_unload(hub->infer, model.base.sha256, &unneeded) != 0) {
             log_event(LOG_DEBUG, "api", "not_unloaded", "error=\"%s\"", unneeded.message);

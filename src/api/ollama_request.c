@@ -1,21 +1,19 @@
 /* Options that only say how a model is held in memory (num_batch, num_gpu, main_gpu, use_mmap,
  * num_thread) are the server's own business here and pass, and so does num_keep: nothing is ever
- * dropped from a context. Options that would change the answer and are not served are refused by
- * name. */
+ * dropped from a context but what `truncate` asks for, whole messages. Options that would change
+ * the answer and are not served are refused by name. */
 #include "api/ollama.h"
 
 #include <string.h>
 
 #include "base/clock.h"
 
+enum { CONTEXT_DEFAULT = 8192 };
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct member_unsupported unsupported[] = {
-    {"suffix", NULL},
-    {"images", NULL},
-    /* what is too long is refused, never cut, and a full context ends the answer */
-    {"truncate", NULL},
-    {"shift", NULL},
+    {"suffix", NULL}, {"images", NULL}, {"shift", NULL}, /* a full context ends the answer */
 };
 static const struct member_unsupported unsupported_options[] = {
     {"typical_p", "1"},   {"tfs_z", "1"},           {"mirostat", NULL},
@@ -57,7 +55,7 @@ int ollama_keep_alive(const json_t *body, bool *given, int64_t *ms, struct err *
                         : err_set(err, ERR_UNPROCESSABLE, "'keep_alive' is no duration");
 }
 
-static int read_options(const json_t *options, struct infer_sampling *s, int *num_ctx,
+int ollama_options_read(const json_t *options, struct infer_sampling *s, int *num_ctx,
                         struct err *err)
 {
     int rc = members_refuse(options, unsupported_options, COUNT_OF(unsupported_options), err);
@@ -120,6 +118,9 @@ int ollama_request_read(const json_t *body, struct ollama_request *out, struct e
         rc = member_bool(body, "stream", &out->stream, err);
     }
     if (rc == 0) {
+        rc = member_bool(body, "truncate", &out->truncate, err);
+    }
+    if (rc == 0) {
         rc = ollama_keep_alive(body, &out->has_keep_alive, &out->keep_alive_ms, err);
     }
     if (rc == 0) {
@@ -129,7 +130,52 @@ int ollama_request_read(const json_t *body, struct ollama_request *out, struct e
         rc = member_int(body, "top_logprobs", &s->top_logprobs, err);
     }
     if (rc == 0) {
-        rc = read_options(json_object_get(body, "options"), s, &out->num_ctx, err);
+        rc = ollama_options_read(json_object_get(body, "options"), s, &out->num_ctx, err);
     }
     return rc == 0 ? infer_sampling_check(s, err) : rc;
+}
+
+int ollama_check_context(const struct hub *hub, const struct resolved_model *model, int num_ctx,
+                         struct err *err)
+{
+    const int64_t own = model->has_weights ? model->base.context_length : 0;
+    const int64_t served = hub->settings.context_length > 0   ? hub->settings.context_length
+                           : own > 0 && own < CONTEXT_DEFAULT ? own
+                                                              : CONTEXT_DEFAULT;
+    if (num_ctx < 0 || num_ctx > served) {
+        return err_set(err, ERR_INVALID,
+                       "'num_ctx' is %d; the context holds %lld tokens (CONTEXT_LENGTH)", num_ctx,
+                       (long long)served);
+    }
+    return 0;
+}
+
+/* Whether an action of a template, which begins at `at`, is none that Jinja knows: ".Prompt",
+ * "$x", "if .System", "range .Messages". */
+static bool is_go_action(const char *at)
+{
+    static const char *const words[] = {"if ", "range ", "with ", "else if ", "block ", "define "};
+    at += *at == '-';
+    at += strspn(at, " \t\r\n");
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        const size_t n = strlen(words[i]);
+        if (strncmp(at, words[i], n) == 0 && at[n] != '\0' && strchr(".$(\"", at[n]) != NULL) {
+            return true;
+        }
+    }
+    return *at == '.' || *at == '$';
+}
+
+int ollama_refuse_go(const char *field, const char *text, struct err *err)
+{
+    for (const char *at = strstr(text, "{{"); at != NULL; at = strstr(at + 2, "{{")) {
+        if (is_go_action(at + 2)) {
+            return err_set(err, ERR_INVALID,
+                           "'%s' is a template of Go's; send a Jinja chat template, as models "
+                           "bring in tokenizer_config.json: {%% for message in messages %%}"
+                           "{{ message.role }}: {{ message.content }}{%% endfor %%}",
+                           field);
+        }
+    }
+    return 0;
 }

@@ -1,6 +1,7 @@
 /* POST /v1/chat/completions. */
 #include "api/handlers.h"
 #include "api/openai.h"
+#include "api/presets.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -397,6 +398,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
     json_t *kwargs = NULL;
     json_t *grammar = NULL;
     bool thinks = true;
+    int ignored = 0;
     int rc = openai_request_read(body, true, &asked, err);
     if (rc == 0) {
         rc = read_reasoning(body, &thinks, err);
@@ -416,6 +418,12 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
     }
     if (rc == 0) {
         rc = openai_find_model(hub, body, request->arena, &model, &spec, err);
+    }
+    if (rc == 0) {
+        rc = preset_sampling(&model, body, &asked.sampling, &ignored, err);
+    }
+    if (rc == 0) {
+        rc = preset_messages(&model, &messages, err);
     }
     if (rc == 0) {
         rc = openai_begin(&g, hub, &model, &style, &asked, "chatcmpl", err);

@@ -2,6 +2,7 @@
  * either; choices stand in the order of prompts. */
 #include "api/handlers.h"
 #include "api/openai.h"
+#include "api/presets.h"
 
 #include <string.h>
 
@@ -209,6 +210,7 @@ HANDLER(openai_completions)
     const json_t *body = NULL;
     json_t *grammar = NULL;
     int n_specs = 0;
+    int ignored = 0;
     http_issues_init(&issues);
     int rc = body_read(request, &openai_completions_body, &issues, &body, err);
     if (rc == 0 && issues.count > 0) {
@@ -223,6 +225,9 @@ HANDLER(openai_completions)
     }
     if (rc == 0) {
         rc = openai_read_format(body, &grammar, err);
+    }
+    if (rc == 0) {
+        rc = preset_sampling(&model, body, &asked.sampling, &ignored, err);
     }
     if (rc == 0) {
         spec.trace_id = request->request_id;

@@ -60,6 +60,23 @@ static void plan_memory(const struct base_row *base, int context, struct infer_s
     json_decref(details);
 }
 
+static int add_preset(const struct hub *hub, const struct preset_row *preset, struct arena *arena,
+                      struct infer_spec *spec, struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    spec->chat_template = preset->template;
+    if (preset->adapter_sha256 == NULL) {
+        return 0;
+    }
+    const int rc = storage_blob(registry_storage(hub->registry), preset->adapter_sha256, path, err);
+    if (rc == 0) {
+        spec->adapter_key = preset->adapter_sha256;
+        spec->adapter_path = arena_strdup(arena, path);
+        spec->adapter_scale = (float)preset->adapter_scale;
+    }
+    return rc != 0 || spec->adapter_path != NULL ? rc : mem_err(err, sizeof path);
+}
+
 int spec_of(struct hub *hub, const struct resolved_model *model, struct arena *arena,
             struct infer_spec *spec, struct err *err)
 {
@@ -75,5 +92,8 @@ int spec_of(struct hub *hub, const struct resolved_model *model, struct arena *a
         plan_memory(&base, hub->settings.context_length, spec);
         rc = spec->base_path != NULL ? 0 : mem_err(err, strlen(path));
     }
-    return rc == 0 && model->has_version ? add_version(&model->version, arena, spec, err) : rc;
+    if (rc == 0 && model->has_version) {
+        rc = add_version(&model->version, arena, spec, err);
+    }
+    return rc == 0 && model->has_preset ? add_preset(hub, &model->preset, arena, spec, err) : rc;
 }

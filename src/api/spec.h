@@ -1,4 +1,4 @@
-/* From a registered model, a version or a base to what inference needs to be told. */
+/* From a registered model, a version, a preset or a base to what inference needs to be told. */
 #ifndef API_SPEC_H
 #define API_SPEC_H
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/presets.h"
 #include "api/spec.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
@@ -60,6 +61,18 @@ static json_t *pick(const json_t *body, const char *const *names, struct err *er
     return picked;
 }
 
+/* Messages become a prompt as a request for an answer would make them one. */
+static int put_preset(const struct resolved_model *model, json_t *arguments, struct err *err)
+{
+    json_t *messages = json_incref(json_object_get(arguments, "messages"));
+    int rc = preset_messages(model, &messages, err);
+    if (rc == 0 && messages != NULL && json_object_set(arguments, "messages", messages) != 0) {
+        rc = mem_err(err, 0);
+    }
+    json_decref(messages);
+    return rc;
+}
+
 /* Runs one operation; *result is the caller's. *result NULL with 0: the answer was given. */
 static int run(struct hub *hub, enum infer_text_op op, const struct api_body *table,
                const char *const *names, struct http_request *request,
@@ -88,8 +101,10 @@ static int run(struct hub *hub, enum infer_text_op op, const struct api_body *ta
     }
     if (rc == 0) {
         arguments = pick(*body, names, err);
-        rc = arguments != NULL ? infer_text(hub->infer, op, &spec, arguments, &answer, err)
-                               : -ERR_NOMEM;
+        rc = arguments != NULL ? put_preset(&model, arguments, err) : -ERR_NOMEM;
+    }
+    if (rc == 0) {
+        rc = infer_text(hub->infer, op, &spec, arguments, &answer, err);
     }
     if (rc == 0) {
         *result = json_parse(answer.data, answer.len, err);

@@ -1,4 +1,5 @@
-/* The question is {path}; the child opens, compiles and describes. */
+/* The question is {path}, {contents: path} or {template}; the child opens, compiles and describes.
+ */
 #include "infer/inspect.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ static const struct ask_kind kind = {
     .command = "inspect",
     .cpu_seconds = 60,
     .timeout_ms = 120000,
-    .answer_bytes_max = 1 << 20,
+    .answer_bytes_max = INSPECT_CONTENTS_BYTES_MAX,
     .broken = "the process that read the model's files ended unexpectedly: they are damaged, or "
               "hostile",
 };
@@ -78,12 +79,74 @@ static int describe(const char *path, struct json_out *out, struct err *err)
     return rc;
 }
 
+static void put_info(const struct model_config *c, struct json_out *out)
+{
+    json_out_key(out, "info");
+    json_out_object(out);
+    json_out_kv_int(out, "block_count", c->n_layers);
+    json_out_kv_int(out, "embedding_length", c->hidden);
+    json_out_kv_int(out, "feed_forward_length", c->ffn);
+    json_out_kv_int(out, "attention.head_count", c->n_heads);
+    json_out_kv_int(out, "attention.head_count_kv", c->n_kv_heads);
+    json_out_kv_int(out, "vocab_size", c->vocab);
+    json_out_object_end(out);
+}
+
+static void put_tensors(const struct model_files *files, struct json_out *out)
+{
+    json_out_key(out, "tensors");
+    json_out_array(out);
+    for (size_t i = 0; i < model_files_tensor_count(files); i++) {
+        const struct tensor_view *view = model_files_tensor_at(files, i);
+        json_out_object(out);
+        json_out_kv_string(out, "name", view->name);
+        json_out_kv_string(out, "type", tensor_type_name(view->type));
+        json_out_key(out, "shape");
+        json_out_array(out);
+        for (unsigned k = 0; k < view->n_dims; k++) {
+            json_out_uint(out, view->dims[k]);
+        }
+        json_out_array_end(out);
+        json_out_object_end(out);
+    }
+    json_out_array_end(out);
+}
+
+static int put_contents(const char *path, struct json_out *out, struct err *err)
+{
+    struct model_files *files = NULL;
+    const int rc = model_files_open(path, &files, err);
+    if (rc == 0) {
+        json_out_kv_string(out, "template", model_files_chat_template(files));
+        put_info(model_files_config(files), out);
+        put_tensors(files, out);
+    }
+    model_files_free(files);
+    return rc;
+}
+
+static int compile(const char *source, struct err *err)
+{
+    struct template *template = NULL;
+    const int rc = template_new(source, strlen(source), &template, err);
+    template_free(template);
+    return rc;
+}
+
 static int answer(const json_t *question, struct json_out *out, struct err *err)
 {
     const char *path = NULL;
+    const char *source = NULL;
+    const char *contents = NULL;
     int rc = json_get_string(question, "path", "", &path, err);
+    rc = rc == 0 ? json_get_string(question, "contents", NULL, &contents, err) : rc;
+    rc = rc == 0 ? json_get_string(question, "template", NULL, &source, err) : rc;
     json_out_object(out);
-    rc = rc == 0 ? describe(path, out, err) : rc;
+    if (rc == 0) {
+        rc = source != NULL     ? compile(source, err)
+             : contents != NULL ? put_contents(contents, out, err)
+                                : describe(path, out, err);
+    }
     json_out_object_end(out);
     return rc;
 }
@@ -93,16 +156,36 @@ int inspect_main(int control_fd)
     return ask_answer_main(&kind, control_fd, answer);
 }
 
-int inspect_model(const char *program, const char *path, struct buf *out, struct err *err)
+static int question_of(const char *program, const char *key, const char *text, struct buf *out,
+                       struct err *err)
 {
     struct buf question;
     struct json_out json;
     buf_init(&question, ASK_QUESTION_BYTES_MAX);
     json_out_init(&json, &question);
     json_out_object(&json);
-    json_out_kv_string(&json, "path", path);
+    json_out_kv_string(&json, key, text);
     json_out_object_end(&json);
     const int rc = ask_child(&kind, program, &question, out, err);
     buf_release(&question);
+    return rc;
+}
+
+int inspect_model(const char *program, const char *path, struct buf *out, struct err *err)
+{
+    return question_of(program, "path", path, out, err);
+}
+
+int inspect_contents(const char *program, const char *path, struct buf *out, struct err *err)
+{
+    return question_of(program, "contents", path, out, err);
+}
+
+int inspect_template(const char *program, const char *source, struct err *err)
+{
+    struct buf nothing;
+    buf_init(&nothing, ASK_QUESTION_BYTES_MAX); /* an error comes in it, too */
+    const int rc = question_of(program, "template", source, &nothing, err);
+    buf_release(&nothing);
     return rc;
 }

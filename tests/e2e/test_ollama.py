@@ -225,10 +225,12 @@ def test_a_context_goes_on(hub, client):
         ({"raw": True, "template": "x"}, "'raw' does not go with 'template'"),
         ({"raw": True, "system": "x"}, "'raw' does not go with 'system'"),
         ({"raw": True, "context": [1]}, "'raw' does not go with 'context'"),
-        ({"template": "{{ .Prompt }}"}, "template"),
+        ({"template": "{{ .Prompt }}"}, "Jinja"),
+        ({"template": "{{- if .System }}{{ .System }}{{ end }}"}, "Jinja"),
+        ({"template": "{{ 1 + }}"}, "template line 1"),
         ({"context": [1, -2]}, "-2"),
         ({"context": ["x"]}, "context"),
-        ({"truncate": True}, "truncate"),
+        ({"truncate": 7}, "truncate"),
         ({"shift": True}, "shift"),
         ({"options": {"num_ctx": 100000}}, "the context holds 8192"),
         ({"options": {"num_ctx": -1}}, "num_ctx"),
@@ -255,8 +257,11 @@ def test_a_model_is_created_of_a_file_and_of_a_model(hub, client, model_file):
     assert lines[-1].status == "success"
     assert client.generate("third:latest", PROMPT, options=GREEDY).response
     with pytest.raises(ollama.ResponseError) as raised:
-        client.create("third", from_=MODEL)
+        client.create(MODEL, from_="sent")
     assert raised.value.status_code == 409
+    with pytest.raises(ollama.ResponseError) as raised:
+        client.delete("sent")
+    assert raised.value.status_code == 409  # third stands on it
     client.delete("third")
     client.delete("sent")
     nothing = "sha256:" + "0" * 64
@@ -266,9 +271,10 @@ def test_a_model_is_created_of_a_file_and_of_a_model(hub, client, model_file):
     for more, word in [
         ({"files": {"a": nothing}}, "was sent"),
         ({"files": {"a": "sha256:1"}}, "64"),
-        ({"from": MODEL, "system": "Be brief."}, "system"),
-        ({"from": MODEL, "quantize": "q4_0"}, "quantize"),
+        ({"from": MODEL, "quantize": "q2_K"}, "q2_K"),
+        ({"from": MODEL, "files": {"a": nothing}}, "exclude each other"),
         ({"from": MODEL, "adapters": {"a": nothing}}, "adapters"),
+        ({"from": MODEL, "modelfile": "FROM x"}, "modelfile"),
         ({}, "'from' or 'files'"),
     ]:
         error = hub.ask("POST", "/api/create", 400, json={"model": "bad", **more})["error"]
