@@ -112,12 +112,13 @@ static int publish(struct registry *registry, struct blob_copy *copy, struct are
     return rc;
 }
 
-/* source->path is set here. */
+/* how: all but the path. */
 static int take_in(struct registry *registry, const char *path, const char *id,
-                   const struct base_facts *facts, struct blob_source *source, struct arena *arena,
-                   struct base_row *row, struct err *err)
+                   const struct base_facts *facts, const struct blob_source *how,
+                   struct arena *arena, struct base_row *row, struct err *err)
 {
     char from[FS_PATH_BYTES_MAX];
+    struct blob_source source = *how;
     struct blob_copy *copy = NULL;
     int rc = name_check_base("id", id, err);
 
@@ -128,11 +129,11 @@ static int take_in(struct registry *registry, const char *path, const char *id,
         rc = resolve_source(path, from, err);
     if (rc < 0)
         return rc;
-    source->path = from;
+    source.path = from;
     copy = mem_calloc(1, sizeof *copy);
     if (!copy)
         return mem_err(err, sizeof *copy);
-    rc = blob_copy_make(copy, &registry->storage, source, err);
+    rc = blob_copy_make(copy, &registry->storage, &source, err);
     if (rc == 0) {
         row->id = arena_strdup(arena, id);
         row->sha256 = arena_strdup(arena, copy->sha256);
@@ -153,7 +154,7 @@ int registry_import_base(struct registry *registry, const char *path, const char
                          const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
                          struct arena *arena, struct base_row *row, struct err *err)
 {
-    struct blob_source source = {.cancelled = cancelled, .ctx = ctx};
+    const struct blob_source source = {.cancelled = cancelled, .ctx = ctx};
 
     return take_in(registry, path, id, facts, &source, arena, row, err);
 }
@@ -162,7 +163,7 @@ int registry_take_base(struct registry *registry, const char *path, const char *
                        const struct base_facts *facts, bool (*cancelled)(void *ctx), void *ctx,
                        struct arena *arena, struct base_row *row, struct err *err)
 {
-    struct blob_source source = {.take = true, .cancelled = cancelled, .ctx = ctx};
+    const struct blob_source source = {.take = true, .cancelled = cancelled, .ctx = ctx};
 
     return take_in(registry, path, id, facts, &source, arena, row, err);
 }
