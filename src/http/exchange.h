@@ -52,6 +52,7 @@ struct http_exchange {
     bool misframed;     /* where the body ends is unknown: the connection cannot go on */
     bool key_checked;
     bool head_only; /* HEAD */
+    bool chunkless; /* HTTP/1.0: a stream ends with its connection */
     char request_id[HTTP_REQUEST_ID_BYTES_MAX + 1];
     const char *cors_origin; /* to be allowed in the answer, in the arena; or NULL */
 

@@ -43,7 +43,8 @@ static bool expects_continue(const struct http_exchange *exchange)
 
 /* The first call: the headers are complete. */
 static enum MHD_Result on_headers(struct http_server *server, struct MHD_Connection *connection,
-                                  const char *url, const char *method, void **slot)
+                                  const char *url, const char *method, const char *version,
+                                  void **slot)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -57,6 +58,7 @@ static enum MHD_Result on_headers(struct http_server *server, struct MHD_Connect
     *slot = exchange;
     exchange->connection = connection;
     exchange->conn = info ? info->socket_context : NULL;
+    exchange->chunkless = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
     server_enter(server, exchange);
     exchange_check(exchange, url, method);
     route = exchange->match.route;
@@ -209,9 +211,8 @@ enum MHD_Result exchange_on_request(void *server, struct MHD_Connection *connect
     struct http_exchange *exchange = *slot;
     enum MHD_Result result;
 
-    (void)version;
     if (!exchange)
-        return on_headers(server, connection, url, method, slot);
+        return on_headers(server, connection, url, method, version, slot);
     if (*data_bytes == 0)
         return on_quiet(exchange);
     pthread_mutex_lock(&exchange->lock);

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/clock.h"
 #include "http/exchange.h"
@@ -21,11 +22,25 @@ enum { NS_PER_MS = 1000000 };
 
 static void source_run(struct http_job *job);
 
+/* Ends the connection, with or before the end of its answer; what was sent still arrives. Not by an
+ * error, nor by an end where there are no chunks: with epoll libmicrohttpd (0.9.75) then calls the
+ * connection closed and forgets to clean it up, and it keeps its socket and its place among the
+ * connections until it has been idle for too long. A write that fails is cleaned up at once: so
+ * here is a byte, for a socket that takes none any more. */
+static ssize_t cut(const struct http_exchange *exchange, char *bytes)
+{
+    if (!exchange->conn)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    shutdown(exchange->conn->fd, SHUT_RDWR);
+    bytes[0] = '\0';
+    return 1;
+}
+
 /* Nothing to send now: suspends, and has a worker read on where there is a source. */
-static ssize_t wait_for_bytes(struct http_exchange *exchange)
+static ssize_t wait_for_bytes(struct http_exchange *exchange, char *bytes)
 {
     if (!exchange_suspend(exchange))
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        return cut(exchange, bytes);
     if (exchange->source.read && !exchange->pulling) {
         exchange->pulling = true;
         exchange->job.run = source_run;
@@ -44,15 +59,15 @@ ssize_t exchange_on_content(void *cls, uint64_t at, char *bytes, size_t n)
     pthread_mutex_lock(&exchange->lock);
     if (exchange->stream == STREAM_ABORTED || exchange->source_failed ||
         atomic_load(&exchange->closed)) {
-        result = MHD_CONTENT_READER_END_WITH_ERROR;
+        result = cut(exchange, bytes);
     } else if (exchange->pipe.len > 0) {
         result = (ssize_t)http_pipe_get(&exchange->pipe, bytes, n);
         if (exchange->waiters > 0)
             pthread_cond_broadcast(&exchange->changed);
     } else if (exchange->stream == STREAM_ENDED || exchange->source_ended) {
-        result = MHD_CONTENT_READER_END_OF_STREAM;
+        result = exchange->chunkless ? cut(exchange, bytes) : MHD_CONTENT_READER_END_OF_STREAM;
     } else {
-        result = wait_for_bytes(exchange);
+        result = wait_for_bytes(exchange, bytes);
     }
     pthread_mutex_unlock(&exchange->lock);
     return result;

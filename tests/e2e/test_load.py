@@ -1,13 +1,17 @@
 """More requests than fit: who waits, who is turned away, and that nobody's answer changes."""
 
 import concurrent.futures
+import json
+import socket
 import threading
+import time
 
+import httpx
 import openai
 import pytest
 
 from conftest import ROOT, Hub, wait_for
-from soak import train
+from soak import TINY, train
 
 STORY = [{"role": "user", "content": "Tell me a long story about a river and a lighthouse."}]
 
@@ -101,5 +105,31 @@ def test_each_session_may_have_an_adapter_of_its_own(tmp_path):
         assert len(set(got)) > 2
         assert got == [ask(name, False) for name in names]
         assert len(hub.runners()) == 1
+    finally:
+        hub.stop()
+
+
+def leave(hub, version: str, body: dict, after: float) -> None:
+    """Asks as HTTP/version and closes the connection so many seconds later."""
+    text = json.dumps(body)
+    with socket.create_connection(("127.0.0.1", hub.port)) as connection:
+        connection.sendall(
+            f"POST /v1/chat/completions HTTP/{version}\r\nHost: 127.0.0.1:{hub.port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(text)}\r\n\r\n{text}".encode())
+        time.sleep(after)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_who_leaves_a_stream_takes_no_place_among_the_connections(tmp_path, version):
+    hub = Hub(tmp_path / "hub", "--max-connections", "8").start()
+    try:
+        hub.ask("POST", "/base-models/import", 201, json={"path": str(TINY), "as": "tiny"})
+        body = {"model": "tiny", "messages": STORY, "max_tokens": 12}
+        hub.ask("POST", "/v1/chat/completions", 200, json=body)  # loaded: answers come at once
+        for k in range(120):
+            leave(hub, version, {**body, "stream": True}, (k % 5) * 0.0005)
+        # Idle connections are closed after a minute; a place has to be free well before.
+        answer = httpx.get(hub.url + "/health/live", timeout=30)
+        assert answer.status_code == 200
     finally:
         hub.stop()
