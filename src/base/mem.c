@@ -143,6 +143,13 @@ void mem_trim(void)
 #endif
 }
 
+void mem_share_heaps(void)
+{
+#ifdef __GLIBC__
+    (void)mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 char *mem_strndup(const char *text, size_t length)
 {
     if (length == SIZE_MAX)

@@ -40,6 +40,9 @@ char *mem_printf(const char *fmt, ...) PRINTF_LIKE(1, 2);
 /* Gives memory that was freed back to the system, where the C library can: after freeing much at
  * once. */
 void mem_trim(void);
+/* For a process of many threads that each allocate little: few heaps for all of them, where the C
+ * library would give each thread one, with free memory of its own. Before the threads start. */
+void mem_share_heaps(void);
 
 /* Bytes in use through this interface now, and the highest value seen. */
 size_t mem_used(void);

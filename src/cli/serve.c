@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "cli/commands.h"
 
 /* An IPv6 address stands in brackets in a URL. */
@@ -25,6 +26,7 @@ static int run(const struct args *args, struct err *err)
 {
     const struct serve_options options = {.with_workers = true, .catch_signals = true};
     struct serve *serve = NULL;
+    mem_share_heaps();
     if (serve_start(&serve, &args->settings, &options, err) != 0) {
         return EXIT_FAILED;
     }
