@@ -178,6 +178,18 @@ int follow_job(struct hub *hub, const char *id, bool quiet, json_t **job, struct
     return rc;
 }
 
+int follow_or_cancel(struct hub *hub, const char *id, bool quiet, json_t **job, struct err *err)
+{
+    const int rc = follow_job(hub, id, quiet, job, err);
+    if (rc == -ERR_CANCELLED) {
+        char path[PATH_BYTES];
+        interrupt_catch();
+        snprintf(path, sizeof path, "/training/jobs/%s/cancel", id);
+        (void)!remote_call(&hub->remote, "POST", path, NULL, NULL, NULL);
+    }
+    return rc;
+}
+
 /* --- the end ------------------------------------------------------------------------------------
  */
 

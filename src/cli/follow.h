@@ -14,6 +14,10 @@
 int follow_job(struct hub *hub, const char *id, bool quiet, json_t **job,
                struct err *err) MUST_CHECK;
 
+/* The same for a job that is of no use without the command: Ctrl-C cancels it. */
+int follow_or_cancel(struct hub *hub, const char *id, bool quiet, json_t **job,
+                     struct err *err) MUST_CHECK;
+
 /* The end of a command that follows a job: follows it, prints the result (as JSON when asked) and
  * what to do next. EXIT_DONE when the job completed; after Ctrl-C, EXIT_INTERRUPTED with a line
  * that says where the job is now. */

@@ -7,7 +7,6 @@
 #include "cli/commands.h"
 #include "cli/follow.h"
 #include "cli/hub.h"
-#include "cli/interrupt.h"
 #include "cli/lookup.h"
 #include "cli/print.h"
 
@@ -50,16 +49,6 @@ static int report(struct hub *hub, const struct args *args, const json_t *job, s
     return EXIT_FAILED;
 }
 
-/* Ctrl-C ends the job, too: nobody asked for it but this command. What came is kept. */
-static void cancel(struct hub *hub, const char *id)
-{
-    char path[PATH_BYTES];
-    interrupt_catch();
-    snprintf(path, sizeof path, "/training/jobs/%s/cancel", id);
-    (void)!remote_call(&hub->remote, "POST", path, NULL, NULL, NULL);
-    fprintf(stderr, "\nstopped; what has come is kept: the same command goes on with it\n");
-}
-
 static int queue(struct hub *hub, const struct args *args, json_t **job, struct err *err)
 {
     json_t *body =
@@ -80,10 +69,11 @@ static int run(const struct args *args, struct err *err)
     int status = EXIT_FAILED;
     int rc = hub_open(&hub, args, true, err);
     rc = rc == 0 ? queue(&hub, args, &queued, err) : rc;
-    if (rc == 0 && (rc = follow_job(&hub, row_text(queued, "id"), args->json, &job, err)) == 0) {
+    if (rc == 0 &&
+        (rc = follow_or_cancel(&hub, row_text(queued, "id"), args->json, &job, err)) == 0) {
         status = report(&hub, args, job, err);
     } else if (rc == -ERR_CANCELLED) {
-        cancel(&hub, row_text(queued, "id"));
+        fprintf(stderr, "\nstopped; what has come is kept: the same command goes on with it\n");
         status = EXIT_INTERRUPTED;
     }
     json_decref(job);

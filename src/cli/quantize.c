@@ -6,7 +6,6 @@
 #include "cli/commands.h"
 #include "cli/follow.h"
 #include "cli/hub.h"
-#include "cli/interrupt.h"
 #include "cli/lookup.h"
 #include "cli/print.h"
 
@@ -52,15 +51,6 @@ static int report(const struct args *args, const json_t *job, struct err *err)
     return EXIT_DONE;
 }
 
-/* Ctrl-C ends the job, too: nobody asked for it but this command. */
-static void cancel(struct hub *hub, const char *id)
-{
-    char path[PATH_BYTES];
-    interrupt_catch();
-    snprintf(path, sizeof path, "/training/jobs/%s/cancel", id);
-    (void)!remote_call(&hub->remote, "POST", path, NULL, NULL, NULL);
-}
-
 static int queue(struct hub *hub, const struct args *args, long bits, long group, json_t **job,
                  struct err *err)
 {
@@ -97,10 +87,10 @@ static int run(const struct args *args, struct err *err)
     }
     int rc = hub_open(&hub, args, true, err);
     rc = rc == 0 ? queue(&hub, args, bits, group, &queued, err) : rc;
-    if (rc == 0 && (rc = follow_job(&hub, row_text(queued, "id"), args->json, &job, err)) == 0) {
+    if (rc == 0 &&
+        (rc = follow_or_cancel(&hub, row_text(queued, "id"), args->json, &job, err)) == 0) {
         status = report(args, job, err);
     } else if (rc == -ERR_CANCELLED) {
-        cancel(&hub, row_text(queued, "id"));
         status = EXIT_INTERRUPTED;
     }
     json_decref(job);
