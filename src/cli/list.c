@@ -79,8 +79,58 @@ static void add_models(struct table *t, const json_t *models)
     }
 }
 
+/* Whether some row's `key` is the first n characters of name. */
+static bool has_name(const json_t *rows, const char *key, const char *name, size_t n)
+{
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row)
+    {
+        const char *other = row_text(row, key);
+        if (strlen(other) == n && strncmp(other, name, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of the names that Ollama's clients see, those that were created through its API: neither bases
+ * nor models nor versions. The caller's. */
+static int created_names(struct remote *r, const json_t *bases, const json_t *models,
+                         json_t **created, struct err *err)
+{
+    json_t *tags = NULL;
+    size_t i;
+    json_t *tag;
+    int rc = remote_call(r, "GET", "/api/tags", NULL, &tags, err);
+    *created = json_array();
+    json_array_foreach(json_object_get(tags, "models"), i, tag)
+    {
+        const char *name = row_text(tag, "name");
+        if (!has_name(bases, "id", name, strcspn(name, ":")) &&
+            !has_name(models, "name", name, strcspn(name, ":@")) && rc == 0 &&
+            json_array_append(*created, tag) != 0) {
+            rc = err_set(err, ERR_NOMEM, "out of memory");
+        }
+    }
+    json_decref(tags);
+    return rc;
+}
+
+static void add_created(struct table *t, const json_t *created)
+{
+    size_t i;
+    const json_t *tag;
+    json_array_foreach(created, i, tag)
+    {
+        table_cell(t, row_text(tag, "name"));
+        table_cell(t, "created");
+        table_cellf(t, "on %s", row_text(json_object_get(tag, "details"), "parent_model"));
+    }
+}
+
 static int print_all(const struct args *args, const json_t *bases, const json_t *models,
-                     struct err *err)
+                     const json_t *created, struct err *err)
 {
     static const char *const headings[] = {"NAME", "KIND", "WHAT"};
     struct table t;
@@ -92,6 +142,7 @@ static int print_all(const struct args *args, const json_t *bases, const json_t 
         json_out_object(&out);
         json_out_kv_tree(&out, "base_models", bases);
         json_out_kv_tree(&out, "models", models);
+        json_out_kv_tree(&out, "created", created);
         json_out_object_end(&out);
         return print_json(&buf, err);
     }
@@ -102,6 +153,7 @@ static int print_all(const struct args *args, const json_t *bases, const json_t 
     table_init(&t, headings, 3);
     add_bases(&t, bases);
     add_models(&t, models);
+    add_created(&t, created);
     table_print(&t);
     return EXIT_DONE;
 }
@@ -111,14 +163,17 @@ static int run(const struct args *args, struct err *err)
     struct hub hub = {0};
     json_t *bases = NULL;
     json_t *models = NULL;
+    json_t *created = NULL;
     int rc = hub_open(&hub, args, false, err);
     rc = rc == 0 ? remote_list(&hub.remote, "/base-models", &bases, err) : rc;
     rc = rc == 0 ? remote_list(&hub.remote, "/models", &models, err) : rc;
     rc = rc == 0 ? add_versions(&hub.remote, models, err) : rc;
-    const int status = rc == 0 ? print_all(args, bases, models, err) : EXIT_FAILED;
+    rc = rc == 0 ? created_names(&hub.remote, bases, models, &created, err) : rc;
+    const int status = rc == 0 ? print_all(args, bases, models, created, err) : EXIT_FAILED;
     hub_close(&hub);
     json_decref(bases);
     json_decref(models);
+    json_decref(created);
     return status;
 }
 

@@ -4,12 +4,13 @@ parameters of its own, the same under every protocol."""
 import hashlib
 import json
 import pathlib
+import subprocess
 
 import ollama
 import openai
 import pytest
 
-from conftest import ROOT, wait_for
+from conftest import BINARY, ROOT, wait_for
 
 BASE = "org/smollm2"
 PROMPT = "Tell me about lighthouses."
@@ -115,6 +116,12 @@ def test_it_is_shown_and_listed(hub, client, pirate):
     running = {model.model: model for model in client.ps().models}
     assert running["pirate:latest"].digest == listed.digest
     assert running["pirate:latest"].size == running["org/smollm2:latest"].size > 0
+    done = subprocess.run([BINARY, "list", "--json", "--port", str(hub.port)], check=True,
+                          stdout=subprocess.PIPE)
+    created = {row["name"]: row["details"]["parent_model"]
+               for row in json.loads(done.stdout)["created"]}
+    assert created["pirate:latest"] == BASE
+    assert BASE + ":latest" not in created and "smol:latest" not in created
 
 
 def test_a_template_takes_the_base_s_place(hub, client):
