@@ -37,7 +37,14 @@ static int add_version(const struct version_row *version, struct arena *arena,
     return rc;
 }
 
-enum { CONTEXT_DEFAULT_MAX = 8192 }; /* as inspection counts and engines open */
+enum { CONTEXT_DEFAULT_MAX = 8192, KV_PAGE_TOKENS = 16 }; /* as inspection counts, engines open */
+
+/* Whole pages, as sessions take them. */
+static uint64_t kv_bytes_of(int64_t each, int64_t context)
+{
+    return (uint64_t)each * (uint64_t)((context + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS) *
+           KV_PAGE_TOKENS;
+}
 
 /* What of the base's memory is for keys and values of one session of full length. Another context
  * than inspection thought of moves both numbers. */
@@ -52,8 +59,8 @@ static void plan_memory(const struct base_row *base, int context, struct infer_s
         json_get_int(details, "context_length", 0, &trained, &err) == 0 && each > 0 &&
         trained > 0) {
         const int64_t counted = trained < CONTEXT_DEFAULT_MAX ? trained : CONTEXT_DEFAULT_MAX;
-        const uint64_t before = (uint64_t)each * (uint64_t)counted;
-        spec->kv_bytes = (uint64_t)each * (uint64_t)(context > 0 ? context : counted);
+        const uint64_t before = kv_bytes_of(each, counted);
+        spec->kv_bytes = kv_bytes_of(each, context > 0 ? context : counted);
         spec->memory_bytes -= before < spec->memory_bytes ? before : 0;
         spec->memory_bytes += spec->kv_bytes;
     }

@@ -51,6 +51,7 @@ static int describe(const char *path, struct json_out *out, struct err *err)
     if (rc == 0) {
         const struct model_config *c = model_files_config(files);
         const uint64_t context = c->context_length < 8192 ? c->context_length : 8192;
+        const uint64_t pages = (context + ENGINE_KV_PAGE_TOKENS - 1) / ENGINE_KV_PAGE_TOKENS;
         json_out_kv_string(out, "format",
                            model_files_container(files) == MODEL_GGUF ? "gguf" : "safetensors");
         json_out_kv_string(out, "architecture", c->arch);
@@ -63,7 +64,7 @@ static int describe(const char *path, struct json_out *out, struct err *err)
         json_out_kv_int(out, "kv_bytes_per_token", (int64_t)estimate.kv_bytes_per_token);
         json_out_kv_int(out, "memory_bytes",
                         (int64_t)(estimate.weight_bytes + estimate.workspace_bytes +
-                                  context * estimate.kv_bytes_per_token));
+                                  pages * ENGINE_KV_PAGE_TOKENS * estimate.kv_bytes_per_token));
         json_out_kv_bool(out, "has_tokenizer", tokenizer != NULL);
         json_out_kv_bool(out, "has_template", source != NULL);
         json_out_key(out, "eos");

@@ -115,6 +115,29 @@ static void an_idle_model_goes_for_a_job(void **state)
     hub_teardown(&hub);
 }
 
+/* One session gets its whole context even when that is no whole number of pages. */
+static void a_context_ends_within_a_page(void **state)
+{
+    struct hub_fixture *fixture = hub_make();
+    void *hub = fixture;
+
+    (void)state;
+    fixture->settings.context_length = 40;
+    fixture->settings.max_sessions = 1;
+    fixture->settings.prefix_cache_mb = 0;
+    hub_start(fixture, false);
+    call_quiet(fixture, "POST", "/base-models/import",
+               "{\"path\":\"" BASE "\",\"as\":\"org/tiny\"}", 201);
+    json_t *answer = call(fixture, "POST", "/v1/completions",
+                          "{\"model\":\"org/tiny\",\"prompt\":\"a\",\"max_tokens\":100,"
+                          "\"ignore_eos\":true}",
+                          200);
+    const json_t *usage = json_object_get(answer, "usage");
+    assert_int_equal(json_integer_value(json_object_get(usage, "total_tokens")), 40);
+    json_decref(answer);
+    hub_teardown(&hub);
+}
+
 /* Those that write weights hold what they read; an adapter as it is needs no weights. */
 static void what_jobs_that_write_hold(void **state)
 {
@@ -185,6 +208,7 @@ int main(void)
         cmocka_unit_test(what_never_fits_is_refused),
         cmocka_unit_test(an_idle_model_goes_for_a_job),
         cmocka_unit_test(what_jobs_that_write_hold),
+        cmocka_unit_test(a_context_ends_within_a_page),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
