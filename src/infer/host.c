@@ -331,20 +331,25 @@ static int host_new(struct infer *infer, const struct infer_spec *spec, struct h
 int host_find(struct infer *infer, const struct infer_spec *spec, struct host **out,
               struct err *err)
 {
-    int rc = ledger_check_new(infer, err);
-    if (rc != 0) {
-        return rc;
-    }
-    *out = find_living(infer, spec);
-    if (*out != NULL) {
-        metric_add(metric_get(METRIC_MODEL_CACHE_HITS), 1);
-        return 0;
-    }
-    metric_add(metric_get(METRIC_MODEL_CACHE_MISSES), 1);
-    rc = ledger_make_room(infer, spec->memory_bytes, err);
-    if (rc != 0) {
-        return rc;
-    }
-    *out = find_living(infer, spec); /* another request may have started it meanwhile */
-    return *out != NULL ? 0 : host_new(infer, spec, out, err);
+    bool missed = false;
+    bool asked = false;
+    int rc;
+    do { /* meanwhile another request may have started it, a job may insist, the hub may end */
+        rc = infer->closing ? err_set(err, ERR_UNAVAILABLE, "the hub is shutting down")
+                            : ledger_check_new(infer, err);
+        if (rc != 0) {
+            return rc;
+        }
+        *out = find_living(infer, spec);
+        if (!missed) {
+            metric_add(
+                metric_get(*out != NULL ? METRIC_MODEL_CACHE_HITS : METRIC_MODEL_CACHE_MISSES), 1);
+        }
+        if (*out != NULL) {
+            return 0;
+        }
+        missed = true;
+        rc = ledger_make_room(infer, spec->memory_bytes, &asked, err);
+    } while (rc > 0);
+    return rc == 0 ? host_new(infer, spec, out, err) : rc;
 }

@@ -217,35 +217,35 @@ static void recheck(struct infer *infer)
     pthread_mutex_lock(&infer->lock);
 }
 
-int ledger_make_room(struct infer *infer, uint64_t bytes, struct err *err)
+int ledger_make_room(struct infer *infer, uint64_t bytes, bool *asked, struct err *err)
 {
-    bool asked = false;
     if (bytes > infer->memory_bytes_max) {
         return err_set(err, ERR_UNAVAILABLE,
                        "the model needs %.2f GB and the memory limit is %.2f GB",
                        (double)bytes / 1e9, (double)infer->memory_bytes_max / 1e9);
     }
-    while (infer->n_hosts >= infer->settings.max_models ||
-           infer_memory_used(infer) + infer->held_bytes + bytes > infer->memory_bytes_max) {
-        int n = 0;
-        const uint64_t busy = busy_bytes(infer, &n);
-        const bool fits = n < infer->settings.max_models &&
-                          busy + infer->held_bytes + bytes <= infer->memory_bytes_max;
-        if (!fits && asked) {
-            return refuse(infer, bytes, busy, n, err);
-        }
-        if (!fits) {
-            asked = true;
-            recheck(infer);
-            continue;
-        }
-        evict(infer, infer->held_bytes + bytes, 1);
-        take_back(infer, infer->held_bytes + bytes);
-        infer->awaited_bytes += bytes;
-        pthread_cond_wait(&infer->changed, &infer->lock);
-        infer->awaited_bytes -= bytes;
+    if (infer->n_hosts < infer->settings.max_models &&
+        infer_memory_used(infer) + infer->held_bytes + bytes <= infer->memory_bytes_max) {
+        return 0;
     }
-    return 0;
+    int n = 0;
+    const uint64_t busy = busy_bytes(infer, &n);
+    const bool fits = n < infer->settings.max_models &&
+                      busy + infer->held_bytes + bytes <= infer->memory_bytes_max;
+    if (!fits && *asked) {
+        return refuse(infer, bytes, busy, n, err);
+    }
+    if (!fits) {
+        *asked = true;
+        recheck(infer);
+        return 1;
+    }
+    evict(infer, infer->held_bytes + bytes, 1);
+    take_back(infer, infer->held_bytes + bytes);
+    infer->awaited_bytes += bytes;
+    pthread_cond_wait(&infer->changed, &infer->lock);
+    infer->awaited_bytes -= bytes;
+    return 1;
 }
 
 int ledger_check_new(const struct infer *infer, struct err *err)
@@ -288,6 +288,9 @@ bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes, bool
     (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
     infer->held_bytes = fits ? bytes : 0;
     infer->insisted = !fits && insist && bytes <= memory->bytes_max;
+    if (infer->insisted) {
+        pthread_cond_broadcast(&infer->changed); /* who waits for room is refused */
+    }
     memory->held = infer->held_bytes;
     memory->insisted = infer->insisted;
     const bool free_now = fits && infer_memory_used(infer) <= infer->memory_bytes_max - bytes;

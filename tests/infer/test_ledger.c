@@ -1,7 +1,11 @@
 /* Who holds what of the memory limit: models loaded, evicted, refused, and a job beside them. The
  * runners are this program: they hold nothing, answer "text" requests at once and work on a
- * generation until it is cancelled. */
+ * generation until it is cancelled. One whose model is a named pipe ends only when somebody opens
+ * that. */
+#include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -10,6 +14,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "infer/infer.h"
+#include "telemetry/metrics.h"
 #include "test.h"
 
 enum { POLLS_MAX = 2000, POLL_MS = 5, FRAME_BYTES = 1 << 16, LIMIT_MB = 100 };
@@ -44,6 +49,7 @@ static int fake_runner(void)
     struct buf payload;
     struct err err = {0};
     uint8_t type = 0;
+    char gate[FS_PATH_BYTES_MAX] = "";
 
     if (proc_child_init(PROC_CONTROL_FD, &err) != 0 ||
         frame_conn_init(&conn, PROC_CONTROL_FD, &err) != 0)
@@ -54,6 +60,8 @@ static int fake_runner(void)
         const int64_t number = json_integer_value(json_object_get(frame, "r"));
         const char *path = json_string_value(json_object_get(frame, "path"));
 
+        if (type == 'O' && path != NULL && path[0] == '/')
+            (void)snprintf(gate, sizeof gate, "%s", path);
         if (type == 'O' && path != NULL && strcmp(path, "broken") == 0)
             answer(&conn, 'x', 0, ",\"code\":6,\"message\":\"the file is damaged\"");
         else if (type == 'O')
@@ -69,6 +77,8 @@ static int fake_runner(void)
         json_decref(frame);
     }
     buf_release(&payload);
+    if (gate[0] != '\0')
+        (void)open(gate, O_RDONLY);
     return 0;
 }
 
@@ -487,6 +497,97 @@ static void keys_and_values_are_given_back(void **state)
     infer_free(infer, 1000);
 }
 
+/* A model of 60 MB that is loaded in a thread of its own. */
+struct loading {
+    pthread_t thread;
+    struct infer *infer;
+    int rc;
+    struct err err;
+};
+
+static void *load_main(void *ctx)
+{
+    struct loading *l = ctx;
+
+    l->rc = load(l->infer, "wanted", 60, &l->err);
+    return NULL;
+}
+
+/* Returns when it waits for room. */
+static void begin_load(struct infer *infer, struct loading *l)
+{
+    const struct metric *misses = metric_get(METRIC_MODEL_CACHE_MISSES);
+    const double before = metric_value(misses);
+    uint64_t kv;
+
+    memset(l, 0, sizeof *l);
+    l->infer = infer;
+    assert_int_equal(pthread_create(&l->thread, NULL, load_main, l), 0);
+    for (int i = 0; i < POLLS_MAX && metric_value(misses) < before + 1; i++)
+        clock_sleep_ms(POLL_MS);
+    assert_true(metric_value(misses) == before + 1);
+    (void)counted_mb(infer, NULL, &kv); /* counted under a lock that is given up to wait */
+}
+
+/* What they wait for is being loaded once the first of them goes on: nobody needs room for another.
+ */
+static void who_waits_for_the_same_model_shares_it(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct loading loading[3];
+    char dir[FS_PATH_BYTES_MAX], gate[FS_PATH_BYTES_MAX];
+    struct err err = {0};
+    uint64_t kv;
+
+    (void)state;
+    assert_ok(fs_join(gate, test_dir_make(dir), "gate", &err), &err);
+    assert_int_equal(mkfifo(gate, 0600), 0);
+    assert_ok(load(infer, gate, 60, &err), &err);
+    for (int i = 0; i < 3; i++)
+        begin_load(infer, &loading[i]);
+    assert_false(is_loaded(infer, "wanted"));
+    const int fd = open(gate, O_RDWR);
+    assert_true(fd >= 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(loading[i].thread, NULL), 0);
+        assert_ok(loading[i].rc, &loading[i].err);
+    }
+    close(fd);
+    assert_int_equal(counted_mb(infer, NULL, &kv), 60);
+    infer_free(infer, 1000);
+    test_dir_remove(dir);
+}
+
+static void who_waits_for_room_makes_way_for_a_job(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct infer_memory memory;
+    struct loading loading;
+    struct work work;
+    char dir[FS_PATH_BYTES_MAX], gate[FS_PATH_BYTES_MAX];
+    struct err err = {0};
+
+    (void)state;
+    assert_ok(fs_join(gate, test_dir_make(dir), "gate", &err), &err);
+    assert_int_equal(mkfifo(gate, 0600), 0);
+    begin_work(infer, &work, "busy", 30);
+    assert_ok(load(infer, gate, 60, &err), &err);
+    begin_load(infer, &loading);
+    assert_false(infer_reserve(infer, "job", 80 * MB, true, &memory));
+    assert_true(memory.insisted);
+    assert_int_equal(pthread_join(loading.thread, NULL), 0);
+    assert_int_equal(loading.rc, -ERR_UNAVAILABLE);
+    assert_non_null(strstr(loading.err.message, "a job has waited long enough"));
+    err_clear(&loading.err);
+    const int fd = open(gate, O_RDWR);
+    assert_true(fd >= 0);
+    wait_until_gone(infer, gate);
+    close(fd);
+    end_work(&work);
+    infer_free(infer, 1000);
+    test_dir_remove(dir);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -501,6 +602,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_running_job_counts),
         cmocka_unit_test(keys_and_values_take_a_share_of_what_is_left),
         cmocka_unit_test(keys_and_values_are_given_back),
+        cmocka_unit_test(who_waits_for_the_same_model_shares_it),
+        cmocka_unit_test(who_waits_for_room_makes_way_for_a_job),
     };
     struct err err = {0};
 
