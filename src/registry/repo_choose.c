@@ -40,7 +40,8 @@ static const char *part_mark(const char *name)
     return strspn(of + 4, "0123456789") == 5 ? of - 6 : NULL;
 }
 
-/* Whether the name without ".gguf" and without a part's number ends in this quantization. */
+/* Whether the name of a GGUF file without ".gguf" and without a part's number ends in this
+ * quantization. */
 static bool is_in(const struct repo_file *file, const char *quantization)
 {
     const char *mark = part_mark(file->name);
@@ -96,10 +97,11 @@ static size_t find_gguf(const struct repo *repo, const char *wanted, bool by_nam
     *found = 0;
     for (size_t i = 0; i < repo->n_files; i++) {
         const struct repo_file *at = &repo->files[i];
-        bool same = by_name ? strcmp(at->path, wanted) == 0 || strcmp(at->name, wanted) == 0
-                            : is_in(at, wanted);
 
-        if (!is_gguf(at) || (wanted[0] && !same))
+        if (!is_gguf(at))
+            continue;
+        if (wanted[0] && !(by_name ? strcmp(at->path, wanted) == 0 || strcmp(at->name, wanted) == 0
+                                   : is_in(at, wanted)))
             continue;
         /* all parts of one file count as one */
         if (*found == 0 || !part_mark(at->name) || !part_mark((*file)->name))

@@ -127,6 +127,8 @@ static void test_what_a_model_needs_is_chosen(void **state)
          "only.gguf"},
         {LIST(LARGE("m-Q8_0.gguf") "," LARGE("m-Q4_K_M.gguf")), "", 1, "m-Q4_K_M.gguf"},
         {LIST(LARGE("m-Q8_0.gguf") "," LARGE("m.Q4_1.gguf")), "Q4_1", 1, "m.Q4_1.gguf"},
+        {LIST(SMALL("LICENSE") "," SMALL("a") "," LARGE("m-Q8_0.gguf")), "Q8_0", 1, "m-Q8_0.gguf"},
+        {LIST(SMALL("a") "," LARGE("m-Q8_0.gguf")), "a", -ERR_INVALID, "m-Q8_0.gguf"},
         {LIST(LARGE("m-Q8_0.gguf") "," LARGE("m-IQ4_K.gguf")), "Q4_K", -ERR_INVALID,
          "m-IQ4_K.gguf"},
         {LIST(LARGE("a/m-Q8_0.gguf") "," LARGE("b/n-Q8_0.gguf")), "b/n-Q8_0.gguf", 1,
