@@ -35,17 +35,25 @@ static int read_name(const char *text, struct repo_name *name, struct err *err)
     return rc;
 }
 
+static void on_closed(void *ctx)
+{
+    (void)ctx; /* to be watched is enough: wait_for_beginning asks */
+}
+
 /* One answer alone has one status, so a pull that is refused at once (an unknown model, a gated
  * one, a full disk) is waited for, shortly: an answer that has begun can only name the error. */
-static int wait_for_beginning(struct hub *hub, struct arena *arena, struct job_row *row,
+static int wait_for_beginning(struct hub *hub, struct http_request *request, struct job_row *row,
                               struct err *err)
 {
+    http_request_on_close(request, on_closed, NULL);
     const int64_t until = clock_monotonic_ns() + BEGINNING_MS * 1000000LL;
     int rc = 0;
     while (rc == 0 && !job_status_final(row->status) && row->progress.step == 0 &&
            clock_monotonic_ns() < until) {
         clock_sleep_ms(LOOK_MS);
-        rc = registry_get_job(hub->registry, row->id, arena, row, err);
+        rc = http_request_closed(request)
+                 ? err_set(err, ERR_CANCELLED, "The client has left")
+                 : registry_get_job(hub->registry, row->id, request->arena, row, err);
     }
     if (rc == 0 && row->status == JOB_FAILED) {
         rc = err_set(err, ERR_INVALID, "%s", row->error_message);
@@ -73,7 +81,7 @@ HANDLER(ollama_pull)
     rc = rc == 0 ? ticker_has_room(hub->ticker, err) : rc;
     rc = rc == 0 ? pull_create(hub, &name, NULL, NULL, request->arena, &row, err) : rc;
     const bool plain = json_is_false(json_object_get(body, "stream"));
-    rc = rc == 0 && plain ? wait_for_beginning(hub, request->arena, &row, err) : rc;
+    rc = rc == 0 && plain ? wait_for_beginning(hub, request, &row, err) : rc;
     if (rc != 0) {
         return rc;
     }

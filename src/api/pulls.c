@@ -84,6 +84,11 @@ HANDLER(bases_pull)
 
 /* --- searching --- */
 
+static void on_closed(void *ctx)
+{
+    (void)ctx; /* to be watched is enough: client_waits asks */
+}
+
 static int client_waits(void *ctx, struct err *err)
 {
     return http_request_closed(ctx) ? err_set(err, ERR_CANCELLED, "The client has left") : 0;
@@ -138,6 +143,7 @@ HANDLER(bases_search)
     http_issues_release(&issues);
     int rc = repo_server_open(&server, hub->settings.hf_endpoint, hub->settings.hf_token,
                               request->arena, err);
+    http_request_on_close(request, on_closed, NULL);
     server.on_wait = client_waits;
     server.ctx = request;
     rc = rc == 0 ? repo_search(&server, q, (int)limit, request->arena, &hits, &count, err) : rc;
