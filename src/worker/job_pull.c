@@ -231,6 +231,55 @@ static bool holds(struct pulling *p, const char *path)
     return true;
 }
 
+/* Of a row from the same source, as quantise() names it. */
+static int quantised_bits(const struct pulling *p)
+{
+    const char *added = p->row.source + strlen(p->source);
+    return strstr(added, " 4 bits when pulled)") != NULL   ? 4
+           : strstr(added, " 8 bits when pulled)") != NULL ? 8
+                                                           : 0;
+}
+
+/* The id has this content: in what was asked for, or in whatever when nothing was. */
+static int check_bits(const struct pulling *p, struct err *err)
+{
+    const struct import_size any = {"", 0, 0};
+    const char *asked = p->config.quantization;
+    const int bits = same_source(p->row.source, p->source) ? quantised_bits(p) : 0;
+    char have[NAME_BYTES] = "as it came (none)";
+    if (asked == NULL || import_bits(p->run->settings, asked, &any) == bits) {
+        return 0;
+    }
+    if (bits != 0) {
+        (void)snprintf(have, sizeof have, "quantised to %d bits (%dbit)", bits, bits);
+    }
+    return err_set(err, ERR_CONFLICT,
+                   "Base model '%s' is there already, %s, and '%s' was asked for: pull it under "
+                   "another name (--as), or delete that one first",
+                   p->config.as, have, asked);
+}
+
+static int other_content(const struct pulling *p, struct err *err)
+{
+    return err_set(err, ERR_CONFLICT,
+                   "Base model '%s' is there already, with other content (from %s): pull this one "
+                   "under another name (--as), or delete that one first",
+                   p->config.as, p->row.source);
+}
+
+/* The row's weights are missing. Whether these can be the same, as far as their list tells. */
+static bool can_come_back(const struct pulling *p)
+{
+    if (same_source(p->row.source, p->source)) {
+        return true;
+    }
+    if (p->pick.is_folder) {
+        return p->row.is_folder && p->row.bytes == p->pick.bytes;
+    }
+    const char *sha256 = p->pick.files[0]->sha256;
+    return !p->row.is_folder && (sha256 == NULL || strcmp(p->row.sha256, sha256) == 0);
+}
+
 /* The id is taken: by this very content, or by another. */
 static int look_for_id(struct pulling *p, struct err *err)
 {
@@ -244,18 +293,16 @@ static int look_for_id(struct pulling *p, struct err *err)
         return err_set(err, gone.code, "%s", gone.message);
     }
     rc = registry_base_path(p->run->registry, p->config.as, &p->run->arena, &p->row, path, &gone);
-    if (rc != 0) {
-        return 0; /* its weights are missing: they come back by this */
+    if (rc != 0) { /* its weights are missing: they come back by this */
+        return can_come_back(p) ? check_bits(p, err) : other_content(p, err);
     }
     p->there = same_source(p->row.source, p->source) || holds(p, path);
     if (p->there) {
         p->run->progress.step = p->pick.bytes;
-        return 0;
+        return check_bits(p, err);
     }
-    return err_set(err, ERR_CONFLICT,
-                   "Base model '%s' is there already, with other content (from %s): pull this one "
-                   "under another name (--as), or delete that one first",
-                   p->config.as, p->row.source);
+    rc = on_wait(p, err); /* comparing ends when the job is to */
+    return rc != 0 ? rc : other_content(p, err);
 }
 
 /* A GGUF that another id has already is not fetched a second time. *path "" when there is none. */

@@ -126,7 +126,36 @@ def test_a_folder_is_quantised_where_that_is_asked_for(own):
     base = own.ask("GET", "/base-models/org/tiny", 200)
     assert base["format"] != "gguf" and "quantised to 8 bits" in base["source"]
     answer(own, "org/tiny")
-    assert pulled(own, "org/tiny")["result"]["was_there"]
+    for same in ({}, {"quantization": "8bit"}):
+        assert pulled(own, "org/tiny", **same)["result"]["was_there"]
+    for asked in ("none", "4bit"):
+        job = pull(own, "org/tiny", quantization=asked)
+        assert job["status"] == "failed"
+        assert all(word in job["error_message"] for word in ("8bit", asked, "--as"))
+    pulled(own, "org/tiny", quantization="none", **{"as": "plain"})
+    job = pull(own, "org/tiny", quantization="8bit", **{"as": "plain"})
+    assert job["status"] == "failed" and "as it came" in job["error_message"]
+
+
+def test_missing_weights_come_back_and_others_are_refused_before_they_are_fetched(own, there, weights):
+    there.repos["org/smol"] = Repo({GGUF: weights})
+    for id in ("org/tiny", "org/smol"):
+        pulled(own, id)
+    first = there.fetched()
+    blobs = own.folder / "storage" / "blobs" / "sha256"
+    for blob in blobs.iterdir():
+        blob.rename(blob.with_name(f"{blob.name}-gone"))
+    there.repos["other/smol"] = Repo({"m.gguf": weights[:-1]})
+    there.repos["other/tiny"] = Repo(folder(TINY) | {"generation_config.json": b"{ }"})
+    for id, other in (("org/smol", "other/smol"), ("org/tiny", "other/tiny"), ("org/smol", "org/tiny")):
+        job = pull(own, other, **{"as": id})
+        assert job["status"] == "failed" and "other content" in job["error_message"]
+    assert there.fetched() == first
+    there.repos["other/smol"] = Repo({"m.gguf": weights})  # the same from elsewhere
+    pulled(own, "other/smol", **{"as": "org/smol"})
+    pulled(own, "org/tiny")
+    assert there.fetched() == 2 * first
+    answer(own, "org/tiny")
 
 
 def test_events_tell_bytes_and_speed(own, there, weights):
