@@ -106,6 +106,8 @@ int registry_create_pull(struct registry *registry, const struct pull_draft *dra
     if (rc == 0)
         rc = find_active(db, config, draft->as, arena, row, joined, err);
     if (rc == 0 && !*joined)
+        rc = registry_check_no_preset(db, draft->as, arena, err);
+    if (rc == 0 && !*joined)
         rc = jobs_new_row(JOB_PULL, arena, row, err);
     if (rc == 0 && !*joined) {
         row->config = config;

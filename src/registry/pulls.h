@@ -13,7 +13,8 @@ struct pull_draft {
     int64_t queue_max;
 };
 /* Adds a job, or gives back the one that pulls the very same already (*joined). ERR_UNPROCESSABLE
- * for `as`; ERR_CONFLICT when something else is being pulled under that id; ERR_BUSY. */
+ * for `as`; ERR_CONFLICT when something else is being pulled under that id, or a preset has it;
+ * ERR_BUSY. */
 int registry_create_pull(struct registry *registry, const struct pull_draft *draft,
                          struct arena *arena, struct job_row *row, bool *joined,
                          struct err *err) MUST_CHECK;

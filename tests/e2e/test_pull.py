@@ -158,6 +158,13 @@ def test_missing_weights_come_back_and_others_are_refused_before_they_are_fetche
     answer(own, "org/tiny")
 
 
+def test_a_name_of_ollamas_is_refused_before_anything_is_fetched(own, there):
+    pulled(own, "org/tiny")
+    own.ask("POST", "/api/copy", 200, json={"source": "org/tiny", "destination": "mine"})
+    body = {"id": "org/tiny", "as": "mine"}
+    assert "already exists" in own.detail("POST", "/base-models/pull", 409, json=body)
+
+
 def test_events_tell_bytes_and_speed(own, there, weights):
     there.repos["org/smol"] = Repo({GGUF: weights})
     there.hold_at = len(weights) // 2
