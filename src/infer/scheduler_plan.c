@@ -253,7 +253,9 @@ static void share_tokens(struct scheduler *s)
     const int chunk = chunk_tokens(s, n_decoding > 0);
     budget = chunk < budget ? chunk : budget;
     const int even = n_prompts > 0 ? budget / n_prompts : 0;
-    const int share = even > SHARE_TOKENS_MIN ? even : SHARE_TOKENS_MIN;
+    const int half = budget > 1 ? budget / 2 : 1; /* one alone never takes all of a short step */
+    const int least = half < SHARE_TOKENS_MIN ? half : SHARE_TOKENS_MIN;
+    const int share = even > least ? even : least;
     for (int i = 0; i < s->n; i++) {
         struct scheduled *r = s->requests[i];
         int one = 1;

@@ -370,6 +370,36 @@ static void test_a_short_prompt_is_not_held_up(void **state)
     close_model();
 }
 
+/* Nor in steps that are short because somebody decodes: how fast prompts go is not known yet. */
+static void test_a_short_step_has_room_for_two(void **state)
+{
+    (void)state;
+    static const int n_prompts[] = {1, 200, 8};
+    struct err err = {0};
+    int32_t prompts[3][TOKENS_MAX];
+    open_model(1000);
+    struct scheduler *s = new_scheduler(3, 0);
+    for (int i = 0; i < 3; i++) {
+        struct scheduled_spec spec = make_spec(3 * i, prompts[i]);
+        for (int t = 0; t < TOKENS_MAX; t++) {
+            prompts[i][t] = (t + i) % 100;
+        }
+        spec.n_prompt = n_prompts[i];
+        memset(&got[i], 0, sizeof got[i]);
+        assert_ok(scheduler_add(s, &spec, &events, &got[i], &got[i].request, &err), &err);
+        if (i == 0) {
+            scheduler_step(s);
+        }
+    }
+    scheduler_step(s);
+    assert_int_equal(got[0].n_ids, 2);
+    assert_int_equal(got[1].n_ids, 0);
+    assert_int_equal(got[2].n_ids, 1);
+    run(s);
+    scheduler_free(s);
+    close_model();
+}
+
 /* Whoever decodes gets a token in every step while a long prompt is read, which goes on in each. */
 static void test_a_long_prompt_stops_nobody(void **state)
 {
@@ -423,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_enough_pages_set_nobody_aside),
         cmocka_unit_test(test_a_prompt_that_never_fits_is_refused),
         cmocka_unit_test(test_a_short_prompt_is_not_held_up),
+        cmocka_unit_test(test_a_short_step_has_room_for_two),
         cmocka_unit_test(test_a_long_prompt_stops_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
