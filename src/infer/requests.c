@@ -55,6 +55,9 @@ struct infer_request *requests_find(const struct request_list *list, uint32_t nu
 
 void infer_request_free(struct infer_request *r)
 {
+    if (r == NULL) {
+        return;
+    }
     mem_free(r->body);
     token_ids_release(&r->sent);
     mem_free(r);

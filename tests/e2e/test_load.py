@@ -53,6 +53,8 @@ def test_a_full_queue_says_when_to_come_back(small):
         with pytest.raises(openai.RateLimitError):
             client.chat.completions.create(**body)
         assert small.http.post("/api/chat", json=body).status_code == 429
+        texts = {"model": "org/smollm2", "input": ["one", "two"]}
+        assert small.http.post("/v1/embeddings", json=texts).status_code == 429
         running[0].close()  # whoever leaves makes room at once
         for future in concurrent.futures.as_completed(waiting, timeout=120):
             stream = future.result()
