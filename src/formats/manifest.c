@@ -163,18 +163,6 @@ static int read_training(struct manifest *m, struct err *err)
     return rc;
 }
 
-/* Before `publish` was a key, the best adapter was published with early stopping alone. */
-static int read_config(struct manifest *m, struct err *err)
-{
-    const json_t *config = json_object_get(m->json, "config");
-    const int rc = train_config_parse(&m->config, config, err);
-    if (rc == 0 && json_object_get(config, "publish") == NULL &&
-        m->config.early_stopping_patience == 0) {
-        m->config.publish = TRAIN_PUBLISH_LAST;
-    }
-    return rc;
-}
-
 static int read_object(struct manifest *m, struct err *err)
 {
     int64_t version = 0, numerics = 0;
@@ -197,7 +185,7 @@ static int read_object(struct manifest *m, struct err *err)
     }
     m->numerics_version = (int)numerics;
     if (rc == 0) {
-        rc = read_config(m, err);
+        rc = train_config_parse_stored(&m->config, json_object_get(m->json, "config"), err);
     }
     if (rc == 0) {
         rc = read_eos(m, err);

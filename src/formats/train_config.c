@@ -316,10 +316,20 @@ int train_config_parse(struct train_config *config, const json_t *json, struct e
     return rc;
 }
 
+int train_config_parse_stored(struct train_config *config, const json_t *json, struct err *err)
+{
+    const int rc = train_config_parse(config, json, err);
+
+    if (rc == 0 && json_object_get(json, "publish") == NULL && config->early_stopping_patience == 0)
+        config->publish = TRAIN_PUBLISH_LAST;
+    return rc;
+}
+
 int train_config_parse_text(struct train_config *config, const char *text, struct err *err)
 {
     json_t *json = json_parse(text, strlen(text), err);
-    int rc = json ? train_config_parse(config, json, err) : err_set(err, ERR_UNPROCESSABLE, "json");
+    int rc = json ? train_config_parse_stored(config, json, err)
+                  : err_set(err, ERR_UNPROCESSABLE, "json");
 
     json_decref(json);
     return rc;

@@ -78,7 +78,11 @@ void train_config_defaults(struct train_config *config);
 
 /* json NULL or a JSON null gives the defaults. ERR_UNPROCESSABLE names the key. */
 int train_config_parse(struct train_config *config, const json_t *json, struct err *err) MUST_CHECK;
-/* As train_config_parse, from text (a database row, a manifest). */
+/* What train_config_write wrote, perhaps before `publish` was a key: then the best adapter was
+ * published with early stopping alone, and such a run has to repeat as it was. */
+int train_config_parse_stored(struct train_config *config, const json_t *json,
+                              struct err *err) MUST_CHECK;
+/* As train_config_parse_stored, from text (a database row). */
 int train_config_parse_text(struct train_config *config, const char *text,
                             struct err *err) MUST_CHECK;
 

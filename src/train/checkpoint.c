@@ -221,14 +221,21 @@ static int add_step(void *ctx, const char *name, bool is_dir)
     return 0;
 }
 
-void checkpoint_prune(const char *dir, int64_t kept)
+void checkpoint_prune(const char *dir, int64_t step, int64_t kept)
 {
     char path[FS_PATH_BYTES_MAX];
     struct steps steps = {.n = 0};
     if (fs_list_dir(dir, add_step, &steps, NULL) != 0) {
         return;
     }
-    for (int i = 0; i < steps.n - kept; i++) {
+    int n = steps.n;
+    while (n > 0 && steps.step[n - 1] > step) {
+        n--;
+    }
+    for (int i = 0; i < steps.n; i++) {
+        if (i >= n - kept && i < n) {
+            continue;
+        }
         if (step_path(dir, steps.step[i], path, NULL) == 0 && fs_remove_tree(path, NULL) != 0) {
             return; /* the disk says why when the next one is written */
         }

@@ -49,8 +49,9 @@ struct checkpoint_parts {
 int checkpoint_write(const char *dir, const struct train_state *state,
                      const struct checkpoint_parts *parts, const char *run,
                      struct err *err) MUST_CHECK;
-/* Removes all but the newest `kept`; what cannot be removed stays. */
-void checkpoint_prune(const char *dir, int64_t kept);
+/* Removes all but the newest `kept` up to `step`, the one just written: what is said to be of later
+ * steps is of another run. What cannot be removed stays. */
+void checkpoint_prune(const char *dir, int64_t step, int64_t kept);
 
 /* The newest valid one: its folder in path ("" when there is none) and its state. run NULL: of any
  * run. note (or NULL) is told of every one that is passed over. */

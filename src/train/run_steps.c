@@ -149,7 +149,7 @@ static int save(struct run *run, struct err *err)
     int rc = checkpoint_write(run->spec->checkpoint_dir, &run->state, &parts, run->digest, err);
     if (rc == 0) {
         run->saved = true;
-        checkpoint_prune(run->spec->checkpoint_dir, run->config->checkpoints_kept);
+        checkpoint_prune(run->spec->checkpoint_dir, run->state.step, run->config->checkpoints_kept);
         if (run->hooks != NULL && run->hooks->checkpoint != NULL) {
             run->hooks->checkpoint(run->hooks->ctx, run->state.step);
         }

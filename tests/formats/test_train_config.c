@@ -4,7 +4,11 @@
 
 static int parse(struct train_config *config, const char *text, struct err *err)
 {
-    return train_config_parse_text(config, text, err);
+    json_t *json = json_parse(text, strlen(text), err);
+    const int rc = json ? train_config_parse(config, json, err) : -(int)err->code;
+
+    json_decref(json);
+    return rc;
 }
 
 static char *to_text(const struct train_config *config)

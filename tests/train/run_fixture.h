@@ -83,7 +83,9 @@ static inline void fixture_in(struct run_fixture *f, const char *dir, const char
     snprintf(f->dir, sizeof f->dir, "%s", dir);
     assert_ok(fs_join(f->checkpoints, f->dir, "checkpoints", &err), &err);
     assert_ok(fs_join(f->output, f->dir, "versions/1.0.0", &err), &err);
-    assert_ok(train_config_parse_text(&f->config, config, &err), &err);
+    json_t *keys = json_parse(config, strlen(config), &err);
+    assert_ok(train_config_parse(&f->config, keys, &err), &err);
+    json_decref(keys);
     f->spec = (struct train_spec){.base_id = "tiny",
                                   .base_path = FIXTURE_BASE,
                                   .dataset_path = FIXTURE_DATASET,
