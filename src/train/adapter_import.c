@@ -42,13 +42,27 @@ static bool is_empty(const json_t *value)
            (json_is_array(value) && json_array_size(value) == 0);
 }
 
+/* PEFT's ways to begin that take something out of the base's weights, and do so again on loading.
+ */
+static bool changes_base(const json_t *init)
+{
+    static const char *const plain[] = {"gaussian", "eva", "orthogonal"};
+    const char *name = json_string_value(init);
+    bool known = name == NULL;
+    for (size_t i = 0; !known && i < COUNT_OF(plain); i++) {
+        known = strcmp(name, plain[i]) == 0;
+    }
+    return !known;
+}
+
 static int read_peft(const json_t *config, struct incoming *in, struct err *err)
 {
     static const char *const others[] = {"use_dora",          "fan_in_fan_out",
                                          "lora_bias",         "modules_to_save",
                                          "rank_pattern",      "alpha_pattern",
                                          "layer_replication", "alora_invocation_tokens",
-                                         "target_parameters", "trainable_token_indices"};
+                                         "target_parameters", "trainable_token_indices",
+                                         "use_qalora"};
     const char *type = NULL, *bias = NULL;
     double alpha = 8.0;
     bool rs = false;
@@ -73,6 +87,9 @@ static int read_peft(const json_t *config, struct incoming *in, struct err *err)
             return err_set(err, ERR_INVALID, ADAPTER_CONFIG_FILE ": '%s' is not supported",
                            others[i]);
         }
+    }
+    if (changes_base(json_object_get(config, "init_lora_weights"))) {
+        return unsupported("an 'init_lora_weights' that changes the base", err);
     }
     if (in->rank < 1) {
         return err_set(err, ERR_INVALID, ADAPTER_CONFIG_FILE ": 'r' is %lld", (long long)in->rank);
@@ -106,7 +123,7 @@ static int read_config(const char *path, struct incoming *in, struct err *err)
                      ADAPTER_CONFIG_FILE " is neither PEFT's (it has no 'peft_type') nor mlx-lm's "
                                          "(no 'lora_parameters')");
     }
-    if (rc == 0 && !isfinite(in->scale)) {
+    if (rc == 0 && !isfinite((float)in->scale)) {
         rc = err_set(err, ERR_INVALID, ADAPTER_CONFIG_FILE " holds no scale");
     }
     json_decref(config);
