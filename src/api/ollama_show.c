@@ -159,9 +159,6 @@ static void put_texts(const struct shown *s, struct shown_texts *texts)
 {
     size_t i;
     const json_t *one;
-    buf_init(&texts->license, SHOWN_BYTES_MAX);
-    buf_init(&texts->parameters, SHOWN_BYTES_MAX);
-    buf_init(&texts->modelfile, SHOWN_BYTES_MAX);
     json_array_foreach(s->license, i, one)
     {
         buf_printf(&texts->license, "%s%s", i > 0 ? "\n" : "", json_string_value(one));
@@ -198,8 +195,13 @@ HANDLER(ollama_show)
     if (rc != 0 || id == NULL) {
         return rc;
     }
+    buf_init(&texts.license, SHOWN_BYTES_MAX);
+    buf_init(&texts.parameters, SHOWN_BYTES_MAX);
+    buf_init(&texts.modelfile, SHOWN_BYTES_MAX);
     rc = shown_find(&s, hub, id, request->arena, err);
-    put_texts(&s, &texts);
+    if (rc == 0) {
+        put_texts(&s, &texts);
+    }
     rc = rc == 0 ? buf_check(&texts.license, "the license", err) : rc;
     rc = rc == 0 ? buf_check(&texts.parameters, "the parameters", err) : rc;
     rc = rc == 0 ? buf_check(&texts.modelfile, "the modelfile", err) : rc;
