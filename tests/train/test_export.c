@@ -184,6 +184,10 @@ static void test_what_does_not_come_in_is_said(void **state)
         {"{\"peft_type\":\"IA3\"}", "peft_type"},
         /* PEFT's config beside mlx-lm's names, and a rank that is another */
         {"{\"peft_type\":\"LORA\",\"r\":77}", "'r' 77"},
+        {"{\"peft_type\":\"LORA\",\"r\":4,\"init_lora_weights\":\"pissa_niter_16\"}",
+         "'init_lora_weights' that changes the base"},
+        {"{\"peft_type\":\"LORA\",\"r\":4,\"use_qalora\":true}", "use_qalora"},
+        {"{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":1e300}", "holds no scale"},
     };
     struct exported e;
     struct err err = {0};
