@@ -34,8 +34,9 @@ int prompter_tokens(struct prompter *prompter, const json_t *request, struct tok
 
 /* The same where the request says {truncate}, within the context or {context_tokens} if those are
  * fewer, with room for an answer of one token: the oldest messages are left out, up to one of the
- * user's, until the rest fits; system messages and the last one stay. A text to {embed} loses its
- * end. What does not fit even so comes as it is, for the scheduler to refuse. */
+ * user's, until the rest fits; system messages stay, and what begins with the user's last one. A
+ * text to {embed} loses its end. What does not fit even so comes as it is, for the scheduler to
+ * refuse. */
 int prompter_fit(struct prompter *prompter, const json_t *request, struct token_ids *out,
                  struct err *err) MUST_CHECK;
 

@@ -14,13 +14,12 @@ static bool has_role(const json_t *message, const char *role)
     return its != NULL && strcmp(its, role) == 0;
 }
 
-/* Where the conversation may begin, in ascending order; the last message is always among them. */
+/* Where the conversation may begin, in ascending order. */
 static size_t list_cuts(const json_t *messages, size_t *cuts)
 {
     size_t n = 0;
-    const size_t last = json_array_size(messages) - 1;
-    for (size_t i = 1; i <= last; i++) {
-        if (i == last || has_role(json_array_get(messages, i), "user")) {
+    for (size_t i = 1; i < json_array_size(messages); i++) {
+        if (has_role(json_array_get(messages, i), "user")) {
             cuts[n++] = i;
         }
     }
@@ -61,7 +60,7 @@ static int tokens_after(struct prompter *p, const json_t *request, size_t cut,
     return rc;
 }
 
-/* The first cut that makes it fit, or the last one of all. */
+/* The first cut that makes it fit, or the last one of all; where there is none, `out` stays. */
 static int cut_messages(struct prompter *p, const json_t *request, size_t limit,
                         struct token_ids *out, struct err *err)
 {
@@ -70,8 +69,9 @@ static int cut_messages(struct prompter *p, const json_t *request, size_t limit,
     if (cuts == NULL) {
         return mem_err(err, json_array_size(messages) * sizeof *cuts);
     }
+    const size_t n = list_cuts(messages, cuts);
     size_t low = 0;
-    size_t high = list_cuts(messages, cuts) - 1;
+    size_t high = n > 0 ? n - 1 : 0;
     int rc = 0;
     while (rc == 0 && low < high) {
         const size_t middle = low + (high - low) / 2;
@@ -82,7 +82,7 @@ static int cut_messages(struct prompter *p, const json_t *request, size_t limit,
             low = middle + 1;
         }
     }
-    rc = rc == 0 ? tokens_after(p, request, cuts[low], out, err) : rc;
+    rc = rc == 0 && n > 0 ? tokens_after(p, request, cuts[low], out, err) : rc;
     mem_free(cuts);
     return rc;
 }
