@@ -83,9 +83,9 @@ static int on_wait(void *ctx, struct err *err)
     case TRAIN_GO_ON:
         return 0;
     case TRAIN_CHECKPOINT_AND_STOP:
-        return err_set(err, ERR_CLOSED, "stopped while files were fetched");
+        return err_set(err, ERR_CLOSED, "stopped while a model was pulled");
     default:
-        return err_set(err, ERR_CANCELLED, "cancelled while files were fetched");
+        return err_set(err, ERR_CANCELLED, "cancelled while a model was pulled");
     }
 }
 
@@ -415,6 +415,26 @@ static int inspect(struct found *found, const char *path, struct err *err)
     return found->tree != NULL ? 0 : -(int)err->code;
 }
 
+/* In this process, which shows that it lives and hears of a cancel meanwhile. */
+static int write_quantised(struct pulling *p, const char *path, int bits, struct err *err)
+{
+    const struct settings *settings = p->run->settings;
+    const struct train_hooks all = job_hooks(p->run);
+    const struct train_hooks hooks = {.ctx = all.ctx, .note = all.note, .poll = all.poll};
+    const struct merge_spec spec = {.base_id = p->config.as,
+                                    .base_path = path,
+                                    .dest = p->quantised,
+                                    .format = MERGE_MLX,
+                                    .type = MERGE_KEEP,
+                                    .bits = bits,
+                                    .threads = settings->threads,
+                                    .isa = settings->isa};
+    struct merge_result merged;
+    const int rc = train_merge(&spec, &hooks, &merged, err);
+    job_report(p->run); /* hears what came while the result was compared */
+    return rc == 0 ? on_wait(p, err) : rc;
+}
+
 /* As an import does with weights that are plain and large, or as was asked. */
 static int quantise(struct pulling *p, struct found *found, const char *path, struct err *err)
 {
@@ -432,7 +452,7 @@ static int quantise(struct pulling *p, struct found *found, const char *path, st
     int rc = storage_cache(registry_storage(p->run->registry), name, p->quantised, err);
     rc = rc == 0 ? fs_remove_tree(p->quantised, err) : rc;
     job_note(p->run, "quantising");
-    rc = rc == 0 ? train_quantize_child(NULL, path, p->quantised, bits, err) : rc;
+    rc = rc == 0 ? write_quantised(p, path, bits, err) : rc;
     p->source = arena_printf(&p->run->arena, "%s (%s, quantised to %d bits when pulled)", p->source,
                              size.type, bits);
     rc = rc == 0 && p->source == NULL ? mem_err(err, 0) : rc;

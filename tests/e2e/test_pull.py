@@ -137,6 +137,17 @@ def test_a_folder_is_quantised_where_that_is_asked_for(own):
     assert job["status"] == "failed" and "as it came" in job["error_message"]
 
 
+def test_a_cancel_is_heard_while_weights_are_quantised(own, there, weights):
+    there.repos["org/smol"] = Repo({GGUF: weights})
+    body = {"id": "org/smol", "quantization": "8bit"}
+    path = f"/training/jobs/{own.ask('POST', '/base-models/pull', 202, json=body)['id']}"
+    wait_for(lambda: "quantising" in own.http.get(f"{path}/logs").text)
+    own.ask("POST", f"{path}/cancel", 200)
+    assert ended(own, own.ask("GET", path, 200))["status"] == "cancelled"
+    assert [name[:5] for name in cache(own)] == ["pull-"]  # what was fetched, for the next one
+    assert own.ask("GET", "/base-models", 200) == []
+
+
 def test_missing_weights_come_back_and_others_are_refused_before_they_are_fetched(own, there, weights):
     there.repos["org/smol"] = Repo({GGUF: weights})
     for id in ("org/tiny", "org/smol"):
