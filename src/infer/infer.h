@@ -216,7 +216,7 @@ void infer_memory(struct infer *infer, struct infer_memory *memory);
  * without insisting, or given back. */
 bool infer_reserve(struct infer *infer, const char *holder, uint64_t bytes, bool insist,
                    struct infer_memory *memory);
-/* The same for a job that runs already: without asking. */
+/* The same for a job that runs already: without asking. Models give back what they can. */
 void infer_hold(struct infer *infer, const char *holder, uint64_t bytes);
 /* Whether a job holds memory, and which. */
 bool infer_holder(struct infer *infer, char holder[INFER_ID_BYTES]);

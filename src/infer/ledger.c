@@ -119,6 +119,7 @@ static void evict(struct infer *infer, uint64_t bytes, int slots)
 
 enum { SHARE = 4 /* of what the limit leaves, a host takes one in so many */ };
 
+/* A child that cannot be told is given up: its host's thread opens another with what was asked. */
 static void send_limit(struct host *h)
 {
     struct buf buf;
@@ -126,7 +127,8 @@ static void send_limit(struct host *h)
     buf_init(&buf, 64);
     buf_printf(&buf, "{\"kv_bytes\":%" PRIu64 "}", h->kv_asked);
     if (frame_send(&h->conn, 'K', buf.data, buf.len, SEND_TIMEOUT_MS, &err) != 0) {
-        log_event(LOG_DEBUG, "infer", "limit_unsent", "error=\"%s\"", err.message);
+        log_event(LOG_WARNING, "infer", "limit_unsent", "error=\"%s\"", err.message);
+        frame_shutdown(&h->conn);
     }
     buf_release(&buf);
 }
@@ -304,6 +306,7 @@ void infer_hold(struct infer *infer, const char *holder, uint64_t bytes)
     (void)snprintf(infer->holder, sizeof infer->holder, "%s", holder);
     infer->held_bytes = bytes;
     infer->insisted = false;
+    take_back(infer, bytes);
     pthread_mutex_unlock(&infer->lock);
 }
 

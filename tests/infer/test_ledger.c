@@ -497,6 +497,30 @@ static void keys_and_values_are_given_back(void **state)
     infer_free(infer, 1000);
 }
 
+/* … also for a job that a worker took without asking. */
+static void keys_and_values_are_given_back_to_a_running_job(void **state)
+{
+    struct infer *infer = open_infer(8);
+    struct work work;
+    struct err err = {0};
+    uint64_t kv;
+
+    (void)state;
+    assert_ok(load_kv(infer, "busy", 40, 10, &err), &err);
+    assert_int_equal(counted_mb(infer, "busy", &kv), 40 + 60 / 4);
+    begin_work(infer, &work, "busy", 40);
+    infer_hold(infer, "job", 60 * MB);
+    for (int i = 0; i < POLLS_MAX && kv > 10; i++) {
+        clock_sleep_ms(POLL_MS);
+        (void)counted_mb(infer, "busy", &kv);
+    }
+    assert_int_equal(counted_mb(infer, "busy", &kv), 40);
+    assert_int_equal(kv, 10);
+    assert_int_equal(atomic_load(&work.failed), 0);
+    end_work(&work);
+    infer_free(infer, 1000);
+}
+
 /* A model of 60 MB that is loaded in a thread of its own. */
 struct loading {
     pthread_t thread;
@@ -602,6 +626,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_running_job_counts),
         cmocka_unit_test(keys_and_values_take_a_share_of_what_is_left),
         cmocka_unit_test(keys_and_values_are_given_back),
+        cmocka_unit_test(keys_and_values_are_given_back_to_a_running_job),
         cmocka_unit_test(who_waits_for_the_same_model_shares_it),
         cmocka_unit_test(who_waits_for_room_makes_way_for_a_job),
     };
