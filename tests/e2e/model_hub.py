@@ -44,7 +44,8 @@ class Sent:
 
 class ModelHub:
     """Set `drop_after` to cut every answer of a file after that many bytes, `times` times; `hold_at`
-    to stop sending at that byte until `go` is set; `elsewhere` to redirect to another host name."""
+    to stop sending at that byte until `go` is set; `elsewhere` to redirect to another host name;
+    `hold_searches` to leave searches without an answer: `left` is set when the asker ends one."""
 
     def __init__(self):
         self.repos: dict[str, Repo] = {}
@@ -55,6 +56,7 @@ class ModelHub:
         self.answers: list[tuple[int, dict]] = []  # statuses to give before any file
         self.hold_at = None
         self.go = threading.Event()
+        self.hold_searches, self.left = False, threading.Event()
         self.held = threading.Event()
         self.elsewhere = False
         self.token = None  # what gated models ask for
@@ -108,6 +110,11 @@ class ModelHub:
         return not repo.gated or request.headers["Authorization"] == f"Bearer {self.token}"
 
     def search(self, request, query):
+        if self.hold_searches:
+            self.held.set()
+            if request.connection.recv(1) == b"":  # nothing comes but the end
+                self.left.set()
+            return None
         words = query["search"][0].lower()
         rows = [
             {"id": id, "downloads": 7, "likes": 1, "gated": repo.gated, "tags": ["gguf"]}

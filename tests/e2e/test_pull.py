@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import threading
 
@@ -375,6 +376,15 @@ def test_requests_are_checked(own, there):
     assert [(row["id"], row["gguf"], row["pulled"]) for row in found] == [("org/tiny", True, False)]
     there.close()
     assert "connect" in own.detail("GET", "/base-models/search", 503, params={"q": "x"})
+
+
+def test_a_search_ends_when_its_client_leaves(own, there):
+    there.hold_searches = True
+    asker = socket.create_connection(("127.0.0.1", own.port))
+    asker.sendall(b"GET /base-models/search?q=tiny HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert there.held.wait(60)
+    asker.close()
+    assert there.left.wait(12)  # before the search would have given up, after 15 seconds
 
 
 def test_a_hub_that_does_not_train_pulls(make):
