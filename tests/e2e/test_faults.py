@@ -32,6 +32,11 @@ class Writer:
     def queue(self):
         self.job = self.hub.ask("POST", self.path, 202, json=self.body)["id"]
 
+    def again(self):
+        """Once more, after a job that failed: its worker may have ended between the last write and
+        the word that it was done, so what it wrote can be there."""
+        self.queue()
+
     def row(self) -> dict:
         return self.hub.ask("GET", f"/training/jobs/{self.job}", 200)
 
@@ -49,7 +54,7 @@ class Writer:
     def end(self) -> dict:
         """The result, after a worker that nothing disturbs; of a retry, where the job failed."""
         if self.row()["status"] == "failed":
-            self.queue()
+            self.again()
         assert self.work() == 0
         row = self.row()
         assert row["status"] == "completed", row["error_message"]
@@ -64,6 +69,11 @@ class Quantising(Writer):
         answer = self.hub.http.get(f"/base-models/{self.name}")
         assert answer.status_code in (200, 404)
         assert answer.status_code == 404 or answer.json()["sha256"] == want
+
+    def again(self):
+        if self.hub.http.get(f"/base-models/{self.name}").status_code == 200:
+            self.forget()
+        self.queue()
 
     def leftovers(self) -> list[pathlib.Path]:
         storage = self.hub.folder / "storage"
@@ -199,7 +209,7 @@ def test_killed_at_random_instants(idle, what):
         row = writer.row()
         if row["status"] == "failed":
             assert "The worker ended" in row["error_message"]
-            writer.queue()
+            writer.again()
         elif row["status"] == "completed":
             assert row["result"]["sha256"] == want
             writer.forget()
