@@ -326,8 +326,12 @@ static void look_at_all(struct ticker *t, bool closed)
     for (struct watcher **at = &t->watchers; *at != NULL;) {
         struct watcher *w = *at;
         bool over = false;
-        const int rc = look(t, w, &arena, &data, &over);
+        int rc = look(t, w, &arena, &data, &over);
         arena_clear(&arena);
+        if (rc == 0 && closed && !over && w->style != TICKER_EVENTS) {
+            rc = send_line(w, NULL, "the hub is shutting down; once it is back, the pull goes on",
+                           NULL, NULL, &data);
+        }
         if (rc != 0 || over || closed) {
             *at = w->next;
             end_watcher(t, w, rc == 0);

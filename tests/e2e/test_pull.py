@@ -296,6 +296,21 @@ def test_a_killed_server_goes_on_where_it_was(own, there, weights):
     assert answer(own, "org/smol") is not None
 
 
+def test_a_hub_that_shuts_down_says_so_and_goes_on_later(own, there, weights):
+    there.repos["org/smol"] = Repo({GGUF: weights})
+    there.hold_at = len(weights) // 2
+    with pytest.raises(ollama.ResponseError, match="shutting down"):
+        for line in ollama.Client(host=own.url).pull("org/smol", stream=True):
+            if line.completed == there.hold_at:
+                own.process.send_signal(signal.SIGTERM)
+    own.stop()
+    there.hold_at = None
+    there.go.set()
+    own.start()
+    wait_for(lambda: own.http.get("/base-models/org/smol").status_code == 200)
+    assert [sent.start for sent in there.sent] == [0, len(weights) // 2]
+
+
 def test_a_cancelled_pull_is_taken_up_by_the_next(own, there, weights):
     there.repos["org/smol"] = Repo({GGUF: weights})
     there.hold_at = len(weights) // 2
