@@ -19,6 +19,8 @@
 
 #include "api/bases.h"
 #include "base/hash.h"
+#include "base/log.h"
+#include "registry/bases.h"
 #include "registry/names.h"
 #include "registry/storage.h"
 #include "train/adapter_import.h"
@@ -64,6 +66,7 @@ struct creation {
     struct infer_spec spec; /* of the source */
     struct preset_draft draft;
     bool replaces;                   /* a preset of that name over its own base */
+    bool made_base;                  /* which goes again when the rest fails */
     char adapter[FS_PATH_BYTES_MAX]; /* made of what was sent; "" = none */
 };
 
@@ -100,9 +103,11 @@ static int make_base(struct creation *c, const char *path, const char *quantizat
 {
     struct arena *arena = c->request->arena;
     struct resolved_model taken = {0};
-    struct err missing = {0};
+    struct err missing = {0}, free = {0};
     struct base_row row;
     int rc = name_check_base("model", c->draft.name, err);
+    const bool is_free =
+        registry_get_base(c->hub->registry, c->draft.name, arena, &row, &free) == -ERR_NOT_FOUND;
     if (rc == 0 &&
         registry_resolve_model(c->hub->registry, c->draft.name, arena, &taken, &missing) == 0 &&
         taken.is_registered) {
@@ -114,6 +119,7 @@ static int make_base(struct creation *c, const char *path, const char *quantizat
         c->source = (struct resolved_model){.base_id = row.id, .has_weights = true, .base = row};
         c->draft.source = row.id;
         c->draft.with_base = true;
+        c->made_base = is_free;
         c->replaces = taken.has_preset;
         rc = spec_of(c->hub, &c->source, arena, &c->spec, err);
     }
@@ -366,10 +372,22 @@ static int create(struct creation *c, const json_t *body, struct err *err)
     return rc;
 }
 
-static void creation_release(struct creation *c)
+static void forget_base(const struct creation *c)
+{
+    struct err why = {0};
+    if (registry_delete_base(c->hub->registry, c->draft.name, &why) != 0) {
+        log_event(LOG_WARNING, "api", "leftover", "base=\"%s\" error=\"%s\"", c->draft.name,
+                  why.message);
+    }
+}
+
+static void creation_release(struct creation *c, bool done)
 {
     if (c->adapter[0] != '\0') {
         ollama_blob_forget(c->adapter);
+    }
+    if (!done && c->made_base) {
+        forget_base(c);
     }
     mem_free(c);
 }
@@ -411,7 +429,7 @@ HANDLER(ollama_create)
             return -(int)err->code;
         }
         rc = create(c, body, err);
-        creation_release(c);
+        creation_release(c, rc == 0);
     }
     if (rc != 0) {
         return rc;
@@ -452,7 +470,7 @@ HANDLER(ollama_copy)
             return -(int)err->code;
         }
         rc = copy(c, body_string(body, "source"), err);
-        creation_release(c);
+        creation_release(c, rc == 0);
     }
     return rc == 0 ? http_reply_empty(response, 200, err) : rc;
 }

@@ -327,6 +327,20 @@ def test_an_adapter_of_another_base(hub, client, exported, tmp_path):
         refused(lambda: client.create("bad", from_=BASE, adapters=bad), 400)
 
 
+def test_a_base_goes_when_the_rest_fails(hub, client, model_file, exported, tmp_path):
+    files = {"m.gguf": client.create_blob(model_file)}
+    adapters = changed(client, exported["peft"], tmp_path, {"r": 8})
+    refused(lambda: client.create("halfway", files=files, adapters=adapters), 400, "rank 4")
+    hub.detail("GET", "/base-models/halfway", 404)
+    # one that was there stays
+    files = {"m.gguf": client.create_blob(model_file)}
+    client.create("whole", files=files)
+    files = {"m.gguf": client.create_blob(model_file)}
+    refused(lambda: client.create("whole", files=files, adapters=adapters), 400, "rank 4")
+    hub.ask("GET", "/base-models/whole", 200)
+    client.delete("whole")
+
+
 def test_a_copy_of_a_version_lives_on(hub, client, version, pirate):
     text, logprobs = say(client, "smol@1.0.0")
     client.copy("smol@1.0.0", "keep")
