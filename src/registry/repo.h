@@ -94,6 +94,10 @@ struct repo_pick {
 int repo_choose(const struct repo *repo, const char *wanted, struct arena *arena,
                 struct repo_pick *pick, struct err *err) MUST_CHECK;
 
+/* Whether the name of a GGUF file, without ".gguf" and a part's number, ends in this quantization.
+ */
+bool repo_gguf_is_in(const char *name, const char *quantization);
+
 struct repo_hit {
     const char *id, *updated_at; /* updated_at may be NULL */
     int64_t downloads, likes;

@@ -40,17 +40,16 @@ static const char *part_mark(const char *name)
     return strspn(of + 4, "0123456789") == 5 ? of - 6 : NULL;
 }
 
-/* Whether the name of a GGUF file without ".gguf" and without a part's number ends in this
- * quantization. */
-static bool is_in(const struct repo_file *file, const char *quantization)
+bool repo_gguf_is_in(const char *name, const char *quantization)
 {
-    const char *mark = part_mark(file->name);
-    size_t n = mark ? (size_t)(mark - file->name) : strlen(file->name) - strlen(".gguf");
+    const char *mark = part_mark(name);
+    size_t n = mark ? (size_t)(mark - name) : strlen(name) - strlen(".gguf");
     size_t m = strlen(quantization);
 
-    if (m > n || strncasecmp(file->name + n - m, quantization, m) != 0)
+    if (!ends_with(name, ".gguf") || m == 0 || m > n ||
+        strncasecmp(name + n - m, quantization, m) != 0)
         return false;
-    return m == n || strchr("-._", file->name[n - m - 1]) != NULL;
+    return m == n || strchr("-._", name[n - m - 1]) != NULL;
 }
 
 /* The GGUF files by name, as a sentence's end. */
@@ -101,7 +100,7 @@ static size_t find_gguf(const struct repo *repo, const char *wanted, bool by_nam
         if (!is_gguf(at))
             continue;
         if (wanted[0] && !(by_name ? strcmp(at->path, wanted) == 0 || strcmp(at->name, wanted) == 0
-                                   : is_in(at, wanted)))
+                                   : repo_gguf_is_in(at->name, wanted)))
             continue;
         /* all parts of one file count as one */
         if (*found == 0 || !part_mark(at->name) || !part_mark((*file)->name))

@@ -2,9 +2,11 @@
  * them is unambiguous; base ids are asked whole first, since a tool may have put a colon there. */
 #include "registry/resolve.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "registry/registry_int.h"
+#include "registry/repo.h"
 
 #define HOST     "hf.co/"
 #define HOST_LEN (sizeof HOST - 1)
@@ -112,12 +114,17 @@ static bool is_found(const struct resolved_model *out)
 }
 
 /* Whether a base's tag is what Ollama's clients write for the file that it was made of: ":Q4_K_M".
- */
+ * Behind the file's name the source may say what was done to it. */
 static bool is_file_tag(const struct base_row *base, const char *tag)
 {
     const char *file = base->source ? strrchr(base->source, '/') : NULL;
+    const char *end = file ? strcasestr(file, ".gguf") : NULL;
+    char name[REPO_FILE_BYTES];
 
-    return file && strlen(tag) > 1 && strcasestr(file, tag) != NULL;
+    if (!end || (size_t)(end - file) + sizeof ".gguf" > sizeof name)
+        return false;
+    snprintf(name, sizeof name, "%.*s.gguf", (int)(end - file) - 1, file + 1);
+    return repo_gguf_is_in(name, tag);
 }
 
 /* name@version, name:alias, preset:latest, base:latest, base:quantization. Leaves everything unset

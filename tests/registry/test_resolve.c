@@ -58,8 +58,12 @@ static void test_a_base(void **state)
     /* as Ollama's clients name what they have pulled; the file is weights.gguf */
     assert_string_equal(resolve(hub, "hf.co/org/tiny").base_id, "org/tiny");
     assert_string_equal(resolve(hub, "hf.co/org/tiny:Weights").base_id, "org/tiny");
-    assert_err(registry_resolve_model(hub->registry, "org/tiny:Q8_0", &hub->arena, &out, &hub->err),
-               &hub->err, ERR_NOT_FOUND);
+    for (const char *const *other =
+             (const char *const[]){"org/tiny:Q8_0", "org/tiny:eights", "org/tiny:weights.gguf",
+                                   "org/tiny:gguf", "org/tiny:", NULL};
+         *other; other++)
+        assert_err(registry_resolve_model(hub->registry, *other, &hub->arena, &out, &hub->err),
+                   &hub->err, ERR_NOT_FOUND);
 }
 
 static void test_exact_names_win(void **state)
