@@ -90,6 +90,9 @@ void fs_map_forget(const void *bytes, size_t n);
 /* Takes an exclusive flock on `<dir>/.lock` and writes `holder` and the pid in it. ERR_CONFLICT
  * names the holder. The lock goes with the descriptor, so a crash frees it. */
 int fs_lock_dir(const char *dir, const char *holder, int *fd, struct err *err) MUST_CHECK;
-void fs_unlock_dir(int fd);
+/* The same, but waits for whoever holds it, in this process or another, and names nobody: for a few
+ * steps that exclude each other. */
+int fs_lock_dir_wait(const char *dir, int *fd, struct err *err) MUST_CHECK;
+void fs_unlock_dir(int fd); /* of either; -1 is none */
 
 #endif

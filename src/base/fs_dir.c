@@ -277,16 +277,38 @@ static int held(int fd, const char *dir, struct err *err)
                    holder[0] ? holder : "another process");
 }
 
+static int open_lock(const char *dir, char path[FS_PATH_BYTES_MAX], int *fd, struct err *err)
+{
+    int rc = fs_join(path, dir, ".lock", err);
+    *fd = rc == 0 ? fs_sys_open(path, O_RDWR | O_CREAT, 0666) : -1;
+    return rc == 0 && *fd < 0 ? err_set_errno(err, errno, "cannot open %s", path) : rc;
+}
+
+int fs_lock_dir_wait(const char *dir, int *fd, struct err *err)
+{
+    char path[FS_PATH_BYTES_MAX];
+    int rc = open_lock(dir, path, fd, err), failed = 0;
+    if (rc != 0)
+        return rc;
+    do
+        failed = flock(*fd, LOCK_EX) != 0 ? errno : 0;
+    while (failed == EINTR);
+    if (failed != 0) {
+        close(*fd);
+        *fd = -1;
+        return err_set_errno(err, failed, "cannot lock %s", path);
+    }
+    return 0;
+}
+
 int fs_lock_dir(const char *dir, const char *holder, int *fd_out, struct err *err)
 {
     char path[FS_PATH_BYTES_MAX], text[HOLDER_BYTES_MAX];
+    int fd = -1;
     *fd_out = -1;
-    int rc = fs_join(path, dir, ".lock", err);
+    int rc = open_lock(dir, path, &fd, err);
     if (rc != 0)
         return rc;
-    int fd = fs_sys_open(path, O_RDWR | O_CREAT, 0666);
-    if (fd < 0)
-        return err_set_errno(err, errno, "cannot open %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         rc = errno == EWOULDBLOCK ? held(fd, dir, err)
                                   : err_set_errno(err, errno, "cannot lock %s", path);
@@ -311,5 +333,6 @@ void fs_unlock_dir(int fd)
     if (ftruncate(fd, 0) != 0) {
         /* The name of a holder that is gone stays; the next holder overwrites it. */
     }
+    (void)flock(fd, LOCK_UN); /* a child that was just made has the descriptor, too */
     close(fd);
 }

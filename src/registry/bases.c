@@ -75,6 +75,15 @@ static int insert(struct registry *registry, struct arena *arena, struct base_ro
     return rc;
 }
 
+int registry_lock_blobs(struct registry *registry, int *lock, struct err *err)
+{
+    char dir[FS_PATH_BYTES_MAX];
+    int rc = fs_join(dir, registry->storage.base, "blobs", err);
+
+    *lock = -1;
+    return rc < 0 ? rc : fs_lock_dir_wait(dir, lock, err);
+}
+
 void registry_drop_unused_blob(struct registry *registry, const char *sha256)
 {
     char path[FS_PATH_BYTES_MAX];
@@ -100,15 +109,16 @@ void registry_drop_unused_blob(struct registry *registry, const char *sha256)
 static int publish(struct registry *registry, struct blob_copy *copy, struct arena *arena,
                    struct base_row *row, struct err *err)
 {
-    int rc;
+    int lock, rc = registry_lock_blobs(registry, &lock, err);
 
-    pthread_mutex_lock(&registry->blobs);
+    if (rc < 0)
+        return rc;
     rc = blob_copy_publish(copy, &registry->storage, err);
     if (rc == 0)
         rc = insert(registry, arena, row, err);
     if (rc < 0)
         registry_drop_unused_blob(registry, row->sha256);
-    pthread_mutex_unlock(&registry->blobs);
+    fs_unlock_dir(lock);
     return rc;
 }
 
@@ -231,14 +241,15 @@ int registry_delete_base(struct registry *registry, const char *id, struct err *
 {
     struct arena arena;
     struct base_row row = {0};
-    int rc;
+    int lock, rc = registry_lock_blobs(registry, &lock, err);
 
+    if (rc < 0)
+        return rc;
     arena_init(&arena, 0);
-    pthread_mutex_lock(&registry->blobs);
     rc = delete_row(registry, id, &arena, &row, err);
     if (rc == 0)
         registry_drop_unused_blob(registry, row.sha256);
-    pthread_mutex_unlock(&registry->blobs);
+    fs_unlock_dir(lock);
     arena_release(&arena);
     return rc;
 }

@@ -97,9 +97,10 @@ static int publish(struct registry *registry, const struct preset_draft *draft,
                    struct err *err)
 {
     const char *old = NULL;
-    int rc;
+    int lock, rc = registry_lock_blobs(registry, &lock, err);
 
-    pthread_mutex_lock(&registry->blobs);
+    if (rc < 0)
+        return rc;
     rc = row->adapter_sha256 ? blob_copy_publish(adapter, &registry->storage, err) : 0;
     if (rc == 0)
         rc = write_row(registry, draft, arena, row, &old, err);
@@ -107,7 +108,7 @@ static int publish(struct registry *registry, const struct preset_draft *draft,
         registry_drop_unused_blob(registry, row->adapter_sha256);
     if (rc == 0 && old)
         registry_drop_unused_blob(registry, old);
-    pthread_mutex_unlock(&registry->blobs);
+    fs_unlock_dir(lock);
     return rc;
 }
 
@@ -239,16 +240,17 @@ int registry_delete_preset(struct registry *registry, const char *name, struct e
     struct arena arena;
     struct preset_row row = {0};
     const char *base = NULL;
-    int rc;
+    int lock, rc = registry_lock_blobs(registry, &lock, err);
 
+    if (rc < 0)
+        return rc;
     arena_init(&arena, 0);
-    pthread_mutex_lock(&registry->blobs);
     rc = delete_rows(registry, name, &arena, &row, &base, err);
     if (rc == 0 && row.adapter_sha256)
         registry_drop_unused_blob(registry, row.adapter_sha256);
     if (rc == 0 && base)
         registry_drop_unused_blob(registry, base);
-    pthread_mutex_unlock(&registry->blobs);
+    fs_unlock_dir(lock);
     arena_release(&arena);
     return rc;
 }

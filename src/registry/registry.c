@@ -42,7 +42,6 @@ int registry_open(struct registry **out, const struct registry_options *options,
     *out = NULL;
     if (!registry)
         return mem_err(err, sizeof *registry);
-    pthread_mutex_init(&registry->blobs, NULL);
     rc = uuid_make(registry->boot_id, err);
     if (rc == 0)
         rc = storage_init(&registry->storage, options->base_path, options->models_path,
@@ -64,7 +63,6 @@ void registry_close(struct registry *registry)
     if (!registry)
         return;
     db_pool_close(registry->pool);
-    pthread_mutex_destroy(&registry->blobs);
     mem_free(registry);
 }
 

@@ -9,8 +9,6 @@
 #ifndef REGISTRY_REGISTRY_INT_H
 #define REGISTRY_REGISTRY_INT_H
 
-#include <pthread.h>
-
 #include "base/clock.h"
 #include "base/hash.h"
 #include "registry/registry.h"
@@ -19,10 +17,6 @@ struct registry {
     struct db_pool *pool;
     struct storage storage;
     char boot_id[UUID_BYTES];
-    /* Held from the moment that a blob is in place until its row is committed, and from the moment
-     * that a row is gone until its blob is: else an import could adopt a blob that a delete is
-     * about to remove. Both are a rename or an unlink and one commit; copying goes on outside. */
-    pthread_mutex_t blobs;
 };
 
 int registry_begin_read(struct registry *registry, struct db **db, struct err *err) MUST_CHECK;
@@ -39,7 +33,12 @@ const char *registry_uuid(struct arena *arena, struct err *err);
 int registry_json_object(const char *field, const char *text, const char *fallback,
                          struct arena *arena, const char **out, struct err *err) MUST_CHECK;
 
-/* Removes a blob that no row has; `blobs` is held. What cannot be removed is logged. */
+/* The lock of blobs/, of all processes on this storage: held from the moment that a blob is in
+ * place until its row is committed, and from the moment that a row is gone until its blob is. Else
+ * an import could adopt a blob that a delete is about to remove. Both are a rename or an unlink and
+ * one commit; copying goes on outside. */
+int registry_lock_blobs(struct registry *registry, int *lock, struct err *err) MUST_CHECK;
+/* Removes a blob that no row has; the lock is held. What cannot be removed is logged. */
 void registry_drop_unused_blob(struct registry *registry, const char *sha256);
 /* ERR_CONFLICT when a preset has that name. */
 int registry_check_no_preset(struct db *db, const char *name, struct arena *arena,

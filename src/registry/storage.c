@@ -2,12 +2,16 @@
  * at what a path leads to, except init and sweep. */
 #include "registry/storage.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/hash.h"
 #include "base/log.h"
+
+#define INCOMING "incoming-"
 
 enum { NAME_BYTES = 128 };
 
@@ -102,7 +106,7 @@ int storage_incoming(const struct storage *storage, char out[FS_PATH_BYTES_MAX],
 
     if (rc < 0)
         return rc;
-    snprintf(name, sizeof name, "incoming-%ld-%s", (long)getpid(), uuid);
+    snprintf(name, sizeof name, INCOMING "%ld-%s", (long)getpid(), uuid);
     return storage_blob(storage, name, out, err);
 }
 
@@ -124,20 +128,42 @@ struct sweep {
     struct err *err;
 };
 
-static bool is_no_blob(const char *name, const char *mark)
-{
-    (void)mark;
-    return strlen(name) != 64 || strspn(name, "0123456789abcdef") != 64;
-}
-
 static bool begins_with(const char *name, const char *mark)
 {
     return strncmp(name, mark, strlen(mark)) == 0;
 }
 
+/* A worker that runs by itself may be taking something in. */
+static bool is_still_made(const char *name)
+{
+    long pid = begins_with(name, INCOMING) ? strtol(name + sizeof INCOMING - 1, NULL, 10) : 0;
+
+    return pid > 0 && pid != getpid() && kill((pid_t)pid, 0) == 0;
+}
+
+static bool is_no_blob(const char *name, const char *mark)
+{
+    (void)mark;
+    return (strlen(name) != 64 || strspn(name, "0123456789abcdef") != 64) && !is_still_made(name);
+}
+
+/* What serve alone makes, for as long as a request lasts; `sent-` until a later one takes it. */
+static bool is_of_requests(const char *name, const char *mark)
+{
+    static const char *const made[] = {"import-", "adapter-", "sent-"};
+
+    (void)mark;
+    name += *name == '.';
+    for (size_t i = 0; i < sizeof made / sizeof made[0]; i++)
+        if (begins_with(name, made[i]))
+            return true;
+    return false;
+}
+
 static bool is_made_by(const char *name, const char *mark)
 {
-    return strstr(name, mark) && (*name == '.' || begins_with(name, "quantize-"));
+    return strstr(name, mark) &&
+           (*name == '.' || begins_with(name, "quantize-") || begins_with(name, "pulled-"));
 }
 
 static int sweep_entry(void *ctx, const char *name, bool is_dir)
@@ -160,10 +186,15 @@ static int sweep_entry(void *ctx, const char *name, bool is_dir)
 int storage_sweep(const struct storage *storage, struct err *err)
 {
     char dir[FS_PATH_BYTES_MAX];
-    struct sweep sweep = {dir, is_no_blob, NULL, err};
+    struct sweep blobs = {dir, is_no_blob, NULL, err};
+    struct sweep requests = {dir, is_of_requests, NULL, err};
     int rc = storage_blobs(storage, dir, err);
 
-    return rc < 0 ? rc : fs_list_dir(dir, sweep_entry, &sweep, err);
+    if (rc == 0)
+        rc = fs_list_dir(dir, sweep_entry, &blobs, err);
+    if (rc == 0)
+        rc = fs_join(dir, storage->base, "cache", err);
+    return rc < 0 ? rc : fs_list_dir(dir, sweep_entry, &requests, err);
 }
 
 static void sweep_folder(const struct storage *storage, const char *folder,
@@ -184,7 +215,7 @@ void storage_sweep_process(const struct storage *storage, int64_t pid)
 {
     char mark[NAME_BYTES];
 
-    snprintf(mark, sizeof mark, "incoming-%lld-", (long long)pid);
+    snprintf(mark, sizeof mark, INCOMING "%lld-", (long long)pid);
     sweep_folder(storage, "blobs/sha256", begins_with, mark);
 }
 

@@ -41,13 +41,15 @@ int storage_model(const struct storage *storage, const char *folder, char out[FS
 int storage_version(const struct storage *storage, const char *folder, const char *version,
                     char out[FS_PATH_BYTES_MAX], struct err *err) MUST_CHECK;
 
-/* Removes what an interrupted import left in blobs/ (every name that is not 64 hex digits). Only
- * while nobody imports: at the start of serve, under the folder's lock. */
+/* Removes what an interrupted import left in blobs/ (every name that is not 64 hex digits, save
+ * what a living process takes in) and what requests left in cache/. Only at the start of serve,
+ * under the folder's lock. */
 int storage_sweep(const struct storage *storage, struct err *err) MUST_CHECK;
 
 /* --- what is being made, and is not there yet ---
  *   blobs/sha256/incoming-<pid>-…           an import's, in that process
- *   cache/[.]quantize-<job>…                a job's: nothing but the job finds it
+ *   cache/[.]{import,adapter,sent}-…        a request's, in serve; a sent file waits for its create
+ *   cache/[.]{quantize,pulled}-<job>…       a job's: nothing but the job finds it
  *   artifacts/exports/.<job>.writing        a job's */
 int storage_incoming(const struct storage *storage, char out[FS_PATH_BYTES_MAX],
                      struct err *err) MUST_CHECK; /* a new name, of this process */

@@ -1,7 +1,9 @@
 /* Importing base models: once per content, whole or not at all. */
 #include "registry/hub.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <unistd.h>
 
 static int import(struct hub *hub, const char *path, const char *id, struct base_row *row,
                   struct err *err)
@@ -170,10 +172,67 @@ static void test_sweep_removes_leftovers(void **state)
     struct hub *hub = *state;
 
     hub_base(hub, "org/tiny", "weights");
-    assert_ok(fs_mkdirs(hub_path(hub, "blobs/sha256/incoming-1/x"), &hub->err), &hub->err);
-    hub_write(hub, "blobs/sha256/incoming-2.tmp-1-1", "part");
+    assert_ok(fs_mkdirs(hub_path(hub, "blobs/sha256/incoming-2147483647-1/x"), &hub->err),
+              &hub->err);
+    hub_write(hub, "blobs/sha256/incoming-2147483647-2.tmp-1-1", "part");
+    hub_write(hub, "cache/sent-00.gguf", "sent, never created from");
+    hub_write(hub, "cache/.import-1.writing", "part");
+    hub_write(hub, "cache/pull-0123", "the part of a file: the same pull goes on with it");
+    assert_ok(fs_mkdirs(hub_path(hub, "cache/adapter-1"), &hub->err), &hub->err);
     assert_ok(storage_sweep(registry_storage(hub->registry), &hub->err), &hub->err);
     assert_int_equal(hub_entries(hub, "blobs/sha256"), 1);
+    assert_int_equal(hub_entries(hub, "cache"), 1);
+    assert_true(hub_has(hub, "cache/pull-0123"));
+}
+
+/* A worker that runs by itself takes something in while serve starts. */
+static void test_sweep_leaves_what_a_living_process_takes_in(void **state)
+{
+    struct hub *hub = *state;
+    const char *theirs = arena_printf(&hub->arena, "blobs/sha256/incoming-%ld-x", (long)getppid());
+
+    hub_write(hub, theirs, "part");
+    assert_ok(storage_sweep(registry_storage(hub->registry), &hub->err), &hub->err);
+    assert_true(hub_has(hub, theirs));
+}
+
+struct deleting {
+    struct hub *hub;
+    int done[2]; /* a pipe */
+};
+
+static void *delete_twin(void *ctx)
+{
+    struct deleting *d = ctx;
+    struct err err = {0};
+
+    assert_ok(registry_delete_base(d->hub->registry, "twin", &err), &err);
+    assert_int_equal(write(d->done[1], "d", 1), 1);
+    return NULL;
+}
+
+/* Whoever holds the lock of blobs/, in whatever process, is between a file and its row. */
+static void test_a_delete_waits_for_who_publishes(void **state)
+{
+    struct hub *hub = *state;
+    struct deleting deleting = {.hub = hub};
+    struct base_row row;
+    pthread_t thread;
+    int lock;
+
+    hub_base(hub, "twin", "weights");
+    assert_int_equal(pipe(deleting.done), 0);
+    assert_ok(fs_lock_dir_wait(hub_path(hub, "blobs"), &lock, &hub->err), &hub->err);
+    assert_int_equal(pthread_create(&thread, NULL, delete_twin, &deleting), 0);
+    struct pollfd done = {.fd = deleting.done[0], .events = POLLIN};
+    assert_int_equal(poll(&done, 1, 100), 0);
+    assert_ok(registry_get_base(hub->registry, "twin", &hub->arena, &row, &hub->err), &hub->err);
+    fs_unlock_dir(lock);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(deleting.done[0]);
+    close(deleting.done[1]);
+    assert_err(registry_get_base(hub->registry, "twin", &hub->arena, &row, &hub->err), &hub->err,
+               ERR_NOT_FOUND);
 }
 
 /* Before or after, never between: a row has its whole blob, and without a row there is no blob
@@ -292,6 +351,8 @@ int main(void)
         HUB_TEST(test_cancel),
         HUB_TEST(test_a_base_in_use_stays),
         HUB_TEST(test_sweep_removes_leftovers),
+        HUB_TEST(test_sweep_leaves_what_a_living_process_takes_in),
+        HUB_TEST(test_a_delete_waits_for_who_publishes),
         HUB_TEST(test_imports_fail_whole),
         HUB_TEST(test_sharing_a_blob_side_by_side),
     };
