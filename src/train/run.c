@@ -31,8 +31,10 @@ static void fill_result(struct train_result *result, const struct manifest_train
     result->first_val_loss = t->first_val_loss;
     result->val_loss = t->val_loss;
     result->best_val_loss = t->best_val_loss;
+    result->best_step = t->best_step;
     result->first_val_perplexity = perplexity(t->first_val_loss);
     result->val_perplexity = perplexity(t->val_loss);
+    result->best_val_perplexity = perplexity(t->best_val_loss);
     result->rows = t->rows;
     result->rows_dropped = t->rows_dropped;
     result->rows_truncated = t->rows_truncated;

@@ -65,10 +65,11 @@ struct train_hooks {
 
 struct train_result {
     int64_t steps;
+    int64_t best_step; /* whose validation loss is the lowest; 0 when there was none */
     double first_loss, final_loss;
     /* Before the first step, after the last, and the lowest; NaN when there was none. */
     double first_val_loss, val_loss, best_val_loss;
-    double first_val_perplexity, val_perplexity; /* e to the power of the first two */
+    double first_val_perplexity, val_perplexity, best_val_perplexity; /* e to the power of these */
     int64_t rows, rows_dropped, rows_truncated, targets;
     double seconds;
     int64_t resumed_from_step; /* 0 = from the start */

@@ -132,8 +132,10 @@ static void write_result(const struct train_result *result, struct json_out *out
     json_out_kv_real(out, "first_val_loss", result->first_val_loss);
     json_out_kv_real(out, "val_loss", result->val_loss);
     json_out_kv_real(out, "best_val_loss", result->best_val_loss);
+    json_out_kv_int(out, "best_step", result->best_step);
     json_out_kv_real(out, "first_val_perplexity", result->first_val_perplexity);
     json_out_kv_real(out, "val_perplexity", result->val_perplexity);
+    json_out_kv_real(out, "best_val_perplexity", result->best_val_perplexity);
     json_out_kv_int(out, "steps", result->steps);
     json_out_kv_int(out, "rows", result->rows);
     json_out_kv_int(out, "rows_dropped", result->rows_dropped);

@@ -322,6 +322,9 @@ static void test_the_best_is_published_unless_the_last_is_asked_for(void **state
     assert_int_equal(f.result.steps, 12);
     assert_ok(manifest_read(&m, f.output, &err), &err);
     assert_true(m.training.best_step < 12);
+    assert_int_equal(f.result.best_step, m.training.best_step);
+    assert_true(f.result.best_val_loss < f.result.val_loss);
+    assert_true(f.result.best_val_perplexity < f.result.val_perplexity);
     assert_non_null(strstr(f.notes, "which validated best, is published"));
     assert_ends_at(&f, m.training.best_step);
     manifest_release(&m);
