@@ -61,8 +61,8 @@ static void read_opened(struct host *h, const json_t *frame)
         memcpy(h->engine, engine, strlen(engine) + 1);
     }
     h->numerics_version = (int)json_integer_value(json_object_get(frame, "numerics_version"));
-    if (bytes > 0 && (uint64_t)bytes > h->memory_bytes) {
-        h->memory_bytes = (uint64_t)bytes;
+    if (bytes > 0 && (uint64_t)bytes > h->memory_bytes - h->kv_bytes) { /* no keys yet */
+        h->memory_bytes = (uint64_t)bytes + h->kv_bytes;
     }
     h->state = HOST_READY;
     h->prefix_bytes = (uint64_t)json_integer_value(json_object_get(frame, "prefix_bytes"));
