@@ -184,10 +184,9 @@ static void say(void *ctx, const char *text, size_t n)
     }
 }
 
-static void call(void *ctx, int index, const char *name, const json_t *arguments)
+static void put_call(struct ollama_answer *answer, int index, const char *name,
+                     const json_t *arguments)
 {
-    struct choice *c = ctx;
-    struct ollama_answer *answer = c->g->own;
     struct json_out out;
     uint64_t id = 0;
     char text[32];
@@ -207,8 +206,31 @@ static void call(void *ctx, int index, const char *name, const json_t *arguments
     json_out_kv_tree(&out, "arguments", arguments);
     json_out_object_end(&out);
     json_out_object_end(&out);
-    if (c->g->streams) {
-        line(c, "", 0);
+}
+
+/* Clients take whole calls whose arguments are objects; what is none is text. */
+static void say_call(struct choice *c, const char *name, const char *arguments)
+{
+    struct buf text;
+    buf_init(&text, 3 * TOOL_CALL_BYTES_MAX);
+    buf_printf(&text, "{\"name\": \"%s\", \"arguments\": %s", name, arguments);
+    say(c, text.data != NULL ? text.data : "", text.len);
+    buf_release(&text);
+}
+
+static void call_end(void *ctx, int index, const char *name, const char *arguments)
+{
+    struct choice *c = ctx;
+    struct err err = {0};
+    json_t *tree = json_parse(arguments, strlen(arguments), &err);
+    if (tree != NULL) {
+        put_call(c->g->own, index, name, tree);
+        if (c->g->streams) {
+            line(c, "", 0);
+        }
+        json_decref(tree);
+    } else {
+        say_call(c, name, arguments);
     }
 }
 
@@ -226,7 +248,7 @@ static void push_answer(void *ctx, const char *text, size_t n)
 {
     struct choice *c = ctx;
     struct ollama_answer *answer = c->g->own;
-    const struct tool_events events = {.text = say, .call = call, .ctx = c};
+    const struct tool_events events = {.text = say, .call_end = call_end, .ctx = c};
     if (answer->tools) {
         answer->parser.llama3 = c->tools_llama3;
         tool_parser_push(&answer->parser, text, n, &events);
@@ -248,7 +270,7 @@ static void push(struct choice *c, const char *text, size_t n, bool last)
         push_answer(c, text, n);
     }
     if (last && answer->tools) {
-        const struct tool_events events = {.text = say, .call = call, .ctx = c};
+        const struct tool_events events = {.text = say, .call_end = call_end, .ctx = c};
         tool_parser_end(&answer->parser, &events);
     }
 }
@@ -407,7 +429,7 @@ static int begin(struct generation **g, struct hub *hub, const struct resolved_m
     buf_init(&answer->calls, TOOL_CALL_BYTES_MAX);
     buf_init(&answer->thought, THOUGHT_BYTES_MAX);
     buf_init(&answer->context, CONTEXT_BYTES_MAX);
-    tool_parser_init(&answer->parser, false);
+    tool_parser_init(&answer->parser);
     think_parser_init(&answer->thinking);
     (*g)->own = answer;
     return 0;

@@ -41,7 +41,7 @@ int openai_begin(struct generation **out, struct hub *hub, const struct resolved
         buf_init(&choices[i].tops, OWN_BYTES_MAX);
         buf_init(&choices[i].offsets, OWN_BYTES_MAX);
         buf_init(&choices[i].thought, OWN_BYTES_MAX);
-        tool_parser_init(&choices[i].parser, false);
+        tool_parser_init(&choices[i].parser);
         think_parser_init(&choices[i].thinking);
         (*out)->choices[i].own = &choices[i];
     }

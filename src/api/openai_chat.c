@@ -103,7 +103,7 @@ static void say(void *ctx, const char *text, size_t n)
     end_chunk(c, NULL, &out);
 }
 
-/* The members of one entry of tool_calls; arguments NULL: none yet. */
+/* The members of one entry of tool_calls. */
 static void put_call(struct json_out *out, const char *name, const char *arguments)
 {
     uint64_t id = 0;
@@ -136,39 +136,52 @@ static void end_calls(struct choice *c, struct json_out *out)
     end_chunk(c, NULL, out);
 }
 
-static void call(void *ctx, int index, const char *name, const json_t *arguments)
+static bool is_told(const struct choice *c, int index)
+{
+    const struct openai_answer *how = c->g->own;
+    return index == 0 || !how->one_call;
+}
+
+static void call(void *ctx, int index, const char *name)
 {
     struct choice *c = ctx;
-    struct openai_choice *own = c->own;
-    const struct openai_answer *how = c->g->own;
     struct json_out out;
-    struct buf text;
-    if (how->one_call && index > 0) {
-        return;
-    }
-    buf_init(&text, TOOL_CALL_BYTES_MAX);
-    json_out_init(&out, &text);
-    json_out_tree(&out, arguments);
-    if (c->g->streams) {
+    if (c->g->streams && is_told(c, index)) {
         begin_calls(c, index, &out);
         put_call(&out, name, "");
         end_calls(c, &out);
+    }
+}
+
+static void call_arguments(void *ctx, int index, const char *text, size_t n)
+{
+    struct choice *c = ctx;
+    struct json_out out;
+    if (c->g->streams && is_told(c, index)) {
         begin_calls(c, index, &out);
         json_out_key(&out, "function");
         json_out_object(&out);
-        json_out_kv_string(&out, "arguments", text.data);
+        json_out_key(&out, "arguments");
+        json_out_string_n(&out, text, n);
         json_out_object_end(&out);
         end_calls(c, &out);
-    } else {
+    }
+}
+
+static void call_end(void *ctx, int index, const char *name, const char *arguments)
+{
+    struct choice *c = ctx;
+    struct openai_choice *own = c->own;
+    struct json_out out;
+    if (!c->g->streams && is_told(c, index)) {
         if (index > 0) {
             buf_putc(&own->calls, ',');
         }
         json_out_init(&out, &own->calls);
         json_out_object(&out);
-        put_call(&out, name, text.data);
+        put_call(&out, name, arguments);
         json_out_object_end(&out);
     }
-    buf_release(&text);
 }
 
 static void think(void *ctx, const char *text, size_t n)
@@ -188,12 +201,18 @@ static void think(void *ctx, const char *text, size_t n)
 
 /* --- events: from thoughts to calls to text --- */
 
+static struct tool_events tool_events_of(struct choice *c)
+{
+    return (struct tool_events){
+        .text = say, .call = call, .arguments = call_arguments, .call_end = call_end, .ctx = c};
+}
+
 static void push_answer(void *ctx, const char *text, size_t n)
 {
     struct choice *c = ctx;
     struct openai_choice *own = c->own;
     const struct openai_answer *answer = c->g->own;
-    const struct tool_events events = {.text = say, .call = call, .ctx = c};
+    const struct tool_events events = tool_events_of(c);
     if (answer->tools) {
         own->parser.llama3 = c->tools_llama3;
         tool_parser_push(&own->parser, text, n, &events);
@@ -216,7 +235,7 @@ static void push(struct choice *c, const char *text, size_t n, bool last)
         push_answer(c, text, n);
     }
     if (last && answer->tools) {
-        const struct tool_events events = {.text = say, .call = call, .ctx = c};
+        const struct tool_events events = tool_events_of(c);
         tool_parser_end(&own->parser, &events);
     }
 }
@@ -230,7 +249,8 @@ static void on_token(struct choice *c, const struct infer_token *token)
 static const char *finish_reason(const struct choice *c)
 {
     const struct openai_choice *own = c->own;
-    return own->parser.n_calls > 0 ? "tool_calls" : c->done.finish_reason;
+    const bool cut = own->parser.cut && strcmp(c->done.finish_reason, "length") == 0;
+    return own->parser.n_calls > 0 && !cut ? "tool_calls" : c->done.finish_reason;
 }
 
 static void on_done(struct choice *c)
@@ -283,7 +303,9 @@ static int answer(struct generation *g, struct http_response *response, struct e
     json_out_key(&out, "choices");
     json_out_array(&out);
     for (int i = 0; i < g->n_choices; i++) {
-        const int rc = buf_check(&g->choices[i].text, "the answer", err);
+        const struct openai_choice *own = g->choices[i].own;
+        int rc = buf_check(&g->choices[i].text, "the answer", err);
+        rc = rc == 0 ? buf_check(&own->calls, "the answer", err) : rc;
         if (rc != 0) {
             return rc;
         }

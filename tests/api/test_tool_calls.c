@@ -1,13 +1,14 @@
 /* Calls of tools in streamed text: whatever the pieces it comes in, the same calls and the same
  * text. */
 #include "api/tool_calls.h"
-#include "base/json.h"
+#include "base/rng.h"
 #include "test.h"
 
 enum { SEEN_BYTES = 1024 };
 
 struct seen {
-    char text[SEEN_BYTES]; /* texts as they are, calls as [name arguments] */
+    char text[SEEN_BYTES]; /* texts as they are, calls as [index name arguments] */
+    size_t arguments;      /* where the last call's begin */
 };
 
 static void on_text(void *ctx, const char *text, size_t n)
@@ -19,13 +20,41 @@ static void on_text(void *ctx, const char *text, size_t n)
     seen->text[at + n] = '\0';
 }
 
-static void on_call(void *ctx, int index, const char *name, const json_t *arguments)
+static void on_call(void *ctx, int index, const char *name)
 {
+    struct seen *seen = ctx;
     char text[256];
-    char *json = json_dumps(arguments, JSON_COMPACT);
-    snprintf(text, sizeof text, "[%d %s %s]", index, name, json);
-    mem_free(json);
+    snprintf(text, sizeof text, "[%d %s ", index, name);
     on_text(ctx, text, strlen(text));
+    seen->arguments = strlen(seen->text);
+}
+
+static void on_arguments(void *ctx, int index, const char *text, size_t n)
+{
+    (void)index;
+    on_text(ctx, text, n);
+}
+
+static void on_call_end(void *ctx, int index, const char *name, const char *arguments)
+{
+    struct seen *seen = ctx;
+    char text[256];
+    snprintf(text, sizeof text, "[%d %s ", index, name);
+    assert_string_equal(arguments, seen->text + seen->arguments);
+    assert_memory_equal(seen->text + seen->arguments - strlen(text), text, strlen(text));
+    on_text(ctx, "]", 1);
+}
+
+static void push_text(struct tool_parser *parser, const char *text,
+                      const struct tool_events *events)
+{
+    tool_parser_push(parser, text, strlen(text), events);
+}
+
+static struct tool_events events_of(struct seen *seen)
+{
+    memset(seen, 0, sizeof *seen);
+    return (struct tool_events){on_text, on_call, on_arguments, on_call_end, seen};
 }
 
 static const struct row {
@@ -59,7 +88,69 @@ static const struct row {
     {true, "{\"answer\":42}", "{\"answer\":42}"},
     {true, "{\"name\":\"f\",\"para", "{\"name\":\"f\",\"para"},
     {true, "\n{\"name\":\"f\",\"parameters\":{}}\n", "[0 f {}]"},
+    /* arguments are what the model wrote */
+    {false,
+     "<tool_call>\n{ \"name\" : \"f\" , \"arguments\" : { \"a\":\t1e2, \"a\": \"\\u00e9 \\\" }\" } "
+     "}"
+     "\n</tool_call>",
+     "[0 f { \"a\":\t1e2, \"a\": \"\\u00e9 \\\" }\" }]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"s\":\"</tool_call>\"}}</tool_call> so",
+     "[0 f {\"s\":\"</tool_call>\"}] so"},
+    {true, "{\"name\":\"f\",\"arguments\":{\"a\":{\"b\":[{}]}},\"id\":{\"}\":1}}",
+     "[0 f {\"a\":{\"b\":[{}]}}]"},
+    /* another order or an escape: whole, at its end */
+    {false, "<tool_call>{\"arguments\": {\"a\": 1.50}, \"name\": \"f\"}</tool_call>",
+     "[0 f {\"a\":1.5}]"},
+    {false, "<tool_call>{\"name\":\"\\u0066\",\"arguments\":{ }}</tool_call>", "[0 f {}]"},
+    {true, "{\"type\":\"function\",\"name\":\"f\",\"parameters\":{ }}", "[0 f {}]"},
+    /* broken behind the point of no return: what there is */
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": [1", "[0 f {\"a\": [1]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": oops}}</tool_call> so",
+     "[0 f {\"a\": oops}] so"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1</tool_call> so",
+     "[0 f {\"a\":1] so"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"x</tool_call> so",
+     "[0 f {\"a\":\"x</tool_call> so]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}</tool_call>", "[0 f {\"a\":1}]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}}</tool_call>", "[0 f {}]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}} and", "[0 f {}]} and"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"x\":</tool_call> so", "[0 f {}] so"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n</tool_c", "[0 f {}]"},
+    {true, "{\"name\":\"f\",\"parameters\":{\"a\":", "[0 f {\"a\":]"},
+    {true, "{\"name\":\"f\",\"parameters\":{} so", "[0 f {}] so"},
+    {true, "{\"name\":\"f\",\"parameters\":{},\"x\":", "[0 f {}]"},
+    /* before it: text, and a call behind it is one */
+    {false,
+     "<tool_call>{\"name\":\"f</tool_call><tool_call>{\"name\":\"g\",\"arguments\":{}}</tool_call>",
+     "<tool_call>{\"name\":\"f</tool_call>[0 g {}]"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":[]}</tool_call>",
+     "<tool_call>{\"name\":\"f\",\"arguments\":[]}</tool_call>"},
+    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n{\"name\":\"g\",\"arguments\":{}}",
+     "[0 f {}][1 g {}]"},
+    {false, "<tool_call>[{\"name\":\"f\",\"arguments\":{}}, {\"no\": 1}]</tool_call>", "[0 f {}]"},
+    {true, "{\"name\":\"f\",\"parameters\":{}}; {\"no\": 1}", "[0 f {}]; {\"no\": 1}"},
 };
+
+static size_t below(uint64_t *random, size_t n)
+{
+    return (size_t)(rng_uniform(5, RNG_SAMPLE, 0, (*random)++) * (float)n);
+}
+
+/* Pieces of `step` bytes, or of 1 to 9 as `random` says. */
+static void parse(struct seen *seen, bool llama3, const char *text, size_t n, size_t step,
+                  uint64_t *random)
+{
+    const struct tool_events events = events_of(seen);
+    struct tool_parser parser;
+    tool_parser_init(&parser);
+    parser.llama3 = llama3;
+    for (size_t at = 0; at < n; at += step) {
+        step = random != NULL ? 1 + below(random, 9) : step;
+        tool_parser_push(&parser, text + at, n - at < step ? n - at : step, &events);
+    }
+    tool_parser_end(&parser, &events);
+    tool_parser_release(&parser);
+}
 
 static void calls_are_found_whatever_the_pieces(void **state)
 {
@@ -67,16 +158,8 @@ static void calls_are_found_whatever_the_pieces(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const size_t n = strlen(rows[i].answer);
         for (size_t step = 1; step <= n; step++) {
-            struct seen seen = {""};
-            const struct tool_events events = {on_text, on_call, &seen};
-            struct tool_parser parser;
-            tool_parser_init(&parser, rows[i].llama3);
-            for (size_t at = 0; at < n; at += step) {
-                tool_parser_push(&parser, rows[i].answer + at, n - at < step ? n - at : step,
-                                 &events);
-            }
-            tool_parser_end(&parser, &events);
-            tool_parser_release(&parser);
+            struct seen seen;
+            parse(&seen, rows[i].llama3, rows[i].answer, n, step, NULL);
             if (strcmp(seen.text, rows[i].want) != 0) {
                 fail_msg("row %zu in steps of %zu: %s", i, step, seen.text);
             }
@@ -84,16 +167,68 @@ static void calls_are_found_whatever_the_pieces(void **state)
     }
 }
 
+/* Whatever the text: rows put behind each other, with some of their bytes changed. */
+static void broken_calls_are_the_same_in_all_pieces(void **state)
+{
+    (void)state;
+    enum { N_ROWS = sizeof rows / sizeof rows[0], ROUNDS = 20000 };
+    static const char odd[] = "{}[]\"\\<>/, :x\n";
+    uint64_t random = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        char text[SEEN_BYTES];
+        struct seen whole;
+        struct seen pieces;
+        snprintf(text, sizeof text, "%s%s", rows[below(&random, N_ROWS)].answer,
+                 rows[below(&random, N_ROWS)].answer);
+        const size_t n = 1 + below(&random, strlen(text));
+        for (size_t i = below(&random, 4); i > 0; i--) {
+            text[below(&random, n)] = odd[below(&random, sizeof odd - 1)];
+        }
+        const bool llama3 = below(&random, 2) == 1;
+        parse(&whole, llama3, text, n, n, NULL);
+        parse(&pieces, llama3, text, n, 1, NULL);
+        assert_string_equal(pieces.text, whole.text);
+        parse(&pieces, llama3, text, n, 1, &random);
+        assert_string_equal(pieces.text, whole.text);
+    }
+}
+
+static void a_call_is_told_while_it_is_written(void **state)
+{
+    (void)state;
+    struct seen seen;
+    const struct tool_events events = events_of(&seen);
+    struct tool_parser parser;
+    for (int llama3 = 0; llama3 < 2; llama3++) {
+        const char *begin = llama3 ? "{\"name\": \"f\", \"parameters\":"
+                                   : "<tool_call>\n{\"name\": \"f\", \"arguments\":";
+        seen.text[0] = '\0';
+        tool_parser_init(&parser);
+        parser.llama3 = llama3;
+        push_text(&parser, begin, &events);
+        assert_string_equal(seen.text, "");
+        push_text(&parser, " {\"ci", &events);
+        assert_string_equal(seen.text, "[0 f {\"ci");
+        push_text(&parser, "ty\": \"Rome\"", &events);
+        assert_string_equal(seen.text, "[0 f {\"city\": \"Rome\"");
+        assert_false(parser.cut);
+        tool_parser_end(&parser, &events);
+        assert_string_equal(seen.text, "[0 f {\"city\": \"Rome\"]");
+        assert_true(parser.cut);
+        tool_parser_release(&parser);
+    }
+}
+
 static void plain_text_is_not_held_back(void **state)
 {
     (void)state;
-    struct seen seen = {""};
-    const struct tool_events events = {on_text, on_call, &seen};
+    struct seen seen;
+    const struct tool_events events = events_of(&seen);
     struct tool_parser parser;
-    tool_parser_init(&parser, false);
-    tool_parser_push(&parser, "one <", 5, &events);
+    tool_parser_init(&parser);
+    push_text(&parser, "one <", &events);
     assert_string_equal(seen.text, "one");
-    tool_parser_push(&parser, "two", 3, &events);
+    push_text(&parser, "two", &events);
     assert_string_equal(seen.text, "one <two");
     tool_parser_end(&parser, &events);
     tool_parser_release(&parser);
@@ -103,15 +238,15 @@ static void an_endless_call_is_text_in_the_end(void **state)
 {
     (void)state;
     static char piece[4096];
-    struct seen seen = {""};
+    struct seen seen;
+    const struct tool_events events = events_of(&seen);
     struct tool_parser parser;
     memset(piece, 'x', sizeof piece);
-    const struct tool_events events = {on_text, on_call, &seen};
-    tool_parser_init(&parser, false);
+    tool_parser_init(&parser);
     parser.held.bytes_max = 64;
-    tool_parser_push(&parser, "<tool_call>", 11, &events);
+    push_text(&parser, "<tool_call>", &events);
     tool_parser_push(&parser, piece, 100, &events);
-    tool_parser_push(&parser, "y", 1, &events);
+    push_text(&parser, "y", &events);
     tool_parser_end(&parser, &events);
     tool_parser_release(&parser);
     assert_int_equal(strlen(seen.text), 112);
@@ -121,6 +256,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(calls_are_found_whatever_the_pieces),
+        cmocka_unit_test(broken_calls_are_the_same_in_all_pieces),
+        cmocka_unit_test(a_call_is_told_while_it_is_written),
         cmocka_unit_test(plain_text_is_not_held_back),
         cmocka_unit_test(an_endless_call_is_text_in_the_end),
     };
