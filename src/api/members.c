@@ -271,11 +271,14 @@ json_t *grammar_of_schema(json_t *schema, struct err *err)
     return grammar;
 }
 
-json_t *grammar_of_tools(const json_t *tools, const char *name, struct err *err)
+json_t *grammar_of_tools(const json_t *tools, const char *name, bool parallel, struct err *err)
 {
     json_t *grammar = json_object();
     json_t *calls = json_array();
     int failed = json_object_set_new(grammar, "calls", calls);
+    if (failed == 0) {
+        failed = json_object_set_new(grammar, "parallel", json_boolean(parallel));
+    }
     size_t i;
     const json_t *tool;
     json_array_foreach(tools, i, tool)

@@ -42,8 +42,9 @@ json_t *messages_normal(const json_t *messages, struct err *err) MUST_CHECK;
 /* What an answer must follow, as grammar_new takes it (json_decref), from a JSON schema, or from
  * true for any object. NULL for lack of memory. */
 json_t *grammar_of_schema(json_t *schema, struct err *err) MUST_CHECK;
-/* From tools, of which `name` (NULL: any) must be called. ERR_INVALID when there is none of that
- * name. */
-json_t *grammar_of_tools(const json_t *tools, const char *name, struct err *err) MUST_CHECK;
+/* From tools, of which `name` (NULL: any) must be called, once or, where `parallel`, any number of
+ * times. ERR_INVALID when there is none of that name. */
+json_t *grammar_of_tools(const json_t *tools, const char *name, bool parallel,
+                         struct err *err) MUST_CHECK;
 
 #endif

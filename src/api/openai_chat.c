@@ -371,7 +371,9 @@ static int read_tools(const json_t *body, const json_t **tools, json_t **grammar
         return err_set(err, ERR_INVALID,
                        "'tool_choice' must be \"auto\", \"none\", \"required\" or a function");
     }
-    *grammar = grammar_of_tools(given, name, err);
+    const bool parallel =
+        name == NULL && !json_is_false(json_object_get(body, "parallel_tool_calls"));
+    *grammar = grammar_of_tools(given, name, parallel, err);
     return *grammar != NULL ? 0 : -(int)err->code;
 }
 

@@ -38,8 +38,9 @@ int grammar_vocab_new(struct grammar_vocab **out, const struct engine_model *mod
                       struct err *err) MUST_CHECK;
 void grammar_vocab_free(struct grammar_vocab *vocab);
 
-/* source: {"schema": …} (true: any object) for JSON, {"calls": [{"name", "parameters"?} …]} for one
- * call of one of these tools, written as tool_format says: "hermes" (also for NULL) or "llama3".
+/* source: {"schema": …} (true: any object) for JSON, {"calls": [{"name", "parameters"?} …],
+ * "parallel"?} for one call of one of these tools, or more where parallel is true and the format
+ * knows of more; written as tool_format says: "hermes" (also for NULL) or "llama3" (always one).
  * ERR_INVALID, ERR_TOO_LARGE. The vocabulary must outlive the grammar. */
 int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const json_t *source,
                 const char *tool_format, struct err *err) MUST_CHECK;

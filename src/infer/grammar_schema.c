@@ -425,8 +425,8 @@ static void compiler_release(struct compiler *c)
     json_decref(c->made);
 }
 
-/* One alternative of root: {"name": "f", "arguments": …}. */
-static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_t root)
+/* One alternative of `one`: {"name": "f", "arguments": …}. */
+static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_t one)
 {
     uint32_t arguments = 0;
     int rc = 0;
@@ -439,7 +439,7 @@ static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_
     const uint32_t name = rules_new(c->r);
     rc = rc == 0 ? schema_literal(c, json_object_get(call, "name"), name) : rc;
     if (rc == 0) {
-        rules_begin(c->r, root);
+        rules_begin(c->r, one);
         rules_text(c->r, llama3 ? "{\"name\": " : "<tool_call>\n{\"name\": ");
         rules_ref(c->r, name);
         rules_text(c->r, llama3 ? ", \"parameters\": " : ", \"arguments\": ");
@@ -450,9 +450,29 @@ static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_
     return rc;
 }
 
-static int compile_calls(struct rules *rules, const json_t *calls, bool llama3, uint32_t *root,
+/* One or more. */
+static uint32_t some_calls(struct rules *rules, uint32_t one)
+{
+    const uint32_t more = rules_new(rules);
+    rules_begin(rules, more);
+    rules_text(rules, "\n");
+    rules_ref(rules, one);
+    rules_end(rules);
+    const uint32_t rest = rules_repeat(rules, more, 0, -1);
+    const uint32_t some = rules_new(rules);
+    rules_begin(rules, some);
+    rules_ref(rules, one);
+    rules_ref(rules, rest);
+    rules_end(rules);
+    return some;
+}
+
+/* Templates of llama3 refuse a message with more than one call. */
+static int compile_calls(struct rules *rules, const json_t *source, bool llama3, uint32_t *root,
                          struct err *err)
 {
+    const json_t *calls = json_object_get(source, "calls");
+    const bool parallel = json_is_true(json_object_get(source, "parallel")) && !llama3;
     size_t i;
     const json_t *call;
     int rc = 0;
@@ -465,6 +485,9 @@ static int compile_calls(struct rules *rules, const json_t *calls, bool llama3, 
             rc = put_call(&c, call, llama3, *root);
             compiler_release(&c);
         }
+    }
+    if (rc == 0 && parallel) {
+        *root = some_calls(rules, *root);
     }
     return rc;
 }
@@ -488,7 +511,7 @@ int grammar_compile(struct rules *rules, const json_t *source, const char *tool_
 {
     const json_t *calls = json_object_get(source, "calls");
     const bool llama3 = tool_format != NULL && strcmp(tool_format, "llama3") == 0;
-    int rc = calls != NULL ? compile_calls(rules, calls, llama3, root, err)
+    int rc = calls != NULL ? compile_calls(rules, source, llama3, root, err)
                            : compile_schema(rules, json_object_get(source, "schema"), root, err);
     if (rc == 0) {
         rc = rules_check(rules, err);

@@ -388,6 +388,7 @@ def test_what_odd_clients_send_is_taken(hub, client):
 def test_a_tool_that_must_be_called_is_called(client):
     messages = [{"role": "user", "content": "How warm is it in Paris?"}]
     asked = {"messages": messages, "tools": [WEATHER], "max_tokens": 60}
+    asked["parallel_tool_calls"] = False
     answer = chat(client, tool_choice="required", **asked).choices[0]
     assert answer.finish_reason == "tool_calls"
     assert answer.message.content is None
@@ -409,6 +410,86 @@ def test_a_tool_that_must_be_called_is_called(client):
     assert deltas[-1].finish_reason == "tool_calls"
     with pytest.raises(openai.BadRequestError, match="tool_choice"):
         chat(client, tool_choice={"type": "function", "function": {"name": "other"}}, **asked)
+
+
+def put_together(stream) -> tuple[list[dict], str, str, int]:
+    """What a client makes of a stream: calls, text, why it ended, and how many deltas of arguments."""
+    calls, text, reason, pieces = [], "", None, 0
+    for chunk in stream:
+        choice = chunk.choices[0]
+        text += choice.delta.content or ""
+        reason = choice.finish_reason or reason
+        for delta in choice.delta.tool_calls or []:
+            if delta.index == len(calls):
+                assert delta.id and delta.type == "function" and delta.function.arguments == ""
+                calls.append({"id": delta.id, "name": delta.function.name, "arguments": ""})
+                continue
+            assert delta.index == len(calls) - 1  # one after the other
+            assert delta.id is None and delta.function.name is None
+            calls[-1]["arguments"] += delta.function.arguments
+            pieces += 1
+    return calls, text, reason, pieces
+
+
+def test_arguments_come_while_they_are_written(client):
+    messages = [{"role": "user", "content": "How warm is it in Paris?"}]
+    asked = {"messages": messages, "tools": [WEATHER], "tool_choice": "required"}
+    one = {"parallel_tool_calls": False, "max_tokens": 60}
+    for seed in range(3):
+        for how in (one, {**one, "temperature": 1.5, "seed": seed}):
+            plain = chat(client, **asked, **how).choices[0]
+            calls, text, reason, pieces = put_together(chat(client, stream=True, **asked, **how))
+            assert len(calls) == len(plain.message.tool_calls) == 1
+            assert calls[0]["arguments"] == plain.message.tool_calls[0].function.arguments
+            assert calls[0]["name"] == "get_weather" and text == ""
+            assert reason == plain.finish_reason
+            assert pieces > 3
+    # cut off: what there is, and why
+    cut = {**one, "max_tokens": 22}
+    plain = chat(client, **asked, **cut).choices[0]
+    calls, text, reason, _ = put_together(chat(client, stream=True, **asked, **cut))
+    whole = chat(client, **asked, **one).choices[0].message.tool_calls[0].function.arguments
+    arguments = plain.message.tool_calls[0].function.arguments
+    assert plain.message.content is None and plain.finish_reason == "length"
+    assert arguments and whole.startswith(arguments) and arguments != whole
+    assert [call["arguments"] for call in calls] == [arguments]
+    assert (text, reason) == ("", "length")
+
+
+def test_the_clients_own_stream_puts_calls_together(client):
+    """The helper that parses as it goes, as agents use it."""
+    messages = [{"role": "user", "content": "How warm is it in Paris?"}]
+    asked = {"model": MODEL, "messages": messages, "temperature": 0, "max_tokens": 60}
+    how = {"tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False}
+    deltas = []
+    with client.chat.completions.stream(**asked, **how) as stream:
+        for event in stream:
+            if event.type == "tool_calls.function.arguments.delta":
+                deltas.append(event.arguments_delta)
+        call = stream.get_final_completion().choices[0].message.tool_calls[0]
+    assert len(deltas) > 3
+    assert "".join(deltas) == call.function.arguments
+    assert set(json.loads(call.function.arguments)) == {"city"}
+
+
+def test_more_than_one_call_may_be_required(client):
+    cities = [{"role": "user", "content": "How warm is it in Paris, and how warm in Rome?"}]
+    asked = {"messages": cities, "tools": [WEATHER], "tool_choice": "required", "max_tokens": 200}
+    found = 0
+    for seed in range(4):
+        how = {"temperature": 0.7, "seed": seed}
+        plain = chat(client, **asked, **how).choices[0]
+        told = [call.function for call in plain.message.tool_calls]
+        calls, _, reason, _ = put_together(chat(client, stream=True, **asked, **how))
+        assert [call["arguments"] for call in calls] == [call.arguments for call in told]
+        assert len({call["id"] for call in calls}) == len(calls)
+        assert reason == plain.finish_reason
+        found = max(found, len(told))
+        alone = chat(client, parallel_tool_calls=False, **asked, **how).choices[0]
+        assert len(alone.message.tool_calls) == 1
+        assert alone.finish_reason == "tool_calls"
+        assert alone.message.tool_calls[0].function == told[0]
+    assert found > 1
 
 
 def test_a_prefix_is_computed_once_and_answers_stay_the_same(hub, client):

@@ -354,6 +354,47 @@ static void schemas_that_cannot_be_kept_are_refused(void **state)
     }
 }
 
+static void one_call_or_more_where_they_may_be_parallel(void **state)
+{
+#define HERMES(name) "<tool_call>\n{\"name\": \"" name "\", \"arguments\": {}}\n</tool_call>"
+#define LLAMA3(name) "{\"name\": \"" name "\", \"parameters\": {}}"
+    static const struct {
+        bool parallel;
+        const char *format, *text;
+        bool good;
+    } rows[] = {
+        {false, "hermes", HERMES("f"), true},
+        {false, "hermes", HERMES("f") "\n" HERMES("g"), false},
+        {true, "hermes", HERMES("f"), true},
+        {true, "hermes", HERMES("f") "\n" HERMES("g") "\n" HERMES("f"), true},
+        {true, "hermes", HERMES("f") HERMES("g"), false},
+        {true, "hermes", HERMES("f") "\n", false},
+        {true, "hermes", HERMES("h"), false},
+        {true, "hermes", "", false},
+        {false, "llama3", LLAMA3("g"), true},
+        {true, "llama3", LLAMA3("g"), true},
+        {true, "llama3", LLAMA3("g") "\n" LLAMA3("f"), false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct err err = {0};
+        struct grammar *g = NULL;
+        char source[256];
+        snprintf(source, sizeof source,
+                 "{\"calls\":[{\"name\":\"f\",\"parameters\":{\"properties\":{}}},"
+                 "{\"name\":\"g\"}],\"parallel\":%s}",
+                 rows[i].parallel ? "true" : "false");
+        json_t *tree = json_parse(source, strlen(source), &err);
+        assert_non_null(tree);
+        assert_ok(grammar_new(&g, vocab, tree, rows[i].format, &err), &err);
+        if (takes(g, rows[i].text) != rows[i].good) {
+            fail_msg("row %zu: %s", i, rows[i].text);
+        }
+        grammar_free(g);
+        json_decref(tree);
+    }
+}
+
 static void a_large_schema_is_taken_a_deep_one_is_no_json(void **state)
 {
     struct err err = {0};
@@ -496,6 +537,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_taken_or_not),
         cmocka_unit_test(schemas_that_cannot_be_kept_are_refused),
+        cmocka_unit_test(one_call_or_more_where_they_may_be_parallel),
         cmocka_unit_test(a_large_schema_is_taken_a_deep_one_is_no_json),
         cmocka_unit_test(a_long_text_does_not_grow_without_end),
         cmocka_unit_test(whatever_a_model_says_satisfies_the_schema),
