@@ -156,6 +156,42 @@ def test_tools_are_told(client):
     assert told.prompt_eval_count > client.chat(MODEL, MESSAGES, options=GREEDY).prompt_eval_count
 
 
+# As Llama 3 has it: what marks the family, and calls as bare objects.
+BARE_CALLS = """{# <|start_header_id|> #}{% if tools %}{{ tools | tojson }}
+{% endif %}{% for message in messages %}{{ message.role }}: {{ message.content }}
+{{ message.tool_calls }}{% endfor %}assistant:"""
+
+
+def test_a_stream_tells_whole_calls(client):
+    """The format is what makes a model without tools write a call."""
+    client.create("caller", from_=MODEL, template=BARE_CALLS)
+    word = {"type": "string", "maxLength": 12}
+    arguments = {"type": "object", "properties": {"city": word}, "required": ["city"]}
+    call = {
+        "type": "object",
+        "properties": {"name": {"const": "weather"}, "parameters": arguments},
+        "required": ["name", "parameters"],
+    }
+    tool = {"type": "function", "function": {"name": "weather", "parameters": arguments}}
+    asked = {"tools": [tool], "format": call}
+    options = {"temperature": 1.2, "seed": 3, "num_predict": 60}
+    try:
+        plain = client.chat("caller", MESSAGES, options=options, **asked).message
+        lines = list(client.chat("caller", MESSAGES, options=options, stream=True, **asked))
+        calls = [call for line in lines for call in line.message.tool_calls or []]
+        assert [call.function.name for call in calls] == ["weather"]
+        assert set(calls[0].function.arguments) == {"city"}
+        assert plain.tool_calls[0].function == calls[0].function
+        assert plain.content == "" and not any(line.message.content for line in lines)
+        cut = {**options, "num_predict": 18}
+        plain = client.chat("caller", MESSAGES, options=cut, **asked).message
+        lines = list(client.chat("caller", MESSAGES, options=cut, stream=True, **asked))
+        assert not plain.tool_calls and plain.content.startswith('{"name": "weather", "arguments": {')
+        assert "".join(line.message.content for line in lines) == plain.content
+    finally:
+        client.delete("caller")
+
+
 def test_a_format_is_kept(hub, client):
     schema = {
         "type": "object",
