@@ -101,6 +101,9 @@ static int measure(const struct settings *settings, uint64_t held, const struct 
     struct progress progress;
     const struct evaluate_spec spec = {.base_id = model->base_id,
                                        .base_path = model->base_path,
+                                       .adapter_path = model->adapter_path,
+                                       .adapter_scale = model->adapter_scale,
+                                       .chat_template = model->chat_template,
                                        .dataset_path = data->path,
                                        .dataset_sha256 = data->checksum,
                                        .dataset_columns = data->columns,

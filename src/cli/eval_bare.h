@@ -1,5 +1,6 @@
-/* eval --dataset of what is no version: a base's id, or a path to weights, measured in this process
- * by the arithmetic that evaluate jobs use. */
+/* eval --dataset of what is no version: a base's id, a path to weights, or a name that Ollama's API
+ * created or copied, with its adapter; measured in this process by the arithmetic that evaluate
+ * jobs use. */
 #ifndef CLI_EVAL_BARE_H
 #define CLI_EVAL_BARE_H
 
@@ -10,7 +11,7 @@
 #include "base/settings.h"
 #include "cli/hub.h"
 
-/* Whether `name` is weights without an adapter, as find_model reads names. A version, and what this
+/* Whether `name` is weights without a version, as find_model reads names. A version, and what this
  * machine's storage does not know, is not: the hub may. */
 bool eval_is_bare(const struct settings *settings, const char *name);
 

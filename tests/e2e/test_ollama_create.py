@@ -341,6 +341,15 @@ def test_a_base_goes_when_the_rest_fails(hub, client, model_file, exported, tmp_
     client.delete("whole")
 
 
+def loss(hub, name: str) -> float:
+    """What the command says of it on the dataset: a name that was created brings its adapter."""
+    words = [BINARY, "eval", name, "--dataset", "rows", "--port", str(hub.port), "--json"]
+    words += ["--storage-base-path", str(hub.folder / "storage")]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["loss"]
+
+
 def test_a_copy_of_a_version_lives_on(hub, client, version, pirate):
     text, logprobs = say(client, "smol@1.0.0")
     client.copy("smol@1.0.0", "keep")
@@ -352,6 +361,7 @@ def test_a_copy_of_a_version_lives_on(hub, client, version, pirate):
     assert models["keep:latest"].size == models["smol@1.0.0"].size > models["smol@1.0.0"].size // 2
     assert models["keep:latest"].details.parent_model == "smol@1.0.0"
     with_system = say(client, "keep-pirate")
+    assert loss(hub, "keep") == loss(hub, "smol@1.0.0") != loss(hub, BASE)
     hub.ask("DELETE", version, 204)
     refused(lambda: client.show("smol@1.0.0"), 404)
     assert say(client, "keep") == say(client, "keep:again") == (text, logprobs)
