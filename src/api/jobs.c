@@ -159,6 +159,18 @@ HANDLER(jobs_create)
     return rc == 0 ? reply_job(response, 201, &row, err) : rc;
 }
 
+/* The limit may be another one since. What cannot resume is for registry_resume_job to say. */
+static int check_resume_fits(struct hub *hub, const char *id, struct arena *arena, struct err *err)
+{
+    struct err missing = {0};
+    struct job_row old;
+    if (registry_get_job(hub->registry, id, arena, &old, &missing) != 0 ||
+        !job_status_final(old.status)) {
+        return 0;
+    }
+    return memory_check(hub->registry, hub->program, &old, hub->settings.memory_limit_gb, err);
+}
+
 HANDLER(jobs_resume)
 {
     struct hub *hub = ctx;
@@ -168,7 +180,10 @@ HANDLER(jobs_resume)
     if (id == NULL) {
         return rc;
     }
-    rc = registry_resume_job(hub->registry, id, HUB_JOBS_QUEUED_MAX, request->arena, &row, err);
+    rc = check_resume_fits(hub, id, request->arena, err);
+    if (rc == 0) {
+        rc = registry_resume_job(hub->registry, id, HUB_JOBS_QUEUED_MAX, request->arena, &row, err);
+    }
     if (rc != 0) {
         return rc;
     }

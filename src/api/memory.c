@@ -145,6 +145,20 @@ uint64_t memory_of_job(struct registry *registry, const char *program, const str
     return bytes;
 }
 
+int memory_check(struct registry *registry, const char *program, const struct job_row *row,
+                 double limit_gb, struct err *err)
+{
+    const bool writes = row->kind == JOB_EXPORT || row->kind == JOB_QUANTIZE;
+    const double gb = writes ? 0.0 : (double)memory_of_job(registry, program, row) / 1073741824.0;
+    if (gb > limit_gb) {
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "The job (%s) needs %.2f GB and the memory limit is %.2f GB: raise "
+                       "MLX_MEMORY_LIMIT_GB",
+                       job_kind_name(row->kind), gb, limit_gb);
+    }
+    return 0;
+}
+
 static void explain(const struct infer_memory *memory, uint64_t bytes, char text[MEMORY_TEXT_BYTES])
 {
     const uint64_t left = memory->busy < memory->bytes_max ? memory->bytes_max - memory->busy : 0;

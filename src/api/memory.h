@@ -1,11 +1,11 @@
 /* The one memory limit, seen from jobs: what a job would hold, whether that is free, and who must
  * go or wait.
  *
- *   submitted ─▶ can it ever fit?  no: refused (422, both numbers)
- *   head of the queue ─▶ memory_take ─▶ free, after idle models were ended: it may be claimed
- *                             └─▶ busy models are in the way: it waits, and says so with both
- *                                 numbers; after JOB_PATIENCE they take nothing new until it starts
- *   running ─▶ what it was estimated to hold counts when a model is loaded ended ─▶
+ *   submitted ─▶ can it ever fit?  no: refused (422, both numbers); a job that was queued before
+ * the limit was lowered runs and fails by itself, and holds nobody up head of the queue ─▶
+ * memory_take ─▶ free, after idle models were ended: it may be claimed └─▶ busy models are in the
+ * way: it waits, and says so with both numbers; after JOB_PATIENCE they take nothing new until it
+ * starts running ─▶ what it was estimated to hold counts when a model is loaded ended ─▶
  * memory_recheck, or the supervisor's next look, gives it back
  *
  * What a job would hold is asked of a child, which reads the headers of the weights. Blocking; any
@@ -33,6 +33,11 @@ int memory_of_training(struct registry *registry, const char *program, const cha
 /* The same for a job of any kind, as its row says: evaluations and reproductions by the version's
  * manifest, those that write weights by the weights that they read. */
 uint64_t memory_of_job(struct registry *registry, const char *program, const struct job_row *row);
+
+/* ERR_UNPROCESSABLE, with both numbers, for a job about a version or one that resumes which can
+ * never fit. What writes weights holds as little as it must, and always may. */
+int memory_check(struct registry *registry, const char *program, const struct job_row *row,
+                 double limit_gb, struct err *err) MUST_CHECK;
 
 /* Whether `bytes` will not fit before busy models come to rest; with both numbers in text. */
 bool memory_is_short(struct infer *infer, uint64_t bytes, char text[MEMORY_TEXT_BYTES]);

@@ -337,9 +337,10 @@ static uint64_t need_of(struct supervisor *s, const struct job_row *row)
         struct infer_memory memory;
         infer_memory(s->infer, &memory);
         s->need_bytes = memory_of_job(s->registry, s->program, row);
-        if ((row->kind == JOB_QUANTIZE || row->kind == JOB_EXPORT) &&
-            s->need_bytes > memory.bytes_max) {
-            s->need_bytes = memory.bytes_max; /* it reads weights that no model here could be of */
+        /* What reads weights that no model here could be of goes on; any other job says itself
+         * that it cannot fit, where it would hold the queue up for ever. */
+        if (s->need_bytes > memory.bytes_max) {
+            s->need_bytes = memory.bytes_max;
         }
         (void)snprintf(s->need_id, sizeof s->need_id, "%s", row->id);
     }

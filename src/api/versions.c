@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/memory.h"
 #include "api/rows_json.h"
 #include "api/supervise.h"
 #include "registry/jobs.h"
@@ -153,13 +154,29 @@ static const struct http_field evaluate_fields[] = {
 };
 const struct api_body version_evaluate_body = {evaluate_fields, COUNT_OF(evaluate_fields), false};
 
+/* What is not there is for registry_create_task to say. */
+static int check_fits(struct hub *hub, const struct task_draft *draft, struct arena *arena,
+                      struct err *err)
+{
+    struct err missing = {0};
+    struct version_row version;
+    if (registry_get_version(hub->registry, draft->model_id, draft->version, arena, NULL, &version,
+                             &missing) != 0) {
+        return 0;
+    }
+    const struct job_row row = {
+        .kind = draft->kind, .model_version_id = version.id, .dataset_id = draft->dataset_id};
+    return memory_check(hub->registry, hub->program, &row, hub->settings.memory_limit_gb, err);
+}
+
 static int queue_task(struct hub *hub, struct http_request *request, struct http_response *response,
                       struct task_draft *draft, struct err *err)
 {
     struct job_row row;
     draft->version = http_path_param(request, "version");
     draft->queue_max = HUB_JOBS_QUEUED_MAX;
-    const int rc = registry_create_task(hub->registry, draft, request->arena, &row, err);
+    int rc = check_fits(hub, draft, request->arena, err);
+    rc = rc == 0 ? registry_create_task(hub->registry, draft, request->arena, &row, err) : rc;
     if (rc != 0) {
         return rc;
     }

@@ -145,6 +145,38 @@ def test_what_can_never_fit_is_refused_with_both_numbers(small, model_file):
     assert " GB and the memory limit is 1.00 GB" in refused
 
 
+def test_a_limit_that_was_lowered_holds_nobody_up(tmp_path, model_file):
+    """Whatever was trained, queued or stopped under a higher one."""
+    hub = Hub(tmp_path / "hub").start()
+    body = job_body(hub, model_file)
+    large = {**body, "config": {**CONFIG, **LONG, "max_steps": 1}}
+    small = {**body, "config": {**CONFIG, "max_steps": 1}}
+    first = hub.ask("POST", "/training/jobs", 201, json=large)
+    wait_for(lambda: finished(hub, first), seconds=180)
+    hub.stop()
+    hub.flags = ("--workers", "0")
+    hub.start()
+    stopped, queued = (hub.ask("POST", "/training/jobs", 201, json=large) for _ in range(2))
+    behind = hub.ask("POST", "/training/jobs", 201, json=small)
+    hub.ask("POST", f"/training/jobs/{stopped['id']}/cancel", 200)
+    hub.stop()
+    hub.flags = ("--mlx-memory-limit-gb", "0.25")
+    hub.start()
+    row = wait_for(lambda: (row := get_job(hub, queued))["status"] == "failed" and row)
+    assert "training needs " in row["error_message"] and "268 MB are allowed" in row["error_message"]
+    wait_for(lambda: finished(hub, behind), seconds=180)
+    version = f"/models/{body['model_id']}/versions/1.0.0"
+    for path, asked in (
+        (version + "/reproduce", None),
+        (version + "/evaluate", {"dataset_id": body["dataset_id"]}),
+        (f"/training/jobs/{stopped['id']}/resume", None),
+    ):
+        refused = hub.detail("POST", path, 422, json=asked)[0]["msg"]
+        assert " GB and the memory limit is 0.25 GB" in refused
+    assert hub.ask("GET", "/training/queue", 200) == []
+    hub.stop()
+
+
 def test_what_the_weights_are_not_is_refused(small, model_file):
     body = job_body(small, model_file)
     body["config"] = {**CONFIG, "quantization": "8bit"}
