@@ -309,7 +309,8 @@ HANDLER(jobs_events)
     return rc == 0 ? ticker_watch(hub->ticker, stream, &row, err) : rc;
 }
 
-/* {"job_id": …, "series": {"loss": [{"step", "value", "wall_time"}, …], …}} */
+/* {"job_id": …, "series": {"loss": [{"step", "value", "wall_time"}, …], …}, "next_after_step": …}
+ */
 HANDLER(jobs_metrics)
 {
     struct hub *hub = ctx;
@@ -317,6 +318,7 @@ HANDLER(jobs_metrics)
     struct job_row job;
     struct metric_row *rows;
     size_t count;
+    int64_t more = -1;
     http_issues_init(&issues);
     const char *id = path_id(request, "id", &issues);
     const int64_t after = http_query_int(request, "after_step", -1, INT64_MAX, -1, &issues);
@@ -327,7 +329,7 @@ HANDLER(jobs_metrics)
     int rc = registry_get_job(hub->registry, id, request->arena, &job, err);
     if (rc == 0) {
         rc = registry_job_metrics(hub->registry, id, http_query(request, "name"), after,
-                                  request->arena, &rows, &count, err);
+                                  request->arena, &rows, &count, &more, err);
     }
     if (rc != 0) {
         return rc;
@@ -356,6 +358,11 @@ HANDLER(jobs_metrics)
         json_out_array_end(&out);
     }
     json_out_object_end(&out);
+    if (more >= 0) {
+        json_out_kv_int(&out, "next_after_step", more);
+    } else {
+        json_out_kv_null(&out, "next_after_step");
+    }
     json_out_object_end(&out);
     return http_reply_json(response, 200, err);
 }

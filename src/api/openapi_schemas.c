@@ -108,6 +108,7 @@ static const struct member members[] = {
     {"Job", "result", "object?"},
     {"Series", "job_id", "uuid"},
     {"Series", "series", "object"},
+    {"Series", "next_after_step", "integer?"},
     {"BaseModel", "id", "string"},
     {"BaseModel", "format", "string"},
     {"BaseModel", "architecture", "string"},

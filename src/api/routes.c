@@ -44,7 +44,8 @@ static const struct api_query jobs_query[] = {
 };
 static const struct api_query series_query[] = {
     {"name", "one series instead of all", HTTP_STRING, NULL, 0, 0, false},
-    {"after_step", "only later steps", HTTP_INT, NULL, 0, 0, false},
+    {"after_step", "only later steps; next_after_step of an answer that was full", HTTP_INT, NULL,
+     0, 0, false},
 };
 
 static const struct http_route routes[] = {

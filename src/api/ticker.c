@@ -113,8 +113,8 @@ static int send_series(struct ticker *t, struct watcher *w, const char *event, c
     struct err err = {0};
     struct metric_row *rows;
     size_t count;
-    if (registry_job_metrics(t->registry, w->job_id, name, *after, arena, &rows, &count, &err) !=
-        0) {
+    if (registry_job_metrics(t->registry, w->job_id, name, *after, arena, &rows, &count, NULL,
+                             &err) != 0) {
         return 0; /* the next look tells them */
     }
     int rc = 0;

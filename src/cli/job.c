@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/follow.h"
 #include "cli/hub.h"
@@ -12,7 +13,7 @@
 #include "cli/plot.h"
 #include "cli/print.h"
 
-enum { PATH_BYTES = 512, WHY_BYTES = 64, CONFIG_BYTES_MAX = 1 << 20 };
+enum { PATH_BYTES = 512, WHY_BYTES = 110, CONFIG_BYTES_MAX = 1 << 20 };
 
 static const struct option_info options[] = {
     {"status", "STATUS", "only queued, running, completed, failed or cancelled ones"},
@@ -24,18 +25,27 @@ static const struct option_info options[] = {
 /* --- what is shown ------------------------------------------------------------------------------
  */
 
+/* The first sentence's worth, cut between characters. */
+static int why_bytes(const char *why)
+{
+    const size_t n = strlen(why);
+    return (int)(n > WHY_BYTES ? utf8_complete_prefix(why, WHY_BYTES) : n);
+}
+
 static void print_jobs(const json_t *rows)
 {
-    static const char *const headings[] = {"JOB", "STATUS", "STEP", "LOSS", "CREATED", "WHY"};
+    static const char *const headings[] = {"JOB",  "KIND",    "STATUS", "STEP",
+                                           "LOSS", "CREATED", "WHY"};
     struct table t;
     size_t i;
     const json_t *row;
-    table_init(&t, headings, 6);
+    table_init(&t, headings, 7);
     json_array_foreach(rows, i, row)
     {
         const json_t *p = json_object_get(row, "progress");
-        char why[WHY_BYTES];
+        const char *why = row_text(row, "error_message");
         table_cellf(&t, "%.8s", row_text(row, "id"));
+        table_cell(&t, row_text(row, "kind"));
         table_cell(&t, row_text(row, "status"));
         table_cellf(&t, "%lld/%lld", (long long)row_int(p, "step"), (long long)row_int(p, "steps"));
         if (json_is_number(json_object_get(p, "loss"))) {
@@ -44,8 +54,8 @@ static void print_jobs(const json_t *rows)
             table_cell(&t, NULL);
         }
         table_cell(&t, row_text(row, "created_at"));
-        snprintf(why, sizeof why, "%s", row_text(row, "error_message"));
-        table_cell(&t, why);
+        why = why[0] != '\0' ? why : row_text(row, "waiting_for");
+        table_cellf(&t, "%.*s", why_bytes(why), why);
     }
     table_print(&t);
 }
@@ -54,6 +64,29 @@ static void print_line(const json_t *row, const char *label, const char *key)
 {
     if (row_text(row, key)[0] != '\0') {
         printf("%-14s%s\n", label, row_text(row, key));
+    }
+}
+
+/* How fast it goes, what it holds and how long it will take, while it runs. */
+static void print_rates(const json_t *job, const json_t *progress)
+{
+    char text[32];
+    if (strcmp(row_text(job, "status"), "running") != 0) {
+        return;
+    }
+    if (row_real(progress, "learning_rate", 0.0) > 0.0) {
+        printf("%-14s%.3e\n", "learning rate", row_real(progress, "learning_rate", 0.0));
+    }
+    if (row_real(progress, "tokens_per_second", 0.0) > 0.0) {
+        printf("%-14s%.0f\n", "tokens/s", row_real(progress, "tokens_per_second", 0.0));
+    }
+    if (row_real(progress, "memory_bytes", 0.0) > 0.0) {
+        format_bytes(row_real(progress, "memory_bytes", 0.0), text);
+        printf("%-14s%s\n", "memory", text);
+    }
+    if (row_real(progress, "eta_seconds", -1.0) >= 0.0) {
+        format_seconds(row_real(progress, "eta_seconds", 0.0), text);
+        printf("%-14s%s\n", "ETA", text);
     }
 }
 
@@ -85,6 +118,7 @@ static void print_job(const json_t *job)
     if (json_is_number(json_object_get(p, "val_loss"))) {
         printf("%-14s%.4f\n", "val loss", row_real(p, "val_loss", NAN));
     }
+    print_rates(job, p);
     printf("%-14s%s\n", "config", config.data != NULL ? config.data : "");
     buf_release(&config);
 }
@@ -255,22 +289,92 @@ static int plot_series(const char *name, const json_t *points, struct err *err)
     return 0;
 }
 
+/* Appends the points of every series in `from`. */
+static int join_series(json_t *to, const json_t *from, struct err *err)
+{
+    const char *name;
+    json_t *points;
+    json_object_foreach((json_t *)from, name, points)
+    {
+        json_t *have = json_object_get(to, name);
+        const int rc =
+            have != NULL ? json_array_extend(have, points) : json_object_set(to, name, points);
+        if (rc != 0) {
+            return err_set(err, ERR_NOMEM, "out of memory");
+        }
+    }
+    return 0;
+}
+
+/* All of the job's series, which may come in several answers. */
+static int fetch_series(struct remote *r, const char *id, json_t **answer, struct err *err)
+{
+    char path[PATH_BYTES];
+    json_t *after = json_integer(-1);
+    int rc = 0;
+    *answer = NULL;
+    while (rc == 0 && json_is_integer(after)) {
+        json_t *part = NULL;
+        snprintf(path, sizeof path, "/training/jobs/%s/metrics?after_step=%lld", id,
+                 (long long)json_integer_value(after));
+        rc = remote_call(r, "GET", path, NULL, &part, err);
+        json_decref(after);
+        after = json_incref(json_object_get(part, "next_after_step"));
+        if (rc == 0 && *answer != NULL) {
+            rc = join_series(json_object_get(*answer, "series"), json_object_get(part, "series"),
+                             err);
+        } else if (rc == 0) {
+            *answer = json_incref(part);
+        }
+        json_decref(part);
+    }
+    json_decref(after);
+    if (*answer != NULL) {
+        (void)json_object_del(*answer, "next_after_step");
+    }
+    return rc;
+}
+
+/* The points of the series that --name asks for; NULL with the names that there are. */
+static const json_t *choose_series(const struct args *args, const json_t *series, struct err *err)
+{
+    const char *name = args_get(args, "name"), *known;
+    const json_t *points = json_object_get(series, name != NULL ? name : "loss");
+    struct buf names;
+    json_t *value;
+    if (points != NULL || name == NULL) {
+        return points;
+    }
+    buf_init(&names, ERR_MESSAGE_BYTES_MAX);
+    json_object_foreach((json_t *)series, known, value)
+    {
+        buf_printf(&names, "%s%s", names.len > 0 ? ", " : "", known);
+    }
+    (void)err_set(err, ERR_NOT_FOUND, "the job has no series '%s'; it has: %s", name,
+                  names.len > 0 ? names.data : "none yet");
+    buf_release(&names);
+    return NULL;
+}
+
 static int run_metrics(const struct args *args, struct err *err)
 {
     struct hub hub = {0};
+    json_t *job = NULL;
     json_t *answer = NULL;
-    const char *name = args_get(args, "name");
-    int rc = call_job(args, &hub, false, "GET", "metrics", &answer, err);
-    int status = rc == 0 ? EXIT_DONE : EXIT_FAILED;
+    int rc = call_job(args, &hub, false, "GET", NULL, &job, err);
+    rc = rc == 0 ? fetch_series(&hub.remote, row_text(job, "id"), &answer, err) : rc;
+    int status = EXIT_FAILED;
     if (rc == 0 && args->json) {
         status = print_tree(answer, err);
     } else if (rc == 0) {
-        name = name != NULL ? name : "loss";
-        rc = plot_series(name, json_object_get(json_object_get(answer, "series"), name), err);
+        const json_t *points = choose_series(args, json_object_get(answer, "series"), err);
+        const char *name = args_get(args, "name") != NULL ? args_get(args, "name") : "loss";
+        rc = err->code == ERR_NONE ? plot_series(name, points, err) : -(int)err->code;
         status = rc == 0 ? EXIT_DONE : EXIT_FAILED;
     }
     hub_close(&hub);
     json_decref(answer);
+    json_decref(job);
     return status;
 }
 

@@ -3,8 +3,11 @@
  */
 #include "registry/jobs.h"
 
+#include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "formats/manifest.h"
 #include "formats/train_config.h"
 #include "registry/datasets.h"
 #include "registry/jobs_int.h"
@@ -382,9 +385,30 @@ int registry_active_job(struct registry *registry, struct arena *arena, struct j
     return rc;
 }
 
+static int by_name_and_step(const void *left, const void *right)
+{
+    const struct metric_row *a = left, *b = right;
+    const int order = strcmp(a->name, b->name);
+
+    return order != 0 ? order : a->step < b->step ? -1 : a->step > b->step;
+}
+
+/* An answer that is full ends with a whole step. -1: there is no more. */
+static int64_t cut_metrics(const struct metric_row *rows, size_t *count)
+{
+    size_t n = *count;
+
+    if (n < JOB_METRICS_MAX)
+        return -1;
+    while (n > 0 && rows[n - 1].step == rows[*count - 1].step)
+        n--;
+    *count = n;
+    return n > 0 ? rows[n - 1].step : -1;
+}
+
 int registry_job_metrics(struct registry *registry, const char *id, const char *name,
                          int64_t after_step, struct arena *arena, struct metric_row **rows,
-                         size_t *count, struct err *err)
+                         size_t *count, int64_t *more, struct err *err)
 {
     struct db *db = NULL;
     struct job_row job;
@@ -394,6 +418,14 @@ int registry_job_metrics(struct registry *registry, const char *id, const char *
         rc = job_row_get(db, id, arena, &job, err);
     if (rc == 0)
         rc = metric_row_list(db, id, name, after_step, JOB_METRICS_MAX, arena, rows, count, err);
+    if (rc == 0) {
+        const int64_t cut = cut_metrics(*rows, count);
+
+        if (more)
+            *more = cut;
+        if (*count > 0)
+            qsort(*rows, *count, sizeof **rows, by_name_and_step);
+    }
     return registry_end(db, rc, err);
 }
 

@@ -57,10 +57,12 @@ int registry_job_queue(struct registry *registry, struct arena *arena, struct jo
 /* The one that computes; a pull runs beside it and is none. */
 int registry_active_job(struct registry *registry, struct arena *arena, struct job_row *row,
                         bool *found, struct err *err) MUST_CHECK;
-/* The job's series: name NULL = all; only steps after after_step (-1 = all). */
+/* The job's series, by name, then step: name NULL = all; only steps after after_step (-1 = all).
+ * *more (may be NULL): the step after which to ask again, since this answer is full
+ * (JOB_METRICS_MAX); -1: it is all. */
 int registry_job_metrics(struct registry *registry, const char *id, const char *name,
                          int64_t after_step, struct arena *arena, struct metric_row **rows,
-                         size_t *count, struct err *err) MUST_CHECK;
+                         size_t *count, int64_t *more, struct err *err) MUST_CHECK;
 
 /* A queued job is cancelled at once; a running one is asked to stop and is still running in the
  * answer. ERR_CONFLICT when it is final. */

@@ -42,7 +42,7 @@ int metric_row_list(struct db *db, const char *job_id, const char *name, int64_t
     void *found = NULL;
     int rc = db_query(db, "metric.list",
                       "SELECT name, step, value, wall_time FROM job_metrics WHERE job_id = ? "
-                      "AND (? = '' OR name = ?) AND step > ? ORDER BY name, step LIMIT ?",
+                      "AND (? = '' OR name = ?) AND step > ? ORDER BY step, name LIMIT ?",
                       &stmt, err);
 
     *rows = NULL;

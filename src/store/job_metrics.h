@@ -18,7 +18,7 @@ struct metric_row {
 /* Inside a write transaction, so that a batch is one commit. */
 int metric_row_put(struct db *db, const char *job_id, const struct metric_row *row,
                    struct err *err) MUST_CHECK;
-/* By name, then step; name NULL = all; only steps > after_step (-1 for all), at most limit. */
+/* By step, then name; name NULL = all; only steps > after_step (-1 for all), at most limit. */
 int metric_row_list(struct db *db, const char *job_id, const char *name, int64_t after_step,
                     int64_t limit, struct arena *arena, struct metric_row **rows, size_t *count,
                     struct err *err) MUST_CHECK;

@@ -120,15 +120,55 @@ static void test_reports(void **state)
     assert_true(isnan(job.progress.val_loss));
     assert_int_equal(job.progress.memory_bytes, 1 << 20);
     assert_ok(registry_job_metrics(hub->registry, job.id, NULL, -1, &hub->arena, &rows, &count,
-                                   &hub->err),
+                                   NULL, &hub->err),
               &hub->err);
     assert_int_equal(count, 2);
     assert_string_equal(rows[0].name, "loss");
     assert_true(isnan(rows[1].value));
     assert_ok(registry_job_metrics(hub->registry, job.id, "loss", 5, &hub->arena, &rows, &count,
-                                   &hub->err),
+                                   NULL, &hub->err),
               &hub->err);
     assert_int_equal(count, 0);
+}
+
+/* More points than an answer holds: what is left out is whole steps at the end, of every series,
+ * and the next answer goes on there. */
+static void test_a_long_series_comes_in_parts(void **state)
+{
+    enum { STEPS = JOB_METRICS_MAX / 2 + 10 };
+    static const char *const names[] = {"val_loss", "loss"};
+    struct hub *hub = *state;
+    struct metric_row *metrics = calloc((size_t)STEPS * 2, sizeof *metrics), *rows = NULL;
+    struct job_row job;
+    size_t count = 0, seen[2] = {0};
+    int64_t more = 0, after = -1;
+    int answers = 0;
+
+    assert_non_null(metrics);
+    for (size_t i = 0; i < (size_t)STEPS * 2; i++)
+        metrics[i] = (struct metric_row){names[i % 2], (int64_t)(i / 2), 1.0, "t"};
+    hub_fill(hub);
+    hub_job(hub);
+    assert_true(hub_claim(hub, &job));
+    assert_ok(registry_job_report(hub->registry, job.id, job.fence, NULL, metrics,
+                                  (size_t)STEPS * 2, NULL, &hub->err),
+              &hub->err);
+    for (; answers == 0 || more >= 0; answers++, after = more) {
+        assert_ok(registry_job_metrics(hub->registry, job.id, NULL, after, &hub->arena, &rows,
+                                       &count, &more, &hub->err),
+                  &hub->err);
+        assert_true(count <= JOB_METRICS_MAX && answers < 3);
+        for (size_t i = 0; i < count; i++) {
+            const size_t series = strcmp(rows[i].name, "loss") == 0;
+
+            assert_true(i == 0 || strcmp(rows[i - 1].name, rows[i].name) <= 0);
+            assert_int_equal(rows[i].step, seen[series]++);
+        }
+    }
+    assert_int_equal(answers, 2);
+    assert_int_equal(seen[0], STEPS);
+    assert_int_equal(seen[1], STEPS);
+    free(metrics);
 }
 
 /* Every call of a worker that lost its job is refused and changes nothing. */
@@ -182,7 +222,7 @@ static void test_a_stale_fence_is_refused(void **state)
     assert_int_equal(job.checkpoint_step, 0);
     assert_null(job.model_version_id);
     assert_ok(registry_job_metrics(hub->registry, job.id, NULL, -1, &hub->arena, &rows, &count,
-                                   &hub->err),
+                                   NULL, &hub->err),
               &hub->err);
     assert_int_equal(count, 0);
 }
@@ -459,6 +499,7 @@ int main(void)
         HUB_TEST(test_claimers_never_share_a_job),
         HUB_TEST(test_one_at_a_time_in_order),
         HUB_TEST(test_reports),
+        HUB_TEST(test_a_long_series_comes_in_parts),
         HUB_TEST(test_a_stale_fence_is_refused),
         HUB_TEST(test_final_is_final),
         HUB_TEST(test_long_messages_are_cut),
