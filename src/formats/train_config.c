@@ -70,6 +70,13 @@ static const struct field fields[] = {
 };
 enum { FIELD_COUNT = sizeof fields / sizeof fields[0] };
 
+double train_config_scale(const struct train_config *config)
+{
+    const double rank = (double)config->lora_rank;
+
+    return config->use_rslora ? config->lora_alpha / sqrt(rank) : config->lora_alpha / rank;
+}
+
 const char *train_target_name(int bit)
 {
     return bit >= 0 && bit < TRAIN_TARGET_COUNT ? targets[bit] : NULL;

@@ -89,6 +89,9 @@ int train_config_parse_text(struct train_config *config, const char *text,
 /* One JSON object with every key; null where a number or string is not set. */
 void train_config_write(const struct train_config *config, struct json_out *out);
 
+/* What factors are scaled by: alpha / rank, or alpha / sqrt(rank). */
+double train_config_scale(const struct train_config *config);
+
 /* Target names in the order of their bits: "q_proj" … "down_proj". Static. */
 const char *train_target_name(int bit);
 const char *train_quantization_name(enum train_quantization quantization);

@@ -72,8 +72,57 @@ static int find_start(struct db *db, const char *text, struct arena *arena, stru
     return rc;
 }
 
+static void warn(char warning[JOB_WARNING_BYTES], const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+static void warn(char warning[JOB_WARNING_BYTES], const char *fmt, ...)
+{
+    const size_t n = strlen(warning);
+    va_list args;
+    int sep = n > 0 ? snprintf(warning + n, JOB_WARNING_BYTES - n, "; ") : 0;
+
+    if (sep < 0 || n + (size_t)sep >= JOB_WARNING_BYTES)
+        return;
+    va_start(args, fmt);
+    (void)vsnprintf(warning + n + sep, JOB_WARNING_BYTES - n - (size_t)sep, fmt, args);
+    va_end(args);
+}
+
+/* Whether the config's factors are those of the version. A version that cannot be read is for the
+ * job to say. */
+static int compare_start(const struct version_row *start, const struct train_config *config,
+                         char warning[JOB_WARNING_BYTES], struct err *err)
+{
+    struct manifest manifest = {0};
+    struct err unread = {0};
+    int rc = 0;
+
+    if (!start->artifact_path || manifest_read(&manifest, start->artifact_path, &unread) < 0)
+        return 0;
+    const struct train_config *was = &manifest.config;
+    const double scale = train_config_scale(config);
+    if (was->lora_rank != config->lora_rank)
+        rc = err_set(err, ERR_CONFLICT,
+                     "Version %s has factors of rank %lld, which a run of rank %lld cannot go on "
+                     "from: set lora_rank %lld",
+                     start->version, (long long)was->lora_rank, (long long)config->lora_rank,
+                     (long long)was->lora_rank);
+    else if (was->lora_targets != config->lora_targets)
+        rc = err_set(err, ERR_CONFLICT,
+                     "Version %s has factors on other layers than the config's lora_targets: name "
+                     "the same ones",
+                     start->version);
+    else if ((float)manifest.lora_scale != (float)scale)
+        warn(warning,
+             "version %s was trained with its factors scaled by %g, this run scales them by %g: "
+             "set lora_alpha %g to go on from what it does",
+             start->version, manifest.lora_scale, scale,
+             config->lora_alpha * manifest.lora_scale / scale);
+    manifest_release(&manifest);
+    return rc;
+}
+
 static int check_start(struct db *db, struct train_config *config, const struct model_row *model,
-                       struct arena *arena, struct err *err)
+                       struct arena *arena, char warning[JOB_WARNING_BYTES], struct err *err)
 {
     struct version_row start;
     struct model_row other;
@@ -90,6 +139,8 @@ static int check_start(struct db *db, struct train_config *config, const struct 
     if (rc == 0 && strcmp(other.base_model, model->base_model) != 0)
         rc = err_set(err, ERR_CONFLICT, "Version %s was trained on '%s', not on '%s'",
                      start.version, other.base_model, model->base_model);
+    if (rc == 0)
+        rc = compare_start(&start, config, warning, err);
     if (rc == 0)
         snprintf(config->init_from, sizeof config->init_from, "%s", start.id);
     return rc;
@@ -196,7 +247,7 @@ static int check_file(struct db *db, const char *id, const struct dataset_verdic
                        row.path, row.name);
     return err_set(err, ERR_CONFLICT,
                    "Dataset '%s' has changed since it was registered: the checksum of %s was %s "
-                   "and is %s; register it again under a new name to train on what it holds now",
+                   "and is %s; register it again under a new name to use what it holds now",
                    row.name, row.path, verdict->expected, verdict->actual);
 }
 
@@ -228,18 +279,13 @@ static int fit_config(struct db *db, const char *base_model, struct train_config
         rc = json_get_int(details, "n_layers", 0, &layers, err);
     json_decref(details);
     if (base.context_length > 0 && config->max_seq_length > base.context_length) {
-        size_t n = strlen(warning);
-        snprintf(warning + n, JOB_WARNING_BYTES - n,
-                 "%smax_seq_length %lld is more than the model's context: %lld is used",
-                 n > 0 ? "; " : "", (long long)config->max_seq_length,
-                 (long long)base.context_length);
+        warn(warning, "max_seq_length %lld is more than the model's context: %lld is used",
+             (long long)config->max_seq_length, (long long)base.context_length);
         config->max_seq_length = base.context_length;
     }
     if (layers > 0 && config->num_layers > layers) {
-        size_t n = strlen(warning);
-        snprintf(warning + n, JOB_WARNING_BYTES - n,
-                 "%snum_layers %lld is more than the model has: %lld is used", n > 0 ? "; " : "",
-                 (long long)config->num_layers, (long long)layers);
+        warn(warning, "num_layers %lld is more than the model has: %lld is used",
+             (long long)config->num_layers, (long long)layers);
         config->num_layers = layers;
     }
     return rc;
@@ -257,7 +303,7 @@ static int create(struct registry *registry, struct db *db, const struct job_dra
     if (rc == 0)
         rc = check_files(db, row, files, arena, err);
     if (rc == 0)
-        rc = check_start(db, config, &model, arena, err);
+        rc = check_start(db, config, &model, arena, warning, err);
     if (rc == 0)
         rc = check_weights(registry, db, model.base_model, arena, err);
     if (rc == 0)
@@ -320,14 +366,19 @@ int registry_create_task(struct registry *registry, const struct task_draft *dra
                          struct arena *arena, struct job_row *row, struct err *err)
 {
     struct db *db = NULL;
-    int rc = jobs_new_row(draft->kind, arena, row, err);
+    struct job_files files = {.has_train = false};
+    int rc = draft->dataset_id ? look_at_files(registry, draft->dataset_id, NULL, &files, err) : 0;
 
+    if (rc == 0)
+        rc = jobs_new_row(draft->kind, arena, row, err);
     if (rc == 0)
         rc = registry_json_object("config", draft->config, "{}", arena, &row->config, err);
     if (rc == 0)
         rc = registry_begin_write(registry, &db, err);
     if (rc == 0)
         rc = find_task(registry, db, draft, arena, row, err);
+    if (rc == 0)
+        rc = check_files(db, row, &files, arena, err);
     if (rc == 0)
         rc = jobs_insert(db, draft->queue_max, arena, row, err);
     return registry_end(db, rc, err);

@@ -21,9 +21,10 @@ struct job_draft {
 /* Adds a job of kind train to the queue. Checked in this order: config (ERR_UNPROCESSABLE), model,
  * dataset, val_dataset_id and init_from (ERR_NOT_FOUND), the dataset's file, which is read
  * (ERR_INVALID when it is gone, ERR_CONFLICT when it has changed), base weights and a version to
- * start from that is not ready (ERR_CONFLICT), queue (ERR_BUSY). The config is stored as it takes
- * effect: every key, warm-up capped, num_layers and max_seq_length what the base has, init_from as
- * an id. warning gets a sentence when a number was lowered or too little would be learnt, else "".
+ * start from that is not ready or has other factors (ERR_CONFLICT), queue (ERR_BUSY). The config is
+ * stored as it takes effect: every key, warm-up capped, num_layers and max_seq_length what the base
+ * has, init_from as an id. warning gets a sentence when a number was lowered, too little would be
+ * learnt or factors are scaled otherwise than where they come from, else "".
  */
 int registry_create_job(struct registry *registry, const struct job_draft *draft,
                         struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
@@ -40,7 +41,8 @@ struct task_draft {
     int64_t queue_max;
 };
 /* ERR_NOT_FOUND for model, version and dataset; ERR_CONFLICT for a version that is not ready or
- * archived, or whose base's weights are missing; ERR_BUSY. */
+ * archived, or whose base's weights are missing; for the dataset's file as registry_create_job;
+ * ERR_BUSY. */
 int registry_create_task(struct registry *registry, const struct task_draft *draft,
                          struct arena *arena, struct job_row *row, struct err *err) MUST_CHECK;
 

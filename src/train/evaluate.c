@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fs.h"
 #include "base/machine.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -149,6 +150,10 @@ static int open_rows(struct evaluation *e, struct err *err)
 {
     const struct evaluate_spec *spec = e->spec;
     struct row_list unused = {0};
+    if (!fs_exists(spec->dataset_path)) {
+        return err_set(err, ERR_NOT_FOUND, "%s is gone: put the file back and evaluate again",
+                       spec->dataset_path);
+    }
     int rc = row_maker_init(&e->maker, e->model, spec->chat_template, spec->date, e->tokens_max,
                             spec->mask_prompt, err);
     rc = rc == 0 ? train_rows_read(&e->rows, &e->maker, spec->dataset_path, spec->dataset_columns,
@@ -298,7 +303,7 @@ static int answer(struct evaluation *e, const int32_t *tokens, int n, struct tok
 }
 
 /* The row's last stretch of targets is what is asked for. */
-static int show_row(struct evaluation *e, const struct train_row *row, bool match, int64_t number,
+static int show_row(struct evaluation *e, const struct train_row *row, bool match,
                     struct evaluate_result *result, struct err *err)
 {
     struct evaluate_sample *sample = &result->samples[result->n_samples++];
@@ -310,7 +315,7 @@ static int show_row(struct evaluation *e, const struct train_row *row, bool matc
     while (begin > 1 && targets[begin - 1] != 0) {
         begin--;
     }
-    sample->row = number;
+    sample->row = row->number;
     sample->match = match;
     int rc = answer(e, tokens, (int)begin, &ids, err);
     rc = rc == 0 ? text_of(e, tokens, begin, &sample->prompt, err) : rc;
@@ -330,7 +335,7 @@ static int compare(struct evaluation *e, struct evaluate_result *result, struct 
         int rc = poll_hooks(e, err);
         rc = rc == 0 ? match_row(e, row, &match, err) : rc;
         if (rc == 0 && result->n_samples < most) {
-            rc = show_row(e, row, match, (int64_t)i + 1, result, err);
+            rc = show_row(e, row, match, result, err);
         }
         if (rc != 0) {
             return rc;

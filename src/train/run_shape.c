@@ -1,4 +1,3 @@
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -64,14 +63,11 @@ static int check_quantization(const struct train_config *config, const char *hav
 int run_lora(const struct train_config *config, const struct engine_info *info,
              struct engine_lora *lora, struct err *err)
 {
-    const double rank = (double)config->lora_rank;
-    const double scale =
-        config->use_rslora ? config->lora_alpha / sqrt(rank) : config->lora_alpha / rank;
     const int64_t layers = config->num_layers < 0 || config->num_layers > info->n_layers
                                ? info->n_layers
                                : config->num_layers;
     *lora = (struct engine_lora){.rank = (int)config->lora_rank,
-                                 .scale = (float)scale,
+                                 .scale = (float)train_config_scale(config),
                                  .targets = config->lora_targets,
                                  .first_layer = info->n_layers - (int)layers};
     return check_quantization(config, info->quantization, err);
