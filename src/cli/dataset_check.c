@@ -233,8 +233,16 @@ static int run_with_model(const struct args *args, struct err *err)
 
 int dataset_check_run(const struct args *args, struct err *err)
 {
+    static const char *const with_model[] = {"row", "max-seq-length", "mask-prompt"};
     const char *columns = args_get(args, "columns");
     json_t *tree = NULL;
+    for (size_t i = 0; i < sizeof with_model / sizeof with_model[0]; i++) {
+        if (args_get(args, with_model[i]) != NULL && args_get(args, "model") == NULL) {
+            (void)err_set(err, ERR_INVALID, "--%s needs --model M, whose tokens are counted",
+                          with_model[i]);
+            return EXIT_USAGE;
+        }
+    }
     if (columns != NULL && (tree = json_parse(columns, strlen(columns), err)) == NULL) {
         err_prefix(err, "--columns");
         return EXIT_USAGE;

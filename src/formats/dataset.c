@@ -246,6 +246,14 @@ static int bad_row(const struct dataset_reader *reader, const char *why, struct 
     return err_set(err, ERR_INVALID, "%s:%lld: %s", reader->name, (long long)reader->line, why);
 }
 
+/* key: as the file has it. */
+static int bad_key(const struct dataset_reader *reader, const char *key, const char *why,
+                   struct err *err)
+{
+    return err_set(err, ERR_INVALID, "%s:%lld: %s %s", reader->name, (long long)reader->line, key,
+                   why);
+}
+
 /* The next line without its '\n'; *more false at the end of the file. */
 static int next_line(struct dataset_reader *reader, const char **line, size_t *length, bool *more,
                      struct err *err)
@@ -306,16 +314,16 @@ static const char *check_message(const json_t *message, bool *learns)
     bool has_calls = json_is_array(calls) && json_array_size(calls) > 0;
 
     if (!json_is_object(message))
-        return "is not an object";
+        return " is not an object";
     if (!role)
-        return "has no role";
+        return ".role is missing or not a string";
     if (strcmp(role, "system") != 0 && strcmp(role, "user") != 0 &&
         strcmp(role, "assistant") != 0 && strcmp(role, "tool") != 0)
-        return "has an unknown role (known are system, user, assistant, tool)";
+        return ".role is none of system, user, assistant, tool";
     if (calls && !json_is_null(calls) && !json_is_array(calls))
-        return "has tool_calls that are not a list";
+        return ".tool_calls is not a list";
     if (!json_is_string(content) && !(has_calls && (!content || json_is_null(content))))
-        return content ? "has content that is not a string" : "has no content";
+        return content ? ".content is not a string" : ".content is missing";
     if (strcmp(role, "assistant") == 0 && (has_words(content) || has_calls))
         *learns = true;
     return NULL;
@@ -323,26 +331,28 @@ static const char *check_message(const json_t *message, bool *learns)
 
 static int chat_row(struct dataset_reader *reader, struct dataset_row *row, struct err *err)
 {
-    const json_t *messages = json_object_get(reader->tree, reader->columns.messages);
-    const json_t *tools = json_object_get(reader->tree, reader->columns.tools);
+    const struct dataset_columns *columns = &reader->columns;
+    const json_t *messages = json_object_get(reader->tree, columns->messages);
+    const json_t *tools = json_object_get(reader->tree, columns->tools);
     size_t n = json_array_size(messages);
     bool learns = false;
 
     if (!json_is_array(messages) || n == 0)
-        return bad_row(reader, "messages is not a list with at least one message", err);
+        return bad_key(reader, columns->messages, "is not a list with at least one message", err);
     if (n > DATASET_MESSAGES_MAX)
-        return bad_row(reader, "more than 4096 messages", err);
+        return bad_key(reader, columns->messages, "has more than 4096 messages", err);
     if (tools && !json_is_null(tools) && !json_is_array(tools))
-        return bad_row(reader, "tools is not a list", err);
+        return bad_key(reader, columns->tools, "is not a list", err);
     for (size_t i = 0; i < n; i++) {
         const char *why = check_message(json_array_get(messages, i), &learns);
 
         if (why)
-            return err_set(err, ERR_INVALID, "%s:%lld: message %zu %s", reader->name,
-                           (long long)reader->line, i + 1, why);
+            return err_set(err, ERR_INVALID, "%s:%lld: %s[%zu]%s", reader->name,
+                           (long long)reader->line, columns->messages, i, why);
     }
     if (!learns)
-        return bad_row(reader, "nothing to learn: no assistant message with content", err);
+        return bad_key(reader, columns->messages,
+                       "has nothing to learn: no assistant message with content", err);
     row->shape = DATASET_CHAT;
     row->messages = messages;
     row->tools = json_is_array(tools) ? tools : NULL;
@@ -356,13 +366,16 @@ static struct dataset_text text_of(const json_t *value)
 
 static int completion_row(struct dataset_reader *reader, struct dataset_row *row, struct err *err)
 {
-    const json_t *prompt = json_object_get(reader->tree, reader->columns.prompt);
-    const json_t *completion = json_object_get(reader->tree, reader->columns.completion);
+    const struct dataset_columns *columns = &reader->columns;
+    const json_t *prompt = json_object_get(reader->tree, columns->prompt);
+    const json_t *completion = json_object_get(reader->tree, columns->completion);
 
-    if (!json_is_string(prompt) || !json_is_string(completion))
-        return bad_row(reader, "prompt and completion must be strings", err);
+    if (!json_is_string(prompt))
+        return bad_key(reader, columns->prompt, "is not a string", err);
+    if (!json_is_string(completion))
+        return bad_key(reader, columns->completion, "is not a string", err);
     if (!has_words(completion))
-        return bad_row(reader, "nothing to learn: the completion is empty", err);
+        return bad_key(reader, columns->completion, "is empty: nothing to learn", err);
     row->shape = DATASET_COMPLETION;
     row->prompt = text_of(prompt);
     row->completion = text_of(completion);
@@ -374,9 +387,9 @@ static int text_row(struct dataset_reader *reader, struct dataset_row *row, stru
     const json_t *text = json_object_get(reader->tree, reader->columns.text);
 
     if (!json_is_string(text))
-        return bad_row(reader, "text must be a string", err);
+        return bad_key(reader, reader->columns.text, "is not a string", err);
     if (!has_words(text))
-        return bad_row(reader, "nothing to learn: the text is empty", err);
+        return bad_key(reader, reader->columns.text, "is empty: nothing to learn", err);
     row->shape = DATASET_TEXT;
     row->text = text_of(text);
     return 0;

@@ -9,7 +9,8 @@
  *
  * The reader streams: memory is bounded by one line, whatever the file. It belongs to one thread;
  * the file is a stranger's and is read, never mapped. A bad row is ERR_INVALID as "file:line: why",
- * after which reading may go on with the next; any other code ends it.
+ * which names the key as the file does, after which reading may go on with the next; any other code
+ * ends it.
  */
 #ifndef FORMATS_DATASET_H
 #define FORMATS_DATASET_H

@@ -36,7 +36,8 @@ struct check {
 
     struct buf bad, samples; /* the inside of a JSON array each */
     struct json_out bad_out, samples_out;
-    bool shown; /* the row that was asked for */
+    bool shown;           /* the row that was asked for */
+    struct err asked_why; /* why that one is bad */
 };
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -235,6 +236,9 @@ static int add_row(struct check *c, const struct dataset_row *row,
 
 static void note_bad(struct check *c, const struct err *why)
 {
+    if (c->seen == c->request->row) {
+        c->asked_why = *why;
+    }
     if (c->bad_rows++ < CHECK_BAD_SHOWN) {
         json_out_string(&c->bad_out, why->message);
     }
@@ -253,7 +257,7 @@ static int read_rows(struct check *c, struct err *err)
         bool more = false;
         int rc = dataset_reader_next(c->reader, &row, &more, &why);
         if (rc == 0 && !more) {
-            return 0;
+            return c->seen > 0 ? 0 : err_set(err, ERR_INVALID, "%s has no rows", name);
         }
         c->seen++;
         if (rc == 0) {
@@ -396,7 +400,8 @@ int train_check(const struct check_request *request, struct json_out *out, struc
     rc = rc == 0 ? read_rows(&c, err) : rc;
     if (rc == 0 && request->row > 0 && !c.shown) {
         rc = request->row <= c.seen
-                 ? err_set(err, ERR_INVALID, "row %lld is bad", (long long)request->row)
+                 ? err_set(err, ERR_INVALID, "row %lld is bad: %s", (long long)request->row,
+                           c.asked_why.message)
                  : err_set(err, ERR_NOT_FOUND, "there is no row %lld: the file has %lld",
                            (long long)request->row, (long long)c.seen);
     }

@@ -93,22 +93,22 @@ static void test_bad_rows(void **state)
         {"3", "not a JSON object"},
         {"{}", "no messages, no prompt with completion, no text"},
         {"{\"prompt\":\"p\"}", "no messages"},
-        {"{\"prompt\":1,\"completion\":\"c\"}", "prompt and completion must be strings"},
-        {"{\"prompt\":\"p\",\"completion\":\" \\n\"}", "nothing to learn: the completion is empty"},
-        {"{\"text\":5}", "text must be a string"},
-        {"{\"text\":\"\"}", "nothing to learn: the text is empty"},
+        {"{\"prompt\":1,\"completion\":\"c\"}", "prompt is not a string"},
+        {"{\"prompt\":\"p\",\"completion\":\" \\n\"}", "completion is empty: nothing to learn"},
+        {"{\"text\":5}", "text is not a string"},
+        {"{\"text\":\"\"}", "text is empty: nothing to learn"},
         {CHAT("{}"), "messages is not a list with at least one message"},
         {CHAT("[]"), "messages is not a list with at least one message"},
-        {CHAT("[1]"), "message 1 is not an object"},
-        {CHAT("[{\"content\":\"x\"}]"), "message 1 has no role"},
-        {CHAT("[{\"role\":\"bot\",\"content\":\"x\"}]"), "message 1 has an unknown role"},
-        {CHAT("[{\"role\":\"user\"}]"), "message 1 has no content"},
-        {CHAT("[{\"role\":\"user\",\"content\":[]}]"),
-         "message 1 has content that is not a string"},
-        {CHAT("[{\"role\":\"assistant\",\"content\":null}]"), "message 1 has content"},
+        {CHAT("[1]"), "messages[0] is not an object"},
+        {CHAT("[{\"content\":\"x\"}]"), "messages[0].role is missing"},
+        {CHAT("[{\"role\":\"bot\",\"content\":\"x\"}]"), "messages[0].role is none of"},
+        {CHAT("[{\"role\":\"user\"}]"), "messages[0].content is missing"},
+        {CHAT("[{\"role\":\"user\",\"content\":[]}]"), "messages[0].content is not a string"},
+        {CHAT("[{\"role\":\"assistant\",\"content\":null}]"), "messages[0].content"},
         {CHAT("[{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":3}]"),
-         "message 1 has tool_calls that are not a list"},
-        {CHAT("[{\"role\":\"user\",\"content\":\"x\"}]"), "nothing to learn: no assistant"},
+         "messages[0].tool_calls is not a list"},
+        {CHAT("[{\"role\":\"user\",\"content\":\"x\"}]"),
+         "messages has nothing to learn: no assistant"},
         {CHAT("[{\"role\":\"assistant\",\"content\":\" \"}]"), "nothing to learn: no assistant"},
         {"{\"messages\":[{\"role\":\"assistant\",\"content\":\"x\"}],\"tools\":{}}",
          "tools is not a list"},
@@ -220,6 +220,10 @@ static void test_columns(void **state)
     assert_ok(dataset_check(f->path, NULL, &columns, &report, &err), &err);
     assert_int_equal(report.by_shape[DATASET_COMPLETION], 1);
     assert_err(dataset_check(f->path, NULL, NULL, &report, &err), &err, ERR_INVALID);
+    put(f, "{\"q\":\"1\",\"a\":2}", 15); /* errors have the file's names, too */
+    assert_int_equal(dataset_check(f->path, NULL, &columns, &report, &err), -ERR_INVALID);
+    assert_string_equal(err.message, "d.jsonl:1: a is not a string");
+    err_clear(&err);
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         json = json_parse(bad[i], strlen(bad[i]), &err);
         assert_err(dataset_columns_parse(&columns, json, &err), &err, ERR_UNPROCESSABLE);

@@ -93,7 +93,7 @@ static void test_bad_rows_are_named(void **state)
 
     hub_write(hub, "datasets/bad.jsonl", HUB_ROW "{\"text\":\"\"}\n");
     assert_int_equal(create(hub, "bad", "bad.jsonl", &row), -ERR_INVALID);
-    assert_string_equal(hub->err.message, "bad.jsonl:2: nothing to learn: the text is empty");
+    assert_string_equal(hub->err.message, "bad.jsonl:2: text is empty: nothing to learn");
     err_clear(&hub->err);
 }
 

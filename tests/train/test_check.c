@@ -144,6 +144,22 @@ static void test_bad_rows_are_named(void **state)
     assert_non_null(strstr(json_string_value(json_array_get(bad, 1)), "rows.jsonl:3: text"));
     assert_non_null(strstr(json_string_value(json_array_get(bad, 2)), "rows.jsonl:4: "));
     json_decref(answer);
+
+    struct file file;
+    struct err err = {0};
+    file_new(&file, "{\"text\":\"fine\"}\n{\"text\":7}\n");
+    struct check_request request = {
+        .dataset_path = file.path, .base_path = FIXTURE_BASE, .max_seq_length = 64, .row = 2};
+    assert_int_equal(check(&request, &answer, &err), -ERR_INVALID);
+    assert_string_equal(err.message, "row 2 is bad: rows.jsonl:2: text is not a string");
+    test_dir_remove(file.dir);
+    file_new(&file, "\n");
+    request.dataset_path = file.path;
+    request.row = 0;
+    err_clear(&err);
+    assert_int_equal(check(&request, &answer, &err), -ERR_INVALID);
+    assert_string_equal(err.message, "rows.jsonl has no rows");
+    test_dir_remove(file.dir);
 }
 
 static void test_columns_and_tools(void **state)
