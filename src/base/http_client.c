@@ -403,19 +403,48 @@ static const char *message_in(const json_t *tree)
     return json_is_string(found) ? json_string_value(found) : NULL;
 }
 
+/* Of a list of faults, as validation answers: {"detail": [{"loc": ["body", "name"], "msg": …}, …]}.
+ * The members' names are said, the part of the request is not. */
+static void join_faults(const json_t *tree, struct buf *out)
+{
+    const json_t *detail = json_object_get(tree, "detail"), *fault, *part;
+    size_t i, k;
+    json_array_foreach((json_t *)detail, i, fault)
+    {
+        const char *msg = json_string_value(json_object_get(fault, "msg"));
+        if (!msg)
+            continue;
+        buf_puts(out, out->len > 0 ? "; " : "");
+        json_array_foreach(json_object_get(fault, "loc"), k, part)
+        {
+            const char *name = json_string_value(part);
+            if (k > 0 && name && strncmp(msg, name, strlen(name)) != 0)
+                buf_printf(out, "%s: ", name);
+        }
+        buf_puts(out, msg);
+    }
+}
+
 int http_response_check(const struct http_response *response, const char *url, struct err *err)
 {
     if (response->status >= 200 && response->status < 300)
         return 0;
     struct err ignored = {0};
+    struct buf faults;
     const char *body = response->body.data ? response->body.data : "";
     json_t *tree = json_parse(body, response->body.len, &ignored);
     const char *message = message_in(tree);
+    buf_init(&faults, ERR_MESSAGE_BYTES_MAX);
+    if (!message) {
+        join_faults(tree, &faults);
+        message = faults.len > 0 && buf_check(&faults, url, &ignored) == 0 ? faults.data : NULL;
+    }
     size_t shown = response->body.len < SHOWN_BODY_BYTES ? response->body.len : SHOWN_BODY_BYTES;
     enum err_code code = code_of_status(response->status);
     int rc = message ? err_set(err, code, "%s", message)
                      : err_set(err, code, "%s answered %d%s%.*s", url, response->status,
                                shown ? ": " : "", (int)utf8_complete_prefix(body, shown), body);
+    buf_release(&faults);
     json_decref(tree);
     return rc;
 }

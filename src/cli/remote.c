@@ -103,6 +103,20 @@ int remote_find(struct remote *r, const struct settings *s, bool *found, struct 
     return rc;
 }
 
+/* Warning: 199 mlx-hub "SENTENCE" */
+static void keep_warning(struct remote *r, const struct http_response *response)
+{
+    char header[REMOTE_WARNING_BYTES];
+    char *begin = NULL, *end = NULL;
+    if (http_response_find_header(response, "Warning", header, sizeof header)) {
+        begin = strchr(header, '"');
+        end = strrchr(header, '"');
+    }
+    if (begin != NULL && begin < end) {
+        snprintf(r->warning, sizeof r->warning, "%.*s", (int)(end - begin - 1), begin + 1);
+    }
+}
+
 /* Sends, checks the status, and parses what came. */
 static int exchange(struct remote *r, const struct http_request *request, json_t **answer,
                     struct err *err)
@@ -114,6 +128,9 @@ static int exchange(struct remote *r, const struct http_request *request, json_t
     http_response_init(&response);
     int rc = http_request(r->http, request, &response, err);
     rc = rc == 0 ? http_response_check(&response, request->url, err) : rc;
+    if (rc == 0) {
+        keep_warning(r, &response);
+    }
     if (rc == 0 && answer != NULL && response.body.len > 0) {
         *answer = json_parse(response.body.data, response.body.len, err);
         rc = *answer != NULL ? 0 : -(int)err->code;

@@ -17,12 +17,14 @@ enum {
     REMOTE_PROBE_MS = 2000,          /* a hub that runs answers /health well within this */
     REMOTE_IDLE_SECONDS = 600,       /* a stream without a byte */
     REMOTE_ANSWER_BYTES = 256 << 20, /* lists, logs, series */
+    REMOTE_WARNING_BYTES = 768,
 };
 
 struct remote {
     struct http_client *http;
-    char url[REMOTE_URL_BYTES]; /* "http://127.0.0.1:8000" */
-    char key[512];              /* API_KEY, or "" */
+    char url[REMOTE_URL_BYTES];         /* "http://127.0.0.1:8000" */
+    char key[512];                      /* API_KEY, or "" */
+    char warning[REMOTE_WARNING_BYTES]; /* of the last answer that had one, as a sentence; or "" */
 };
 
 /* host: as HOST is set; an address that means "all" is reached over loopback. */

@@ -164,6 +164,10 @@ static void test_error_bodies_become_errors(void **state)
         {"HTTP/1.1 409 C\r\nContent-Length: 16\r\n\r\n{\"error\":\"busy\"}", ERR_CONFLICT, "busy"},
         {"HTTP/1.1 422 U\r\nContent-Length: 16\r\n\r\n{\"detail\":\"bad\"}", ERR_UNPROCESSABLE,
          "bad"},
+        {"HTTP/1.1 422 U\r\nContent-Length: 112\r\n\r\n"
+         "{\"detail\":[{\"loc\":[\"body\",\"name\"],\"msg\":\"Field "
+         "required\"},{\"loc\":[\"body\",\"config\"],\"msg\":\"config.seed is odd\"}]}",
+         ERR_UNPROCESSABLE, "name: Field required; config.seed is odd"},
         {"HTTP/1.1 400 B\r\nContent-Length: 20\r\n\r\n{\"message\":\"message\"}", ERR_INVALID,
          "message"},
         {"HTTP/1.1 502 B\r\nContent-Length: 5\r\n\r\n<a/>\n", ERR_UNAVAILABLE,
