@@ -29,7 +29,7 @@ static const struct option_info options[] = {
     {"text", "FILE", "the text to predict (- = standard input)"},
     {"dataset", "DATASET", "instead: loss, perplexity, exact match and answers on its rows"},
     {"against", "MODEL", "with --dataset: another version, a base or a file beside it"},
-    {"window", "N", "tokens that are looked at together, 2-8192 (512)"},
+    {"window", "N", "tokens that are looked at together, 2-8192 (512, or the model's context)"},
 };
 
 struct evaluation {
@@ -38,7 +38,7 @@ struct evaluation {
     struct engine_trainer *trainer;
     struct token_ids ids;
     uint8_t targets[WINDOW_TOKENS_MAX];
-    int window;
+    int window; /* 0: WINDOW_TOKENS, or the model's context where that is less */
     struct engine_loss loss;
     double seconds;
 };
@@ -72,15 +72,19 @@ static int open_model(struct evaluation *e, const struct settings *settings,
     const struct engine_options with = {.threads = settings->threads,
                                         .isa = settings->isa,
                                         .context_length = settings->context_length};
-    const struct engine_train_plan plan = {.tokens_max = e->window};
     int rc = engine_model_open(&e->model, spec->base_path, &with, err);
+    const int context = rc == 0 ? engine_model_info(e->model)->context_length : 0;
     if (rc == 0 && engine_model_tokenizer(e->model) == NULL) {
         rc = err_set(err, ERR_INVALID, "%s brings no tokenizer", spec->base_id);
     }
-    if (rc == 0 && e->window > engine_model_info(e->model)->context_length) {
+    if (rc == 0 && e->window > context) {
         rc = err_set(err, ERR_INVALID, "a window of %d tokens is more than the model's context, %d",
-                     e->window, engine_model_info(e->model)->context_length);
+                     e->window, context);
     }
+    if (e->window == 0) {
+        e->window = context < WINDOW_TOKENS ? context : WINDOW_TOKENS;
+    }
+    const struct engine_train_plan plan = {.tokens_max = e->window};
     rc = rc == 0 ? open_adapter(e, spec, err) : rc;
     return rc == 0 ? engine_trainer_new(&e->trainer, e->model, e->adapter, &plan, err) : rc;
 }
@@ -181,10 +185,11 @@ static int run(const struct args *args, struct err *err)
     if (args_get(args, "dataset") != NULL) {
         return eval_dataset_run(args, err);
     }
-    if (args_get_int(args, "window", WINDOW_TOKENS, &window, err) != 0) {
+    if (args_get_int(args, "window", 0, &window, err) != 0) {
         return EXIT_USAGE;
     }
-    if (window < WINDOW_TOKENS_MIN || window > WINDOW_TOKENS_MAX) {
+    if (args_get(args, "window") != NULL &&
+        (window < WINDOW_TOKENS_MIN || window > WINDOW_TOKENS_MAX)) {
         (void)err_set(err, ERR_INVALID, "--window takes %d to %d", WINDOW_TOKENS_MIN,
                       WINDOW_TOKENS_MAX);
         return EXIT_USAGE;

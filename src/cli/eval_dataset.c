@@ -12,7 +12,7 @@
 #include "cli/lookup.h"
 #include "cli/print.h"
 
-enum { VERSIONS_MAX = 2, NAME_BYTES = 512, PATH_BYTES = 256, LABEL_BYTES = 64 };
+enum { VERSIONS_MAX = 2, PATH_BYTES = 256, LABEL_BYTES = 64 };
 
 /* --- a job about a version ----------------------------------------------------------------------
  */
@@ -54,15 +54,10 @@ static int finish_task(struct hub *hub, const char *id, bool quiet, json_t **res
 int version_task(struct hub *hub, const char *version, const char *what, const json_t *body,
                  bool quiet, json_t **result, struct err *err)
 {
-    char name[NAME_BYTES], path[PATH_BYTES];
+    char path[PATH_BYTES];
     json_t *model = NULL, *row = NULL, *job = NULL;
-    const int n =
-        snprintf(name, sizeof name, "%s%s", version, is_version_name(version) ? "" : ":latest");
     *result = NULL;
-    if (n < 0 || (size_t)n >= sizeof name) {
-        return err_set(err, ERR_INVALID, "the version's name is too long");
-    }
-    int rc = lookup_version(&hub->remote, name, &model, &row, err);
+    int rc = lookup_latest(&hub->remote, version, &model, &row, err);
     if (rc == 0) {
         snprintf(path, sizeof path, "/models/%s/versions/%s/%s", row_text(model, "id"),
                  row_text(row, "id"), what);
@@ -114,18 +109,36 @@ static void print_line(const char *label, const char *text)
     putchar('\n');
 }
 
+/* NULL when the row is not among the result's samples: its limits left it nothing to answer. */
+static const json_t *sample_of(const json_t *result, int64_t row)
+{
+    size_t i;
+    const json_t *sample;
+    json_array_foreach(json_object_get(result, "samples"), i, sample)
+    {
+        if (row_int(sample, "row") == row) {
+            return sample;
+        }
+    }
+    return NULL;
+}
+
 static void print_samples(const char *const *names, json_t *const *results, int n)
 {
     size_t i;
     const json_t *sample;
     json_array_foreach(json_object_get(results[0], "samples"), i, sample)
     {
-        printf("\nrow %lld\n", (long long)row_int(sample, "row"));
+        const int64_t row = row_int(sample, "row");
+        printf("\nrow %lld\n", (long long)row);
         print_line("prompt", row_text(sample, "prompt"));
         print_line("expected", row_text(sample, "expected"));
         for (int v = 0; v < n; v++) {
-            const json_t *mine = json_array_get(json_object_get(results[v], "samples"), i);
+            const json_t *mine = sample_of(results[v], row);
             char label[LABEL_BYTES];
+            if (mine == NULL) {
+                continue;
+            }
             snprintf(label, sizeof label, "%.40s%s", names[v],
                      json_is_true(json_object_get(mine, "match")) ? " =" : "");
             print_line(label, row_text(mine, "answer"));
@@ -137,6 +150,11 @@ static void print_results(const char *const *names, json_t *const *results, int 
 {
     printf("%lld rows, %lld tokens predicted, dataset %s\n", (long long)row_int(results[0], "rows"),
            (long long)row_int(results[0], "targets"), row_text(results[0], "dataset_name"));
+    if (n == VERSIONS_MAX && row_int(results[0], "targets") != row_int(results[1], "targets")) {
+        printf("of %s's %lld: rows are cut or tokenised differently, so loss and perplexity do not "
+               "compare\n",
+               names[1], (long long)row_int(results[1], "targets"));
+    }
     print_numbers(names, results, n);
     print_samples(names, results, n);
 }
@@ -172,18 +190,22 @@ int eval_dataset_run(const struct args *args, struct err *err)
     struct hub hub = {0};
     json_t *dataset = NULL, *body = NULL;
     json_t *results[VERSIONS_MAX] = {NULL, NULL};
+    bool bare[VERSIONS_MAX] = {false, false};
     int status = EXIT_FAILED;
     int rc = hub_open(&hub, args, true, err);
     rc = rc == 0 ? lookup_dataset(&hub.remote, args_get(args, "dataset"), &dataset, err) : rc;
+    for (int i = 0; i < n && rc == 0; i++) { /* a typo is told before anything is measured */
+        bare[i] = eval_is_bare(&args->settings, names[i]);
+        rc = bare[i] ? 0 : lookup_latest(&hub.remote, names[i], NULL, NULL, err);
+    }
     if (rc == 0) {
         body = json_pack("{s:s}", "dataset_id", row_text(dataset, "id"));
         rc = body != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
     }
     for (int i = 0; i < n && rc == 0; i++) {
-        rc = eval_is_bare(&args->settings, names[i])
-                 ? eval_bare(&hub, &args->settings, names[i], n > 1 ? names[1 - i] : NULL, dataset,
-                             args->json, &results[i], err)
-                 : version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
+        rc = bare[i] ? eval_bare(&hub, &args->settings, names[i], n > 1 ? names[1 - i] : NULL,
+                                 dataset, args->json, &results[i], err)
+                     : version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
     }
     if (rc == 0) {
         status = print_all(args, names, results, n, err);

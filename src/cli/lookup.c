@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/fs.h"
 #include "base/hash.h"
+
+enum { NAME_BYTES = 512 };
 
 const char *row_text(const json_t *row, const char *key)
 {
@@ -72,7 +75,14 @@ int lookup_model(struct remote *r, const char *name, json_t **row, struct err *e
 
 int lookup_dataset(struct remote *r, const char *name, json_t **row, struct err *err)
 {
-    return by_name(r, "dataset", "/datasets", name, row, err);
+    struct err missing = {0};
+    const int rc = by_name(r, "dataset", "/datasets", name, row, &missing);
+    if (rc == -ERR_NOT_FOUND && fs_exists(name)) {
+        return err_set(err, ERR_NOT_FOUND,
+                       "'%s' is a file and no dataset yet; first: mlx-hub dataset add \"%s\"", name,
+                       name);
+    }
+    return rc == 0 ? 0 : err_set(err, missing.code, "%s", missing.message);
 }
 
 int lookup_job(struct remote *r, const char *name, json_t **row, struct err *err)
@@ -154,7 +164,7 @@ static int pick_version(struct remote *r, const json_t *model, char kind, const 
 int lookup_version(struct remote *r, const char *name, json_t **model, json_t **version,
                    struct err *err)
 {
-    char model_name[512];
+    char model_name[NAME_BYTES];
     json_t *row = NULL;
     const char *at = strpbrk(name, "@:");
     *version = NULL;
@@ -174,6 +184,23 @@ int lookup_version(struct remote *r, const char *name, json_t **model, json_t **
     }
     if (rc == 0 && model != NULL) {
         *model = json_incref(row);
+    }
+    json_decref(row);
+    return rc;
+}
+
+int lookup_latest(struct remote *r, const char *name, json_t **model, json_t **version,
+                  struct err *err)
+{
+    char full[NAME_BYTES];
+    json_t *row = NULL;
+    const int n = snprintf(full, sizeof full, "%s%s", name, is_version_name(name) ? "" : ":latest");
+    if (n < 0 || (size_t)n >= sizeof full) {
+        return err_set(err, ERR_INVALID, "the version's name is too long");
+    }
+    const int rc = lookup_version(r, full, model, &row, err);
+    if (version != NULL) {
+        *version = json_incref(row);
     }
     json_decref(row);
     return rc;

@@ -19,6 +19,9 @@ int lookup_job(struct remote *remote, const char *name, json_t **row, struct err
 /* "model@1.2.0" or "model:alias" (also ":latest"); *model may be NULL when not wanted. */
 int lookup_version(struct remote *remote, const char *name, json_t **model, json_t **version,
                    struct err *err) MUST_CHECK;
+/* The same, or "model": its newest version that is ready. */
+int lookup_latest(struct remote *remote, const char *name, json_t **model, json_t **version,
+                  struct err *err) MUST_CHECK;
 /* Whether name is written as a version is. */
 bool is_version_name(const char *name);
 

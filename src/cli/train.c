@@ -27,7 +27,7 @@ static const struct option_info options[] = {
     {"use-rslora", "BOOL", "scale by alpha / sqrt(rank) (false)"},
     {"lora-targets", "LIST", "q_proj,k_proj,v_proj,o_proj (default), or all-linear"},
     {"num-layers", "N", "the last N blocks, -1 = all (-1)"},
-    {"init-from", "VERSION", "go on from this version's adapter"},
+    {"init-from", "VERSION", "go on from this version's adapter (of a model: its newest)"},
     {"quantization", "Q", "of the frozen base: loaded (as it is), 4bit, 8bit (QLoRA), none"},
     {"learning-rate", "X", "(5e-5)"},
     {"weight-decay", "X", "(0.01)"},
@@ -151,20 +151,24 @@ static int check_config(const json_t *config, struct err *err)
     return rc;
 }
 
-/* val_dataset_id by name. */
-static int resolve_validation(struct remote *r, json_t *config, struct err *err)
+/* val_dataset_id and init_from by the names that every command takes. */
+static int resolve_names(struct remote *r, json_t *config, struct err *err)
 {
-    const char *name = json_string_value(json_object_get(config, "val_dataset_id"));
-    json_t *row = NULL;
-    if (name == NULL || uuid_valid(name)) {
-        return 0;
+    static const char *const keys[] = {"val_dataset_id", "init_from"};
+    int rc = 0;
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0] && rc == 0; i++) {
+        const char *name = json_string_value(json_object_get(config, keys[i]));
+        json_t *row = NULL;
+        if (name == NULL || uuid_valid(name)) {
+            continue;
+        }
+        rc = i == 0 ? lookup_dataset(r, name, &row, err) : lookup_latest(r, name, NULL, &row, err);
+        if (rc == 0 &&
+            json_object_set_new(config, keys[i], json_string(row_text(row, "id"))) != 0) {
+            rc = err_set(err, ERR_NOMEM, "out of memory");
+        }
+        json_decref(row);
     }
-    int rc = lookup_dataset(r, name, &row, err);
-    if (rc == 0 &&
-        json_object_set_new(config, "val_dataset_id", json_string(row_text(row, "id"))) != 0) {
-        rc = err_set(err, ERR_NOMEM, "out of memory");
-    }
-    json_decref(row);
     return rc;
 }
 
@@ -183,18 +187,6 @@ static int find_model_row(struct remote *r, const char *name, json_t **row, stru
     return rc == 0 ? 0 : err_set(err, missing.code, "%s", missing.message);
 }
 
-static int find_dataset_row(struct remote *r, const char *name, json_t **row, struct err *err)
-{
-    struct err missing = {0};
-    const int rc = lookup_dataset(r, name, row, &missing);
-    if (rc == -ERR_NOT_FOUND && fs_exists(name)) {
-        return err_set(err, ERR_NOT_FOUND,
-                       "'%s' is a file and no dataset yet; first: mlx-hub dataset add \"%s\"", name,
-                       name);
-    }
-    return rc == 0 ? 0 : err_set(err, missing.code, "%s", missing.message);
-}
-
 static int submit(const struct args *args, struct hub *hub, json_t *config, json_t **job,
                   struct err *err)
 {
@@ -202,14 +194,17 @@ static int submit(const struct args *args, struct hub *hub, json_t *config, json
     json_t *dataset = NULL;
     json_t *body = NULL;
     int rc = find_model_row(&hub->remote, args->positional[0], &model, err);
-    rc = rc == 0 ? find_dataset_row(&hub->remote, args_get(args, "dataset"), &dataset, err) : rc;
-    rc = rc == 0 ? resolve_validation(&hub->remote, config, err) : rc;
+    rc = rc == 0 ? lookup_dataset(&hub->remote, args_get(args, "dataset"), &dataset, err) : rc;
+    rc = rc == 0 ? resolve_names(&hub->remote, config, err) : rc;
     if (rc == 0) {
         body = json_pack("{s:s, s:s, s:O}", "model_id", row_text(model, "id"), "dataset_id",
                          row_text(dataset, "id"), "config", config);
         rc = body != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
     }
     rc = rc == 0 ? remote_call(&hub->remote, "POST", "/training/jobs", body, job, err) : rc;
+    if (rc == 0 && hub->remote.warning[0] != '\0') {
+        fprintf(stderr, "warning: %s\n", hub->remote.warning);
+    }
     json_decref(body);
     json_decref(model);
     json_decref(dataset);

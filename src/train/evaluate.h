@@ -37,7 +37,7 @@ struct evaluate_spec {
 };
 
 struct evaluate_sample {
-    int64_t row;                      /* of those with a target, from 1 */
+    int64_t row;                      /* of the file, from 1 */
     char *prompt, *expected, *answer; /* cut to EVALUATE_TEXT_BYTES_MAX */
     bool match;
 };

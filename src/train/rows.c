@@ -84,8 +84,10 @@ static int add(struct train_rows *rows, const struct train_sample *sample, struc
     }
     memcpy(rows->tokens + rows->n_tokens, sample->tokens, n * sizeof *rows->tokens);
     memcpy(rows->targets + rows->n_tokens, sample->targets, n);
-    rows->rows[rows->n_rows++] = (struct train_row){
-        .at = rows->n_tokens, .n_tokens = (uint32_t)n, .n_targets = (uint32_t)sample->n_targets};
+    rows->rows[rows->n_rows++] = (struct train_row){.at = (uint32_t)rows->n_tokens,
+                                                    .n_tokens = (uint32_t)n,
+                                                    .n_targets = (uint32_t)sample->n_targets,
+                                                    .number = (uint32_t)rows->read};
     rows->n_tokens += n;
     rows->n_targets += (uint64_t)sample->n_targets;
     return 0;

@@ -89,8 +89,9 @@ int row_maker_make(struct row_maker *maker, const struct dataset_row *row,
 /* --- all rows of a file ------------------------------------------------------------------------
  */
 struct train_row {
-    size_t at; /* first token in tokens and targets */
+    uint32_t at; /* first token in tokens and targets */
     uint32_t n_tokens, n_targets;
+    uint32_t number; /* of the file's rows, from 1 */
 };
 
 struct train_rows {

@@ -71,6 +71,8 @@ static void a_file_as_training_would_see_it(void **state)
     expect(1, r, "dataset", "check", dataset, "--model", base, "--row", "99");
     assert_says(run_err(r), "there is no row 99: the file has 23");
     expect(2, r, "dataset", "check", dataset, "--model", base, "--mask-prompt", "perhaps");
+    expect(2, r, "dataset", "check", dataset, "--row", "2");
+    assert_says(run_err(r), "--row needs --model M");
 }
 
 static void facts_about_program_and_machine(void **state)
@@ -219,7 +221,12 @@ static void look_at_job(struct run *r)
     expect(0, r, "job", "metrics", text_of(job, "id"));
     assert_says(run_out(r), "*");
     expect(0, r, "job", "metrics", "last", "--json");
-    json_decref(run_json(r));
+    json_t *series = run_json(r);
+    assert_int_equal(json_array_size(json_object_get(json_object_get(series, "series"), "loss")),
+                     4);
+    json_decref(series);
+    expect(1, r, "job", "metrics", "last", "--name", "nothing");
+    assert_says(run_err(r), "no series 'nothing'; it has: grad_norm, learning_rate, loss, ");
     expect(0, r, "job", "logs", "last");
     assert_says(run_out(r), "step 1/4");
     expect(0, r, "job", "logs", "last", "--json");
@@ -266,6 +273,13 @@ static void from_nothing_to_an_export(void **state)
     look_at_version(r);
     look_at_job(r);
 
+    expect(0, r, "train", "talker", "--dataset", "talks", "--detach", "--learning-rate", "1e-9",
+           "--max-seq-length", "4096");
+    assert_says(run_err(r), "warning: 18 steps at a learning rate of 1e-09 will hardly change");
+    assert_says(run_err(r), "; max_seq_length 4096 is more than the model's context: 256 is used");
+    expect(0, r, "job", "list");
+    assert_says(run_out(r), "JOB       KIND   STATUS");
+    expect(0, r, "job", "cancel", "last");
     expect(1, r, "train", "nobody", "--dataset", "talks");
     assert_says(run_err(r), "model create");
     expect(1, r, "train", "talker", "--dataset", dataset);

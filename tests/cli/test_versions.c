@@ -98,8 +98,63 @@ static void evaluations_join_the_version(void **state)
     assert_says(run_out(r), "tokens predicted, dataset talks");
     expect(1, r, "eval", "talker@9.0.0", "--dataset", "talks");
     expect(1, r, "eval", "talker", "--dataset", "nothing");
+    expect(1, r, "eval", "talker", "--dataset", dataset);
+    assert_says(run_err(r), "is a file and no dataset yet");
+    expect(1, r, "eval", "talker", "--dataset", "talks", "--against", "nobody");
+    assert_null(strstr(run_err(r), "completed"));    /* said before anything was measured */
+    expect(0, r, "eval", "tiny", "--text", dataset); /* a window of the model's context, 256 */
+    expect(1, r, "eval", "tiny", "--text", dataset, "--window", "512");
     expect(2, r, "eval", "talker");
     expect(2, r, "eval", "talker", "--dataset", "talks", "--text", dataset);
+}
+
+/* Versions that cut rows differently are not measured on the same tokens; samples are of the same
+ * rows all the same, although one of them lost the first. */
+static void versions_that_cut_rows_differently(void **state)
+{
+    static const char rows[] =
+        "{\"prompt\":\"a b c d e f g h i j k l m n o p q r s t u v w x y z\","
+        "\"completion\":\"one\"}\n"
+        "{\"prompt\":\"a\",\"completion\":\"two\"}\n"
+        "{\"prompt\":\"b\",\"completion\":\"three\"}\n";
+    struct run *r = *state;
+    struct err err = {0};
+    char path[FS_PATH_BYTES_MAX];
+    assert_ok(fs_join(path, r->dir, "cut.jsonl", &err), &err);
+    assert_ok(fs_write_file(path, rows, sizeof rows - 1, &err), &err);
+    expect(0, r, "dataset", "add", path, "--name", "cut");
+    expect(0, r, "train", "talker", "--dataset", "cut", "--max-steps", "1", "--max-seq-length",
+           "16");
+    expect(0, r, "eval", "talker", "--dataset", "cut", "--against", "talker@1.0.0", "--json");
+    json_t *both = run_json(r);
+    const json_t *one = json_object_get(both, "version"), *other = json_object_get(both, "against");
+    assert_int_equal(json_integer_value(json_object_get(one, "rows")), 2);
+    assert_int_equal(json_integer_value(json_object_get(other, "rows")), 3);
+    assert_int_equal(json_integer_value(json_object_get(at(one, "samples", 0), "row")), 2);
+    assert_int_equal(json_integer_value(json_object_get(at(other, "samples", 1), "row")), 2);
+    json_decref(both);
+    expect(0, r, "eval", "talker", "--dataset", "cut", "--against", "talker@1.0.0");
+    assert_says(run_out(r), "loss and perplexity do not compare");
+    const char *second = strstr(run_out(r), "\nrow 2\n");
+    assert_non_null(second);
+    assert_null(strstr(run_out(r), "\nrow 1\n"));
+    assert_non_null(strstr(second, "two<|im_end|>"));
+}
+
+/* What a run goes on from is named as everywhere, and has the factors that the run makes. */
+static void versions_that_runs_go_on_from(void **state)
+{
+    struct run *r = *state;
+    expect(1, r, "train", "talker", "--dataset", "talks", "--init-from", "talker");
+    assert_says(run_err(r), "Version 1.1.0 has factors of rank 4, which a run of rank 16 cannot");
+    expect(1, r, "train", "talker", "--dataset", "talks", "--init-from", "talker:latest",
+           "--lora-rank", "4", "--lora-targets", "q_proj");
+    assert_says(run_err(r), "factors on other layers");
+    expect(0, r, "train", "talker", "--dataset", "talks", "--init-from", "talker", "--lora-rank",
+           "4", "--lora-alpha", "8", "--max-steps", "1", "--learning-rate", "0.01");
+    assert_says(run_err(r), "warning: version 1.1.0 was trained with its factors scaled by 8, this "
+                            "run scales them by 2: set lora_alpha 32");
+    expect(1, r, "train", "talker", "--dataset", "talks", "--init-from", "nobody:latest");
 }
 
 static void versions_are_reproduced(void **state)
@@ -186,6 +241,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(evaluations_join_the_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_that_cut_rows_differently, setup, teardown),
+        cmocka_unit_test_setup_teardown(versions_that_runs_go_on_from, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_are_reproduced, setup, teardown),
         cmocka_unit_test_setup_teardown(versions_are_merged, setup, teardown),
     };

@@ -9,8 +9,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("MLX_HUB_BINARY", str(ROOT / "build" / "mlx-hub"))
-COMMANDS = """serve import list model dataset train job chat generate export quantize template tokenize
-    worker db config doctor version""".split()
+COMMANDS = """serve import pull list model dataset train job chat generate eval reproduce merge export
+    quantize template tokenize worker db config doctor version""".split()
 TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
 
 
