@@ -244,7 +244,7 @@ static void on_accepted(void *ctx, const struct infer_accepted *accepted)
     struct generation *g = c->g;
     pthread_mutex_lock(&g->events);
     c->accepted = *accepted;
-    c->tools_llama3 = accepted->tool_format != NULL && strcmp(accepted->tool_format, "llama3") == 0;
+    c->tool_format = tool_format_named(accepted->tool_format);
     c->thinks = accepted->thinking;
     if (g->style->accepted != NULL) {
         g->style->accepted(c, accepted);

@@ -19,6 +19,7 @@
 #include "api/ticker.h"
 #include "http/stream.h"
 #include "infer/infer.h"
+#include "infer/tool_format.h"
 
 enum { GENERATION_CHOICES_MAX = 64, GENERATION_NAME_BYTES = 512 };
 
@@ -29,10 +30,10 @@ struct choice {
     struct generation *g;
     int index;
     struct infer_accepted accepted;
-    bool thinks;         /* the prompt has opened a thought */
-    bool tools_llama3;   /* how the model writes calls of tools */
-    struct buf text;     /* of a plain answer; else the style's */
-    struct buf logprobs; /* the style's, as the rest */
+    bool thinks;                           /* the prompt has opened a thought */
+    const struct tool_format *tool_format; /* how the model writes calls of tools */
+    struct buf text;                       /* of a plain answer; else the style's */
+    struct buf logprobs;                   /* the style's, as the rest */
     size_t text_offset;
     int n_scored;
     void *own;

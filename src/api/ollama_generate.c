@@ -250,7 +250,7 @@ static void push_answer(void *ctx, const char *text, size_t n)
     struct ollama_answer *answer = c->g->own;
     const struct tool_events events = {.text = say, .call_end = call_end, .ctx = c};
     if (answer->tools) {
-        answer->parser.llama3 = c->tools_llama3;
+        answer->parser.format = c->tool_format;
         tool_parser_push(&answer->parser, text, n, &events);
     } else {
         say(c, text, n);

@@ -214,7 +214,7 @@ static void push_answer(void *ctx, const char *text, size_t n)
     const struct openai_answer *answer = c->g->own;
     const struct tool_events events = tool_events_of(c);
     if (answer->tools) {
-        own->parser.llama3 = c->tools_llama3;
+        own->parser.format = c->tool_format;
         tool_parser_push(&own->parser, text, n, &events);
     } else {
         say(c, text, n);

@@ -10,16 +10,13 @@
 
 #include <string.h>
 
+#include "api/tool_head.h"
 #include "base/json.h"
-
-#define SPACE " \t\r\n"
-
-static const char open_tag[] = "<tool_call>";
-static const char close_tag[] = "</tool_call>";
 
 void tool_parser_init(struct tool_parser *p)
 {
     memset(p, 0, sizeof *p);
+    p->format = tool_format_named(NULL);
     buf_init(&p->held, TOOL_CALL_BYTES_MAX);
     buf_init(&p->name, TOOL_CALL_BYTES_MAX);
     buf_init(&p->arguments, TOOL_CALL_BYTES_MAX);
@@ -32,33 +29,25 @@ void tool_parser_release(struct tool_parser *p)
     buf_release(&p->arguments);
 }
 
-static bool is_space(char c)
-{
-    return c != '\0' && strchr(SPACE, c) != NULL;
-}
-
 static void drop_front(struct buf *held, size_t n)
 {
-    if (n > 0) {
+    if (n > 0 && held->data != NULL) {
         memmove(held->data, held->data + n, held->len - n);
         held->len -= n;
         held->data[held->len] = '\0';
     }
 }
 
-/* How many bytes of the tag the text begins with: all of it, or all that there is of the text, or
- * none. */
-static size_t tag_prefix(const char *text, size_t n, const char *tag)
-{
-    const size_t whole = strlen(tag);
-    const size_t both = n < whole ? n : whole;
-    return memcmp(text, tag, both) == 0 ? both : 0;
-}
-
-/* The tag in what is held, where the format has tags. */
+/* The first such tag in what is held; NULL, too, where the format has none. */
 static const char *find(const struct tool_parser *p, const char *tag)
 {
-    return p->held.len > 0 && !p->llama3 ? strstr(p->held.data, tag) : NULL;
+    const size_t n = tool_tag_bytes(tag);
+    for (size_t i = 0; n > 0 && i + n <= p->held.len; i++) {
+        if (memcmp(p->held.data + i, tag, n) == 0) {
+            return p->held.data + i;
+        }
+    }
+    return NULL;
 }
 
 /* --- telling --- */
@@ -102,97 +91,6 @@ static void end_call(struct tool_parser *p, const struct tool_events *events)
     }
 }
 
-/* --- an object that is a call --- */
-
-/* Reads on while the text is what is asked for. `cut`: it ended first; `other`: it is not. */
-struct reader {
-    const char *at, *end;
-    bool cut, other;
-};
-
-static void take(struct reader *r, char wanted)
-{
-    while (r->at < r->end && is_space(*r->at)) {
-        r->at++;
-    }
-    if (r->cut || r->other) {
-        return;
-    }
-    r->cut = r->at == r->end;
-    r->other = !r->cut && *r->at != wanted;
-    r->at += !r->cut && !r->other;
-}
-
-/* A string without escapes: its beginning, and *n its length. */
-static const char *take_string(struct reader *r, size_t *n)
-{
-    take(r, '"');
-    const char *text = r->at;
-    while (r->at < r->end && *r->at != '"' && *r->at != '\\' && (unsigned char)*r->at >= ' ') {
-        r->at++;
-    }
-    *n = (size_t)(r->at - text);
-    if (r->at < r->end && *r->at != '"') {
-        r->other = true;
-    }
-    take(r, '"');
-    return text;
-}
-
-static bool is_word(const char *text, size_t n, const char *word)
-{
-    return n == strlen(word) && memcmp(text, word, n) == 0;
-}
-
-struct head {
-    const char *name;
-    size_t name_bytes, length;
-};
-
-/* Reads {"name": "f", "arguments": up to the brace behind it; r->cut: it may become one. */
-static void read_head(struct reader *r, struct head *head)
-{
-    const char *begin = r->at;
-    size_t n = 0;
-    take(r, '{');
-    const char *word = take_string(r, &n);
-    r->other = r->other || (!r->cut && !is_word(word, n, "name"));
-    take(r, ':');
-    head->name = take_string(r, &head->name_bytes);
-    take(r, ',');
-    word = take_string(r, &n);
-    r->other =
-        r->other || (!r->cut && !is_word(word, n, "arguments") && !is_word(word, n, "parameters"));
-    take(r, ':');
-    take(r, '{');
-    head->length = (size_t)(r->at - begin) - 1;
-}
-
-/* Whether this byte ends the object. */
-static bool scan_byte(struct brace_scan *scan, char c)
-{
-    if (scan->quoted) {
-        scan->quoted = scan->escaped || c != '"';
-        scan->escaped = !scan->escaped && c == '\\';
-        return false;
-    }
-    scan->quoted = c == '"';
-    scan->depth += c == '{';
-    return c == '}' && --scan->depth == 0;
-}
-
-/* Length of the object that text begins with, braces in strings aside; 0 while it is open. */
-static size_t object_length(const char *text, size_t n)
-{
-    struct brace_scan scan = {0};
-    for (size_t i = 0; i < n; i++) {
-        if (scan_byte(&scan, text[i])) {
-            return i + 1;
-        }
-    }
-    return 0;
-}
-
 /* Tells of an object that is a call, in whatever order. False when it is none. */
 static bool tell_whole(struct tool_parser *p, const char *text, size_t n,
                        const struct tool_events *events)
@@ -222,16 +120,13 @@ static bool tell_whole(struct tool_parser *p, const char *text, size_t n,
 
 /* How much of text is certain not to belong to a call: up to white space before a tag's beginning,
  * or before the end. */
-static size_t certain(const char *text, size_t n)
+static size_t certain(const char *text, size_t n, const char *tag)
 {
-    size_t end = n;
-    for (size_t tail = n < sizeof open_tag - 1 ? n : sizeof open_tag - 2; tail > 0; tail--) {
-        if (memcmp(text + n - tail, open_tag, tail) == 0) {
-            end = n - tail;
-            break;
-        }
+    size_t end = n < strlen(tag) ? 0 : n - strlen(tag) + 1;
+    while (end < n && tool_tag_prefix(text + end, n - end, tag) == 0) {
+        end++;
     }
-    while (end > 0 && is_space(text[end - 1])) {
+    while (end > 0 && tool_is_space(text[end - 1])) {
         end--;
     }
     return end;
@@ -239,19 +134,20 @@ static size_t certain(const char *text, size_t n)
 
 static bool outside(struct tool_parser *p, const struct tool_events *events)
 {
-    if (p->llama3) {
+    if (p->format->open == NULL) {
         p->place = TOOLS_BEFORE;
         return true;
     }
-    const char *tag = find(p, open_tag);
+    const char *tag = find(p, p->format->open);
     if (tag == NULL) {
-        const size_t n = certain(p->held.data != NULL ? p->held.data : "", p->held.len);
+        const size_t n =
+            certain(p->held.data != NULL ? p->held.data : "", p->held.len, p->format->open);
         say(events, p->held.data, n);
         drop_front(&p->held, n);
         return false;
     }
     size_t n = (size_t)(tag - p->held.data);
-    while (n > 0 && is_space(p->held.data[n - 1])) {
+    while (n > 0 && tool_is_space(p->held.data[n - 1])) {
         n--;
     }
     say(events, p->held.data, n);
@@ -261,36 +157,55 @@ static bool outside(struct tool_parser *p, const struct tool_events *events)
     return true;
 }
 
-/* Where the next call may begin: behind the opening tag, white space and what stands between
- * calls, a brace too many included. */
+/* Where the next call, or a tag, may begin: behind the opening tag, white space and what stands
+ * between calls, a brace too many included. */
 static size_t next_call(const struct tool_parser *p)
 {
-    const char *between = !p->llama3 ? SPACE "[],;}" : p->n_calls > 0 ? SPACE ";" : SPACE;
-    size_t at = p->tagged ? sizeof open_tag - 1 : 0;
-    if (p->held.len > 0) {
-        at += strspn(p->held.data + at, between);
+    const char *between = p->format->open != NULL ? TOOL_SPACE "[],;}"
+                          : p->n_calls > 0        ? TOOL_SPACE ";"
+                                                  : TOOL_SPACE;
+    size_t at = p->tagged ? tool_tag_bytes(p->format->open) : 0;
+    while (at < p->held.len && p->held.data[at] != '\0' &&
+           strchr(between, p->held.data[at]) != NULL &&
+           tool_tag_prefix(p->held.data + at, p->held.len - at, p->format->open) == 0) {
+        at++;
     }
     return at;
 }
 
-/* Something else stands where a call was looked for: text without tags, and text with them unless
- * one of them was a call. */
+/* Something else stands where a call was looked for. Between tags it is text together with them,
+ * and dropped where one of them was a call; else there will be no call, or none before the next
+ * opening tag. */
 static bool no_call(struct tool_parser *p, const struct tool_events *events)
 {
-    const char *tag = find(p, close_tag);
-    if (p->llama3) {
+    const char *close = find(p, p->format->close);
+    const size_t n = close != NULL
+                         ? (size_t)(close - p->held.data) + tool_tag_bytes(p->format->close)
+                     : p->tagged ? tool_tag_bytes(p->format->open)
+                                 : next_call(p);
+    if (p->format->close != NULL && close == NULL) {
+        return false;
+    }
+    if (p->format->open == NULL) {
         p->place = TOOLS_OVER;
         say(events, p->held.data, p->held.len);
         buf_clear(&p->held);
-    }
-    if (tag == NULL) {
         return false;
     }
-    const size_t n = (size_t)(tag - p->held.data) + sizeof close_tag - 1;
     say(events, p->held.data, p->tagged ? n : 0);
     drop_front(&p->held, n);
     p->tagged = false;
     p->place = TOOLS_OUTSIDE;
+    return true;
+}
+
+static bool tell_head(struct tool_parser *p, size_t at, const struct tool_head *head,
+                      const struct tool_events *events)
+{
+    begin_call(p, head->name, head->name_bytes, events);
+    drop_front(&p->held, at + head->bytes);
+    p->scan = (struct brace_scan){0};
+    p->place = TOOLS_ARGUMENTS;
     return true;
 }
 
@@ -301,27 +216,30 @@ static bool before_call(struct tool_parser *p, const struct tool_events *events)
         return false;
     }
     const char *text = p->held.data + at;
-    const char *tag = find(p, close_tag);
-    const size_t n = tag != NULL ? (size_t)(tag - text) : p->held.len - at;
-    struct reader reader = {text, text + n, false, false};
-    struct head head;
-    if (*text != '{') {
-        return no_call(p, events);
+    const char *close = find(p, p->format->close);
+    const size_t n = close != NULL ? (size_t)(close - text) : p->held.len - at;
+    const size_t open = tool_tag_prefix(text, p->held.len - at, p->format->open);
+    struct tool_head head;
+    if (open > 0 && open < tool_tag_bytes(p->format->open)) {
+        return false;
     }
-    read_head(&reader, &head);
-    if (!reader.cut && !reader.other) {
-        begin_call(p, head.name, head.name_bytes, events);
-        drop_front(&p->held, at + head.length);
-        p->scan = (struct brace_scan){0};
-        p->place = TOOLS_ARGUMENTS;
+    if (open > 0) { /* once more */
+        drop_front(&p->held, at);
+        p->tagged = true;
         return true;
     }
-    const size_t whole = reader.other ? object_length(text, n) : 0;
+    p->bare = p->format->bare_name && p->tagged && *text != '{';
+    const enum tool_head_kind kind = tool_head_read(text, n, p->bare, &head);
+    if (kind == TOOL_HEAD_WHOLE) {
+        return tell_head(p, at, &head, events);
+    }
+    const size_t whole = kind == TOOL_HEAD_OTHER && !p->bare ? tool_object_bytes(text, n) : 0;
     if (whole > 0 && tell_whole(p, text, whole, events)) {
         drop_front(&p->held, at + whole);
         return true;
     }
-    return whole > 0 || tag != NULL ? no_call(p, events) : false;
+    const bool may_be = whole == 0 && close == NULL && (kind == TOOL_HEAD_CUT || *text == '{');
+    return may_be ? false : no_call(p, events);
 }
 
 /* How much of `held` belongs to the object that is open; *over: all of it has come, or a tag. */
@@ -331,14 +249,13 @@ static size_t in_object(struct tool_parser *p, bool *over)
     size_t n = 0;
     *over = false;
     while (n < p->held.len && !*over) {
-        if (!p->llama3 && !p->scan.quoted && text[n] == '<') {
-            const size_t tag = tag_prefix(text + n, p->held.len - n, close_tag);
-            *over = tag == sizeof close_tag - 1;
-            if (tag > 0) {
-                return n;
-            }
+        const size_t tag =
+            p->scan.quoted ? 0 : tool_tag_prefix(text + n, p->held.len - n, p->format->close);
+        if (tag > 0) {
+            *over = tag == tool_tag_bytes(p->format->close);
+            return n;
         }
-        *over = scan_byte(&p->scan, text[n++]);
+        *over = brace_scan_byte(&p->scan, text[n++]);
     }
     return n;
 }
@@ -351,7 +268,7 @@ static bool in_arguments(struct tool_parser *p, const struct tool_events *events
     drop_front(&p->held, n);
     if (over) {
         end_call(p, events);
-        p->place = TOOLS_BEHIND;
+        p->place = p->bare ? TOOLS_BEFORE : TOOLS_BEHIND;
     }
     return over;
 }
@@ -359,7 +276,7 @@ static bool in_arguments(struct tool_parser *p, const struct tool_events *events
 static bool behind_arguments(struct tool_parser *p)
 {
     size_t at = 0;
-    while (at < p->held.len && is_space(p->held.data[at])) {
+    while (at < p->held.len && tool_is_space(p->held.data[at])) {
         at++;
     }
     if (at == p->held.len) {
@@ -417,13 +334,13 @@ void tool_parser_push(struct tool_parser *p, const char *text, size_t n,
     }
 }
 
-/* Nothing but what stands between calls, and perhaps the beginning of the closing tag. */
+/* Nothing but what stands between calls, and perhaps the beginning of a tag. */
 static bool nothing_left(const struct tool_parser *p)
 {
     const size_t at = next_call(p);
     const size_t n = p->held.len - at;
-    return n == 0 || (p->place == TOOLS_BEFORE && !p->llama3 &&
-                      tag_prefix(p->held.data + at, n, close_tag) == n);
+    return n == 0 || tool_tag_prefix(p->held.data + at, n, p->format->open) == n ||
+           tool_tag_prefix(p->held.data + at, n, p->format->close) == n;
 }
 
 void tool_parser_end(struct tool_parser *p, const struct tool_events *events)

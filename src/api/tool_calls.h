@@ -1,8 +1,6 @@
-/* Calls of tools in a model's text, found while it streams.
- *
- *   hermes   <tool_call>{"name": …, "arguments": {…}}</tool_call>, a list of them between the tags
- *            too (Qwen, SmolLM2)
- *   llama3   the answer is one or more bare objects {"name": …, "parameters": {…}}
+/* Calls of tools in a model's text, found while it streams, written as its family writes them
+ * (infer/tool_format.h) or nearly so: a list between any tags or none, several bare objects, more
+ * members than asked for.
  *
  * Text goes on at once unless it may be the beginning of a call. What turns out not to be a call,
  * or is cut off before its arguments, is text.
@@ -18,7 +16,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "api/tool_head.h"
 #include "base/buf.h"
+#include "infer/tool_format.h"
 
 /* More calls are left out, longer arguments cut off. */
 enum { TOOL_CALLS_MAX = 64, TOOL_CALL_BYTES_MAX = 1 << 20 };
@@ -43,19 +43,14 @@ enum tool_place {
     TOOLS_OVER
 };
 
-/* Where in an object the text is. */
-struct brace_scan {
-    size_t depth;
-    bool quoted, escaped;
-};
-
 struct tool_parser {
-    bool llama3;
-    bool cut; /* the answer ended within the last call's arguments */
+    const struct tool_format *format; /* init: hermes; another one before the first push */
+    bool cut;                         /* the answer ended within the last call's arguments */
     int n_calls;
     /* tool_calls.c's */
     enum tool_place place;
     bool tagged; /* `held` begins with the opening tag: nothing since was a call */
+    bool bare;   /* no object is around the last call's name and arguments */
     struct brace_scan scan;
     struct buf held, name, arguments;
 };

@@ -18,7 +18,7 @@ struct grammar {
 };
 
 int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const json_t *source,
-                const char *tool_format, struct err *err)
+                const struct tool_format *format, struct err *err)
 {
     struct rules rules = {0};
     uint32_t root = 0;
@@ -28,7 +28,7 @@ int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const j
     }
     g->vocab = vocab;
     g->mask_words = ((size_t)vocab->vocab_size + 63) / 64;
-    int rc = grammar_compile(&rules, source, tool_format, &root, err);
+    int rc = grammar_compile(&rules, source, format, &root, err);
     if (rc == 0) {
         rc = matcher_init(&g->matcher, &rules, root, &g->state, err);
     }

@@ -23,6 +23,7 @@
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "infer/tool_format.h"
 
 enum {
     GRAMMAR_DEPTH_MAX = 64,           /* of a schema */
@@ -40,10 +41,10 @@ void grammar_vocab_free(struct grammar_vocab *vocab);
 
 /* source: {"schema": …} (true: any object) for JSON, {"calls": [{"name", "parameters"?} …],
  * "parallel"?} for one call of one of these tools, or more where parallel is true and the format
- * knows of more; written as tool_format says: "hermes" (also for NULL) or "llama3" (always one).
+ * knows of more; written as it says (NULL: hermes).
  * ERR_INVALID, ERR_TOO_LARGE. The vocabulary must outlive the grammar. */
 int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const json_t *source,
-                const char *tool_format, struct err *err) MUST_CHECK;
+                const struct tool_format *format, struct err *err) MUST_CHECK;
 void grammar_free(struct grammar *grammar); /* NULL is fine */
 
 /* One bit per token of the model: whether it may come next; end tokens where the text may end.

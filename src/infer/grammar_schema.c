@@ -425,10 +425,26 @@ static void compiler_release(struct compiler *c)
     json_decref(c->made);
 }
 
+/* A function's name as a call has it. */
+static int name_rule(struct compiler *c, const json_t *name, const struct tool_format *format,
+                     uint32_t *rule)
+{
+    *rule = rules_new(c->r);
+    if (!format->bare_name) {
+        return schema_literal(c, name, *rule);
+    }
+    rules_begin(c->r, *rule);
+    rules_bytes(c->r, json_string_value(name), json_string_length(name));
+    rules_end(c->r);
+    return 0;
+}
+
 /* One alternative of `one`: {"name": "f", "arguments": …}. */
-static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_t one)
+static int put_call(struct compiler *c, const json_t *call, const struct tool_format *format,
+                    uint32_t one)
 {
     uint32_t arguments = 0;
+    uint32_t name = 0;
     int rc = 0;
     if (json_object_size(c->root) > 0) {
         rc = schema_rule(c, c->root, 0, &arguments);
@@ -436,59 +452,63 @@ static int put_call(struct compiler *c, const json_t *call, bool llama3, uint32_
         (void)json_value_rule(c);
         arguments = (uint32_t)c->object;
     }
-    const uint32_t name = rules_new(c->r);
-    rc = rc == 0 ? schema_literal(c, json_object_get(call, "name"), name) : rc;
+    rc = rc == 0 ? name_rule(c, json_object_get(call, "name"), format, &name) : rc;
     if (rc == 0) {
         rules_begin(c->r, one);
-        rules_text(c->r, llama3 ? "{\"name\": " : "<tool_call>\n{\"name\": ");
+        rules_text(c->r, format->call_begin);
         rules_ref(c->r, name);
-        rules_text(c->r, llama3 ? ", \"parameters\": " : ", \"arguments\": ");
+        rules_text(c->r, format->middle);
         rules_ref(c->r, arguments);
-        rules_text(c->r, llama3 ? "}" : "}\n</tool_call>");
+        rules_text(c->r, format->call_end);
         rules_end(c->r);
     }
     return rc;
 }
 
-/* One or more. */
-static uint32_t some_calls(struct rules *rules, uint32_t one)
+/* One, or more where `between` is what stands between two. */
+static uint32_t whole_rule(struct rules *rules, uint32_t one, const char *between,
+                           const struct tool_format *format)
 {
-    const uint32_t more = rules_new(rules);
-    rules_begin(rules, more);
-    rules_text(rules, "\n");
+    uint32_t rest = 0;
+    if (between != NULL) {
+        const uint32_t more = rules_new(rules);
+        rules_begin(rules, more);
+        rules_text(rules, between);
+        rules_ref(rules, one);
+        rules_end(rules);
+        rest = rules_repeat(rules, more, 0, -1);
+    }
+    const uint32_t whole = rules_new(rules);
+    rules_begin(rules, whole);
+    rules_text(rules, format->begin);
     rules_ref(rules, one);
+    if (between != NULL) {
+        rules_ref(rules, rest);
+    }
+    rules_text(rules, format->end);
     rules_end(rules);
-    const uint32_t rest = rules_repeat(rules, more, 0, -1);
-    const uint32_t some = rules_new(rules);
-    rules_begin(rules, some);
-    rules_ref(rules, one);
-    rules_ref(rules, rest);
-    rules_end(rules);
-    return some;
+    return whole;
 }
 
-/* Templates of llama3 refuse a message with more than one call. */
-static int compile_calls(struct rules *rules, const json_t *source, bool llama3, uint32_t *root,
-                         struct err *err)
+static int compile_calls(struct rules *rules, const json_t *source,
+                         const struct tool_format *format, uint32_t *root, struct err *err)
 {
     const json_t *calls = json_object_get(source, "calls");
-    const bool parallel = json_is_true(json_object_get(source, "parallel")) && !llama3;
+    const bool parallel = json_is_true(json_object_get(source, "parallel"));
+    const uint32_t one = rules_new(rules);
     size_t i;
     const json_t *call;
     int rc = 0;
-    *root = rules_new(rules);
     json_array_foreach(calls, i, call)
     {
         struct compiler c;
         rc = rc == 0 ? compiler_init(&c, rules, json_object_get(call, "parameters"), err) : rc;
         if (rc == 0) {
-            rc = put_call(&c, call, llama3, *root);
+            rc = put_call(&c, call, format, one);
             compiler_release(&c);
         }
     }
-    if (rc == 0 && parallel) {
-        *root = some_calls(rules, *root);
-    }
+    *root = whole_rule(rules, one, parallel ? format->between : NULL, format);
     return rc;
 }
 
@@ -506,13 +526,14 @@ static int compile_schema(struct rules *rules, json_t *schema, uint32_t *root, s
     return rc;
 }
 
-int grammar_compile(struct rules *rules, const json_t *source, const char *tool_format,
+int grammar_compile(struct rules *rules, const json_t *source, const struct tool_format *format,
                     uint32_t *root, struct err *err)
 {
     const json_t *calls = json_object_get(source, "calls");
-    const bool llama3 = tool_format != NULL && strcmp(tool_format, "llama3") == 0;
-    int rc = calls != NULL ? compile_calls(rules, source, llama3, root, err)
-                           : compile_schema(rules, json_object_get(source, "schema"), root, err);
+    int rc = calls != NULL
+                 ? compile_calls(rules, source, format != NULL ? format : tool_format_named(NULL),
+                                 root, err)
+                 : compile_schema(rules, json_object_get(source, "schema"), root, err);
     if (rc == 0) {
         rc = rules_check(rules, err);
     }

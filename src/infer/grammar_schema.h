@@ -5,9 +5,10 @@
 #include <jansson.h>
 
 #include "infer/grammar_rules.h"
+#include "infer/tool_format.h"
 
 /* Writes the rules of grammar_new's source; *root is where a text begins. */
-int grammar_compile(struct rules *rules, const json_t *source, const char *tool_format,
+int grammar_compile(struct rules *rules, const json_t *source, const struct tool_format *format,
                     uint32_t *root, struct err *err) MUST_CHECK;
 
 #endif

@@ -77,7 +77,7 @@ struct infer_accepted {
     uint64_t seed; /* the one in use, chosen by the hub when none was given */
     char engine[16];
     int numerics_version;
-    const char *tool_format;  /* how this model writes calls of tools: "hermes", "llama3" */
+    const char *tool_format;  /* how this model writes calls of tools: tool_format.h; or NULL */
     bool thinking;            /* the prompt ends with an opened thought: "<think>" */
     const json_t *prompt_ids; /* with tell_prompt, during the call; else NULL */
 };

@@ -68,9 +68,11 @@ static const char *source_of(const struct prompter *p, const json_t *request)
     return source != NULL ? source : template_plain;
 }
 
-const char *prompter_tool_format(struct prompter *p, const json_t *request)
+const struct tool_format *prompter_tool_format(const struct prompter *p, const json_t *request)
 {
-    return tools_format(source_of(p, request), json_object_get(request, "tools"));
+    return json_array_size(json_object_get(request, "tools")) > 0
+               ? tool_format_of_template(source_of(p, request))
+               : NULL;
 }
 
 int prompter_render(struct prompter *p, const json_t *request, struct buf *out, struct err *err)
@@ -83,6 +85,7 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
                                    .extra = json_object_get(request, "template_kwargs"),
                                    .fill_calls = true};
     json_t *told = NULL;
+    json_t *numbered = NULL;
     int rc = json_get_string(request, "template", NULL, &source, err);
     if (rc == 0) {
         rc = json_get_string(request, "date", NULL, &input.date, err);
@@ -109,7 +112,10 @@ int prompter_render(struct prompter *p, const json_t *request, struct buf *out, 
         input.messages = told;
         input.tools = NULL;
     }
+    rc = rc == 0 ? tools_number(source_of(p, request), input.messages, &numbered, err) : rc;
+    input.messages = numbered != NULL ? numbered : input.messages;
     rc = rc == 0 ? template_render(t, &input, out, err) : rc;
+    json_decref(numbered);
     json_decref(told);
     mem_free(bos);
     mem_free(eos);

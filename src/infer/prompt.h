@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "engine/engine.h"
+#include "infer/tool_format.h"
 #include "text/template.h"
 #include "text/tokenizer.h"
 
@@ -23,7 +24,7 @@ void prompter_release(struct prompter *prompter);
 /* The text that messages become: request {messages, tools?, template?, date?,
  * add_generation_prompt?, template_kwargs?}. Without a template of its own the model's is used, and
  * without that the plain one. A template that does not know of tools has them described in the
- * system message, with calls in hermes form. Appends to out. */
+ * system message, and one that does not know of calls gets them as text. Appends to out. */
 int prompter_render(struct prompter *prompter, const json_t *request, struct buf *out,
                     struct err *err) MUST_CHECK;
 /* Appends the tokens of {prompt}, text or ids, or {messages …}. A bare prompt gets the tokens that
@@ -40,8 +41,9 @@ int prompter_tokens(struct prompter *prompter, const json_t *request, struct tok
 int prompter_fit(struct prompter *prompter, const json_t *request, struct token_ids *out,
                  struct err *err) MUST_CHECK;
 
-/* How calls of tools are written in answers to this request: "hermes" (<tool_call> around JSON) or
- * "llama3" (bare JSON), as its template says; NULL without tools. */
-const char *prompter_tool_format(struct prompter *prompter, const json_t *request);
+/* How calls of tools are written in answers to this request, as its template says; NULL without
+ * tools. Static. */
+const struct tool_format *prompter_tool_format(const struct prompter *prompter,
+                                               const json_t *request);
 
 #endif

@@ -48,7 +48,8 @@ static void send_accepted(const struct job *job)
     json_out_object(&out);
     json_out_kv_int(&out, "r", job->number);
     json_out_kv_int(&out, "prompt_tokens", (int64_t)job->prompt.n);
-    json_out_kv_string(&out, "tool_format", job->tool_format);
+    json_out_kv_string(&out, "tool_format",
+                       job->tool_format != NULL ? job->tool_format->name : NULL);
     json_out_kv_bool(&out, "thinking", opens_thought(job));
     if (job->tell_prompt) {
         json_out_key(&out, "prompt");
@@ -270,6 +271,7 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .choice = job->choice,
                                             .grammar = job->grammar,
                                             .embed = job->embed,
+                                            .tools = job->tool_format,
                                             .score_prompt = job->score_prompt};
         rc = scheduler_add(r->scheduler, &spec, &events, job, &job->scheduled, &err);
     }

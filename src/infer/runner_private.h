@@ -42,8 +42,8 @@ struct job {
     struct infer_sampling sampling;
     uint32_t choice;
     bool score_prompt, embed, tell_prompt;
-    const char *tool_format; /* static */
-    struct grammar *grammar; /* or NULL */
+    const struct tool_format *tool_format; /* NULL: no tools */
+    struct grammar *grammar;               /* or NULL */
     bool has_adapter;
     char adapter_key[INFER_KEY_BYTES];
     char *adapter_path;

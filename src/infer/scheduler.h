@@ -16,6 +16,7 @@
 #include "engine/engine.h"
 #include "infer/grammar.h"
 #include "infer/sampling.h"
+#include "infer/tool_format.h"
 
 enum { SCHEDULER_SESSIONS_MAX = ENGINE_PIECES_MAX, SCHEDULER_CHUNK_TOKENS = 256 };
 
@@ -68,6 +69,7 @@ struct scheduled_spec {
     struct grammar *grammar; /* what the answer has to follow, or NULL; lives as the adapter does */
     bool embed;              /* no answer: the mean of the hidden states of the prompt */
     bool score_prompt;       /* the prompt's own tokens are told with their scores */
+    const struct tool_format *tools; /* whose special tokens are part of the text, or NULL */
 };
 
 int scheduler_new(struct scheduler **scheduler, struct engine_model *model, int sessions_max,

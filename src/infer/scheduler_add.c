@@ -56,6 +56,11 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
         memcpy(r->adapter_key, spec->adapter_key, strlen(spec->adapter_key) + 1);
     }
     detok_init_within(&r->detok, engine_model_tokenizer(s->model), true);
+    for (int i = 0; spec->tools != NULL && i < TOOL_FORMAT_TOKENS_MAX; i++) {
+        if (spec->tools->tokens[i] != NULL) {
+            detok_show(&r->detok, spec->tools->tokens[i]);
+        }
+    }
     stops_init(&r->stops, &r->sampling);
     r->tokens = mem_calloc((size_t)r->n_max + 1, sizeof *r->tokens);
     int rc = r->tokens == NULL ? mem_err(err, (size_t)r->n_max * sizeof *r->tokens) : 0;

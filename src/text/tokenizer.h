@@ -229,9 +229,12 @@ int tokenizer_decode(const struct tokenizer *tok, const int32_t *ids, size_t n, 
 
 /* Streaming: what push and flush append, put together, is what tokenizer_decode gives, and no
  * append ends inside a character. Owned by one thread; holds no memory. */
+enum { DETOK_SHOWN_MAX = 4 };
 struct detok {
     const struct tokenizer *tok;
     bool skip_special;
+    int32_t shown[DETOK_SHOWN_MAX]; /* special tokens that are not skipped */
+    int n_shown;
     unsigned strip;           /* spaces that may still be cut off, while nothing else has come */
     unsigned char pending[4]; /* the beginning of a character */
     size_t n_pending;
@@ -240,6 +243,9 @@ struct detok {
 void detok_init(struct detok *detok, const struct tokenizer *tok, bool skip_special);
 /* For ids that go on a text, as an answer goes on its prompt: no space is cut off the beginning. */
 void detok_init_within(struct detok *detok, const struct tokenizer *tok, bool skip_special);
+/* Before the first push: this special token is not skipped, if there is one of that text. At most
+ * DETOK_SHOWN_MAX. */
+void detok_show(struct detok *detok, const char *text);
 int detok_push(struct detok *detok, int32_t id, struct buf *out, struct err *err) MUST_CHECK;
 int detok_flush(struct detok *detok, struct buf *out, struct err *err) MUST_CHECK;
 

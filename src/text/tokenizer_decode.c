@@ -5,6 +5,7 @@
  * was pending (a maximal subpart, Unicode 3.9), and the byte begins anew. Decoding all at once is
  * the same machine, so streaming cannot differ from it.
  */
+#include <assert.h>
 #include <string.h>
 
 #include "text/tokenizer_private.h"
@@ -19,6 +20,24 @@ void detok_init(struct detok *detok, const struct tokenizer *tok, bool skip_spec
 void detok_init_within(struct detok *detok, const struct tokenizer *tok, bool skip_special)
 {
     *detok = (struct detok){.tok = tok, .skip_special = skip_special};
+}
+
+void detok_show(struct detok *detok, const char *text)
+{
+    const int32_t id = tokenizer_id_of(detok->tok, text, strlen(text));
+    if (id >= 0) {
+        assert(detok->n_shown < DETOK_SHOWN_MAX);
+        detok->shown[detok->n_shown++] = id;
+    }
+}
+
+static bool is_skipped(const struct detok *detok, int32_t id)
+{
+    bool skipped = detok->skip_special && (detok->tok->flags[id] & TOKEN_SPECIAL) != 0;
+    for (int i = 0; i < detok->n_shown; i++) {
+        skipped = skipped && detok->shown[i] != id;
+    }
+    return skipped;
 }
 
 /* How many bytes a character with this first byte has; 0: none begins so. */
@@ -112,7 +131,7 @@ int detok_push(struct detok *detok, int32_t id, struct buf *out, struct err *err
     if (id < 0 || (size_t)id >= tok->n_vocab)
         return err_set(err, ERR_INVALID, "token id %d is not in the vocabulary of %zu", (int)id,
                        tok->n_vocab);
-    if (detok->skip_special && (tok->flags[id] & TOKEN_SPECIAL) != 0)
+    if (is_skipped(detok, id))
         return 0;
     bytes = tokenizer_piece(tok, id, &n);
     for (; detok->strip > 0 && n > 0; bytes++, n--) {

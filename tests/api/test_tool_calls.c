@@ -57,78 +57,114 @@ static struct tool_events events_of(struct seen *seen)
     return (struct tool_events){on_text, on_call, on_arguments, on_call_end, seen};
 }
 
+static const char HERMES[] = "hermes", LLAMA3[] = "llama3", MISTRAL[] = "mistral",
+                  MISTRAL_ARGS[] = "mistral_args", GRANITE[] = "granite";
+
 static const struct row {
-    bool llama3;
+    const char *format;
     const char *answer, *want;
 } rows[] = {
-    {false, "plain text", "plain text"},
-    {false, "a < b <tool and </tool_call>", "a < b <tool and </tool_call>"},
-    {false, "<tool_call>\n{\"name\":\"f\",\"arguments\":{\"a\":1}}\n</tool_call>",
+    {HERMES, "plain text", "plain text"},
+    {HERMES, "a < b <tool and </tool_call>", "a < b <tool and </tool_call>"},
+    {HERMES, "<tool_call>\n{\"name\":\"f\",\"arguments\":{\"a\":1}}\n</tool_call>",
      "[0 f {\"a\":1}]"},
-    {false, "Sure.\n\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n", "Sure.[0 f {}]"},
-    {false,
+    {HERMES, "Sure.\n\n<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n",
+     "Sure.[0 f {}]"},
+    {HERMES,
      "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool_call>{\"name\":\"g\","
      "\"parameters\":{\"s\":\"</tool\"}}</tool_call>",
      "[0 f {}][1 g {\"s\":\"</tool\"}]"},
-    {false,
+    {HERMES,
      "<tool_call>[{\"name\":\"f\",\"arguments\":{}},{\"name\":\"g\",\"arguments\":{}}]</tool_call>",
      "[0 f {}][1 g {}]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":2}}", "[0 f {\"x\":2}]"},
-    {false, "<tool_call>{\"name\":\"f\",\"argu", "<tool_call>{\"name\":\"f\",\"argu"},
-    {false, "<tool_call>no json</tool_call> more", "<tool_call>no json</tool_call> more"},
-    {false, "<tool_call>{\"name\":1,\"arguments\":{}}</tool_call>",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"x\":2}}", "[0 f {\"x\":2}]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"argu", "<tool_call>{\"name\":\"f\",\"argu"},
+    {HERMES, "<tool_call>no json</tool_call> more", "<tool_call>no json</tool_call> more"},
+    {HERMES, "<tool_call>{\"name\":1,\"arguments\":{}}</tool_call>",
      "<tool_call>{\"name\":1,\"arguments\":{}}</tool_call>"},
-    {false, "<tool_call>[]</tool_call>", "<tool_call>[]</tool_call>"},
-    {false, "<tool_c", "<tool_c"},
-    {false, "  ", "  "},
-    {true, "{\"name\":\"f\",\"parameters\":{\"a\":\"}\"}}", "[0 f {\"a\":\"}\"}]"},
-    {true, "{\"name\":\"f\",\"parameters\":{}}; {\"name\":\"g\",\"parameters\":{}}",
+    {HERMES, "<tool_call>[]</tool_call>", "<tool_call>[]</tool_call>"},
+    {HERMES,
+     "<tool_call>{\"name\":\"f\",\"arguments\":{}}<tool_call>{\"name\":\"g\",\"arguments\":{}}</"
+     "tool_call>",
      "[0 f {}][1 g {}]"},
-    {true, "Hello {\"name\":\"f\",\"parameters\":{}}", "Hello {\"name\":\"f\",\"parameters\":{}}"},
-    {true, "{\"answer\":42}", "{\"answer\":42}"},
-    {true, "{\"name\":\"f\",\"para", "{\"name\":\"f\",\"para"},
-    {true, "\n{\"name\":\"f\",\"parameters\":{}}\n", "[0 f {}]"},
+    {HERMES, "<tool_c", "<tool_c"},
+    {HERMES, "  ", "  "},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{\"a\":\"}\"}}", "[0 f {\"a\":\"}\"}]"},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{}}; {\"name\":\"g\",\"parameters\":{}}",
+     "[0 f {}][1 g {}]"},
+    {LLAMA3, "Hello {\"name\":\"f\",\"parameters\":{}}",
+     "Hello {\"name\":\"f\",\"parameters\":{}}"},
+    {LLAMA3, "{\"answer\":42}", "{\"answer\":42}"},
+    {LLAMA3, "{\"name\":\"f\",\"para", "{\"name\":\"f\",\"para"},
+    {LLAMA3, "\n{\"name\":\"f\",\"parameters\":{}}\n", "[0 f {}]"},
     /* arguments are what the model wrote */
-    {false,
+    {HERMES,
      "<tool_call>\n{ \"name\" : \"f\" , \"arguments\" : { \"a\":\t1e2, \"a\": \"\\u00e9 \\\" }\" } "
      "}"
      "\n</tool_call>",
      "[0 f { \"a\":\t1e2, \"a\": \"\\u00e9 \\\" }\" }]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"s\":\"</tool_call>\"}}</tool_call> so",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"s\":\"</tool_call>\"}}</tool_call> so",
      "[0 f {\"s\":\"</tool_call>\"}] so"},
-    {true, "{\"name\":\"f\",\"arguments\":{\"a\":{\"b\":[{}]}},\"id\":{\"}\":1}}",
+    {LLAMA3, "{\"name\":\"f\",\"arguments\":{\"a\":{\"b\":[{}]}},\"id\":{\"}\":1}}",
      "[0 f {\"a\":{\"b\":[{}]}}]"},
     /* another order or an escape: whole, at its end */
-    {false, "<tool_call>{\"arguments\": {\"a\": 1.50}, \"name\": \"f\"}</tool_call>",
+    {HERMES, "<tool_call>{\"arguments\": {\"a\": 1.50}, \"name\": \"f\"}</tool_call>",
      "[0 f {\"a\":1.5}]"},
-    {false, "<tool_call>{\"name\":\"\\u0066\",\"arguments\":{ }}</tool_call>", "[0 f {}]"},
-    {true, "{\"type\":\"function\",\"name\":\"f\",\"parameters\":{ }}", "[0 f {}]"},
+    {HERMES, "<tool_call>{\"name\":\"\\u0066\",\"arguments\":{ }}</tool_call>", "[0 f {}]"},
+    {LLAMA3, "{\"type\":\"function\",\"name\":\"f\",\"parameters\":{ }}", "[0 f {}]"},
     /* broken behind the point of no return: what there is */
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": [1", "[0 f {\"a\": [1]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": oops}}</tool_call> so",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": [1", "[0 f {\"a\": [1]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\": oops}}</tool_call> so",
      "[0 f {\"a\": oops}] so"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1</tool_call> so",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1</tool_call> so",
      "[0 f {\"a\":1] so"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"x</tool_call> so",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":\"x</tool_call> so",
      "[0 f {\"a\":\"x</tool_call> so]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}</tool_call>", "[0 f {\"a\":1}]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}}</tool_call>", "[0 f {}]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}} and", "[0 f {}]} and"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"x\":</tool_call> so", "[0 f {}] so"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n</tool_c", "[0 f {}]"},
-    {true, "{\"name\":\"f\",\"parameters\":{\"a\":", "[0 f {\"a\":]"},
-    {true, "{\"name\":\"f\",\"parameters\":{} so", "[0 f {}] so"},
-    {true, "{\"name\":\"f\",\"parameters\":{},\"x\":", "[0 f {}]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{\"a\":1}</tool_call>", "[0 f {\"a\":1}]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{}}}</tool_call>", "[0 f {}]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{}}} and", "[0 f {}]} and"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{},\"x\":</tool_call> so", "[0 f {}] so"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n</tool_c", "[0 f {}]"},
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{}}</tool_call>\n<tool", "[0 f {}]"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f[ARGS]{}[TOOL", "[0 f {}]"},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{\"a\":", "[0 f {\"a\":]"},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{} so", "[0 f {}] so"},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{},\"x\":", "[0 f {}]"},
     /* before it: text, and a call behind it is one */
-    {false,
+    {HERMES,
      "<tool_call>{\"name\":\"f</tool_call><tool_call>{\"name\":\"g\",\"arguments\":{}}</tool_call>",
      "<tool_call>{\"name\":\"f</tool_call>[0 g {}]"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":[]}</tool_call>",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":[]}</tool_call>",
      "<tool_call>{\"name\":\"f\",\"arguments\":[]}</tool_call>"},
-    {false, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n{\"name\":\"g\",\"arguments\":{}}",
+    {HERMES, "<tool_call>{\"name\":\"f\",\"arguments\":{}}\n{\"name\":\"g\",\"arguments\":{}}",
      "[0 f {}][1 g {}]"},
-    {false, "<tool_call>[{\"name\":\"f\",\"arguments\":{}}, {\"no\": 1}]</tool_call>", "[0 f {}]"},
-    {true, "{\"name\":\"f\",\"parameters\":{}}; {\"no\": 1}", "[0 f {}]; {\"no\": 1}"},
+    {HERMES, "<tool_call>[{\"name\":\"f\",\"arguments\":{}}, {\"no\": 1}]</tool_call>", "[0 f {}]"},
+    {LLAMA3, "{\"name\":\"f\",\"parameters\":{}}; {\"no\": 1}", "[0 f {}]; {\"no\": 1}"},
+    /* a list up to the end */
+    {MISTRAL,
+     "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {\"a\": [1]}, \"id\": \"a1\"}, {\"name\": "
+     "\"g\", "
+     "\"arguments\": {}}]",
+     "[0 f {\"a\": [1]}][1 g {}]"},
+    {MISTRAL, "So: [TOOL_CALLS] [{\"name\": \"f\", \"arguments\": {}}] done", "So:[0 f {}]done"},
+    {MISTRAL, "[TOOL_CALLS]{\"name\": \"f\", \"arguments\": {}}", "[0 f {}]"},
+    {MISTRAL, "[1] and [TOOL_CALLS][{\"no\": 1}]", "[1] and[TOOL_CALLS][{\"no\": 1}]"},
+    {MISTRAL, "[TOOL_CALLS] no [TOOL_CALLS][{\"name\": \"f\", \"arguments\": {",
+     "[TOOL_CALLS] no[0 f {]"},
+    {MISTRAL, "[TOOL_CALLS][", "[TOOL_CALLS]["},
+    {GRANITE, "<|tool_call|>[{\"name\": \"f\", \"arguments\": {\"a\": \"<|\"}}]",
+     "[0 f {\"a\": \"<|\"}]"},
+    {GRANITE, "<|tool_call|>[{\"arguments\": {}, \"name\": \"f\"}]", "[0 f {}]"},
+    {GRANITE, "<|tool_call|>[]", "<|tool_call|>[]"},
+    /* bare names */
+    {MISTRAL_ARGS, "[TOOL_CALLS]get_it[ARGS]{\"a\": {}}[TOOL_CALLS]g[ARGS]{}",
+     "[0 get_it {\"a\": {}}][1 g {}]"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f[CALL_ID]a1B[ARGS]{\"a\": \"}\"} so", "[0 f {\"a\": \"}\"}]so"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f{\"a\":1} and {b}", "[0 f {\"a\":1}]and {b}"},
+    {MISTRAL_ARGS, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]", "[0 f {}]"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f[ARGS]{\"a\":", "[0 f {\"a\":]"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f[AR", "[TOOL_CALLS]f[AR"},
+    {MISTRAL_ARGS, "[TOOL_CALLS]f: {} so", "[TOOL_CALLS]f: {} so"},
 };
 
 static size_t below(uint64_t *random, size_t n)
@@ -137,13 +173,13 @@ static size_t below(uint64_t *random, size_t n)
 }
 
 /* Pieces of `step` bytes, or of 1 to 9 as `random` says. */
-static void parse(struct seen *seen, bool llama3, const char *text, size_t n, size_t step,
+static void parse(struct seen *seen, const char *format, const char *text, size_t n, size_t step,
                   uint64_t *random)
 {
     const struct tool_events events = events_of(seen);
     struct tool_parser parser;
     tool_parser_init(&parser);
-    parser.llama3 = llama3;
+    parser.format = tool_format_named(format);
     for (size_t at = 0; at < n; at += step) {
         step = random != NULL ? 1 + below(random, 9) : step;
         tool_parser_push(&parser, text + at, n - at < step ? n - at : step, &events);
@@ -159,7 +195,7 @@ static void calls_are_found_whatever_the_pieces(void **state)
         const size_t n = strlen(rows[i].answer);
         for (size_t step = 1; step <= n; step++) {
             struct seen seen;
-            parse(&seen, rows[i].llama3, rows[i].answer, n, step, NULL);
+            parse(&seen, rows[i].format, rows[i].answer, n, step, NULL);
             if (strcmp(seen.text, rows[i].want) != 0) {
                 fail_msg("row %zu in steps of %zu: %s", i, step, seen.text);
             }
@@ -184,11 +220,11 @@ static void broken_calls_are_the_same_in_all_pieces(void **state)
         for (size_t i = below(&random, 4); i > 0; i--) {
             text[below(&random, n)] = odd[below(&random, sizeof odd - 1)];
         }
-        const bool llama3 = below(&random, 2) == 1;
-        parse(&whole, llama3, text, n, n, NULL);
-        parse(&pieces, llama3, text, n, 1, NULL);
+        const char *format = rows[below(&random, N_ROWS)].format;
+        parse(&whole, format, text, n, n, NULL);
+        parse(&pieces, format, text, n, 1, NULL);
         assert_string_equal(pieces.text, whole.text);
-        parse(&pieces, llama3, text, n, 1, &random);
+        parse(&pieces, format, text, n, 1, &random);
         assert_string_equal(pieces.text, whole.text);
     }
 }
@@ -199,13 +235,20 @@ static void a_call_is_told_while_it_is_written(void **state)
     struct seen seen;
     const struct tool_events events = events_of(&seen);
     struct tool_parser parser;
-    for (int llama3 = 0; llama3 < 2; llama3++) {
-        const char *begin = llama3 ? "{\"name\": \"f\", \"parameters\":"
-                                   : "<tool_call>\n{\"name\": \"f\", \"arguments\":";
+    static const struct {
+        const char *format, *begin;
+    } begins[] = {
+        {HERMES, "<tool_call>\n{\"name\": \"f\", \"arguments\":"},
+        {LLAMA3, "{\"name\": \"f\", \"parameters\":"},
+        {MISTRAL, "[TOOL_CALLS][{\"name\": \"f\", \"arguments\":"},
+        {MISTRAL_ARGS, "[TOOL_CALLS]f[ARGS]"},
+        {GRANITE, "<|tool_call|>[{\"name\": \"f\", \"arguments\":"},
+    };
+    for (size_t i = 0; i < sizeof begins / sizeof begins[0]; i++) {
         seen.text[0] = '\0';
         tool_parser_init(&parser);
-        parser.llama3 = llama3;
-        push_text(&parser, begin, &events);
+        parser.format = tool_format_named(begins[i].format);
+        push_text(&parser, begins[i].begin, &events);
         assert_string_equal(seen.text, "");
         push_text(&parser, " {\"ci", &events);
         assert_string_equal(seen.text, "[0 f {\"ci");

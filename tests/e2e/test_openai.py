@@ -284,7 +284,7 @@ def test_tools_are_told_and_text_stays_text(hub, client):
         json={"model": MODEL, "messages": messages, "tools": [WEATHER]},
     )["prompt"]
     assert "get_weather" in prompt and "<tools>" in prompt
-    assert '<tool_call>\n{"name":"get_weather","arguments":' in prompt
+    assert '<tool_call>\n{"name": "get_weather", "arguments": ' in prompt
     answer = chat(client, messages=messages, tools=[WEATHER])
     assert answer.choices[0].message.content
     assert answer.choices[0].message.tool_calls is None
@@ -490,6 +490,43 @@ def test_more_than_one_call_may_be_required(client):
         assert alone.finish_reason == "tool_calls"
         assert alone.message.tool_calls[0].function == told[0]
     assert found > 1
+
+
+TOLD = """{% if tools %}{{ tools | tojson }}
+{% endif %}{% for m in messages %}{{ m.role }}: {{ m.content }}{% if m.tool_calls %}{% for c in m.tool_calls %}
+MARK {{ c | tojson }}{% endfor %}{% endif %}
+{% endfor %}assistant: """
+
+
+@pytest.mark.parametrize("mark", ["[TOOL_CALLS]", "[TOOL_CALLS][ARGS]", "<|tool_call|>"])
+def test_other_families_calls_are_found(hub, client, mark):
+    """A template says which form its family has: Mistral's two, Granite's."""
+    hub.ask("POST", "/api/create", 200, json={
+        "model": "family", "from": MODEL, "template": TOLD.replace("MARK", mark), "stream": False,
+    })
+    cities = [{"role": "user", "content": "How warm is it in Paris, and how warm in Rome?"}]
+    asked = {"model": "family", "messages": cities, "tools": [WEATHER], "tool_choice": "required"}
+    try:
+        for seed in range(3):
+            how = {"temperature": 0.9, "seed": seed, "max_tokens": 150}
+            plain = chat(client, **asked, **how).choices[0]
+            told = [call.function for call in plain.message.tool_calls]
+            calls, text, reason, pieces = put_together(chat(client, stream=True, **asked, **how))
+            assert [call["arguments"] for call in calls] == [call.arguments for call in told]
+            assert {call["name"] for call in calls} == {"get_weather"}
+            assert not text and plain.message.content is None
+            assert reason == plain.finish_reason and pieces > 3 * len(calls)
+            one = chat(client, parallel_tool_calls=False, **asked, **how).choices[0]
+            assert len(one.message.tool_calls) == 1 and one.finish_reason == "tool_calls"
+            assert set(json.loads(one.message.tool_calls[0].function.arguments)) == {"city"}
+            # what comes back is told, whatever its id
+            call = one.message.tool_calls[0]
+            answered = [
+                *cities, one.message, {"role": "tool", "tool_call_id": call.id, "content": "22"}
+            ]
+            assert chat(client, model="family", messages=answered, tools=[WEATHER]).choices
+    finally:
+        hub.ask("DELETE", "/api/delete", 200, json={"model": "family"})
 
 
 def test_a_prefix_is_computed_once_and_answers_stay_the_same(hub, client):

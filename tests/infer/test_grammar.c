@@ -358,6 +358,7 @@ static void one_call_or_more_where_they_may_be_parallel(void **state)
 {
 #define HERMES(name) "<tool_call>\n{\"name\": \"" name "\", \"arguments\": {}}\n</tool_call>"
 #define LLAMA3(name) "{\"name\": \"" name "\", \"parameters\": {}}"
+#define LISTED(name) "{\"name\": \"" name "\", \"arguments\": {}}"
     static const struct {
         bool parallel;
         const char *format, *text;
@@ -374,6 +375,14 @@ static void one_call_or_more_where_they_may_be_parallel(void **state)
         {false, "llama3", LLAMA3("g"), true},
         {true, "llama3", LLAMA3("g"), true},
         {true, "llama3", LLAMA3("g") "\n" LLAMA3("f"), false},
+        {false, "mistral", "[TOOL_CALLS][" LISTED("f") "]", true},
+        {false, "mistral", "[TOOL_CALLS][" LISTED("f") ", " LISTED("g") "]", false},
+        {true, "mistral", "[TOOL_CALLS][" LISTED("f") ", " LISTED("g") "]", true},
+        {true, "mistral", "[TOOL_CALLS][]", false},
+        {true, "granite", "<|tool_call|>[" LISTED("f") ", " LISTED("g") "]", true},
+        {false, "mistral_args", "[TOOL_CALLS]f[ARGS]{}", true},
+        {false, "mistral_args", "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]g[ARGS]{}", false},
+        {true, "mistral_args", "[TOOL_CALLS]f[ARGS]{}[TOOL_CALLS]g[ARGS]{}", true},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
@@ -386,7 +395,7 @@ static void one_call_or_more_where_they_may_be_parallel(void **state)
                  rows[i].parallel ? "true" : "false");
         json_t *tree = json_parse(source, strlen(source), &err);
         assert_non_null(tree);
-        assert_ok(grammar_new(&g, vocab, tree, rows[i].format, &err), &err);
+        assert_ok(grammar_new(&g, vocab, tree, tool_format_named(rows[i].format), &err), &err);
         if (takes(g, rows[i].text) != rows[i].good) {
             fail_msg("row %zu: %s", i, rows[i].text);
         }

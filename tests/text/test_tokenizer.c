@@ -703,6 +703,13 @@ static void test_streaming(void **state)
         assert_ok(detok_push(&detok, ID_ABC, &out, &err), &err);
     assert_err(detok_push(&detok, ID_ABC, &out, &err), &err, ERR_TOO_LARGE);
     assert_int_equal(out.len, 16);
+    buf_clear(&out);
+    detok_show(&detok, "no such token");
+    assert_ok(detok_push(&detok, ID_END, &out, &err), &err);
+    assert_int_equal(out.len, 0);
+    detok_show(&detok, "<|end|>");
+    assert_ok(detok_push(&detok, ID_END, &out, &err), &err);
+    assert_string_equal(out.data, "<|end|>");
     buf_release(&out);
     tokenizer_free(tok);
 }
