@@ -116,7 +116,8 @@ static void read_training(struct hub *hub, struct arena *arena)
     pthread_mutex_lock(&hub->scrape.lock);
     read_ended(hub, arena);
     if (registry_active_job(hub->registry, arena, &row, &found, &err) == 0) {
-        set_active(&hub->scrape, found ? &row : NULL);
+        /* Rows that are evaluated and megabytes that are written are no optimizer steps. */
+        set_active(&hub->scrape, found && row.kind == JOB_TRAIN ? &row : NULL);
     }
     pthread_mutex_unlock(&hub->scrape.lock);
 }

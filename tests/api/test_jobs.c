@@ -1,4 +1,6 @@
 /* /training over HTTP, with the test in the worker's place. */
+#include <math.h>
+
 #include "api/server.h"
 #include "registry/bases.h"
 #include "registry/claims.h"
@@ -211,7 +213,6 @@ static void a_job_that_can_never_fit_is_refused(void **state)
                  "memory limit is 0.50 GB");
 }
 
-/* Evaluating and reproducing are jobs about a version that is ready. */
 /* The queued export ends: its result is the job's, and a node of the model's lineage. */
 static void check_export(struct shop *shop)
 {
@@ -271,6 +272,22 @@ static void bases_are_quantised_by_a_job(void **state)
     json_decref(job);
 }
 
+/* An evaluation counts rows: they are no optimizer steps. */
+static void check_no_training(struct shop *shop, const struct job_row *row)
+{
+    const struct job_progress progress = {40, 46, 0.9, 2.5, NAN, 0, 100, 1 << 20, 60, NAN};
+    struct err err = {0};
+    struct answer page;
+
+    assert_ok(
+        registry_job_report(shop->registry, row->id, row->fence, &progress, NULL, 0, NULL, &err),
+        &err);
+    assert_int_equal(call_raw(shop->hub, "GET", "/metrics", "", NULL, &page), 200);
+    assert_non_null(strstr(page.body, "\ntraining_jobs_in_progress 0\n"));
+    assert_null(strstr(page.body, "\ntraining_steps_total 40\n"));
+    answer_free(&page);
+}
+
 static void jobs_about_a_version(void **state)
 {
     struct shop *shop = *state;
@@ -303,6 +320,9 @@ static void jobs_about_a_version(void **state)
     call_refused(shop->hub, "POST", url, "{}", 422, "body.dataset_id: Field required");
     call_refused(shop->hub, "POST", url, "{\"dataset_id\":\"" NOBODY "\"}", 404,
                  "Dataset " NOBODY " not found");
+    hub_write(shop->hub, "datasets/a.jsonl", "{\"text\":\"other\"}\n");
+    call_quiet(shop->hub, "POST", url, body, 409);
+    hub_write(shop->hub, "datasets/a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"b\"}\n");
     snprintf(url, sizeof url, "/models/%s/versions/7.0.0/evaluate", shop->model);
     call_quiet(shop->hub, "POST", url, body, 404);
     snprintf(url, sizeof url, "/models/%s/versions/1.0.0/export", shop->model);
@@ -325,6 +345,7 @@ static void jobs_about_a_version(void **state)
               &err);
     claim(shop, &row);
     assert_int_equal(row.kind, JOB_EVALUATE);
+    check_no_training(shop, &row);
     assert_ok(registry_job_complete(shop->registry, row.id, row.fence, "{\"loss\":2.5}", &err),
               &err);
     check_export(shop);
