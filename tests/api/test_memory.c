@@ -64,6 +64,45 @@ static void what_never_fits_is_refused(void **state)
     hub_teardown(&hub);
 }
 
+/* Rows that this model's template refuses, and rows that are all cut off, are told before the job
+ * is queued. */
+static void what_cannot_be_learnt_is_refused(void **state)
+{
+    static const char called[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"z\"},{\"role\":\"assistant\","
+        "\"content\":\"q\"}]}\n"
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"z\"},{\"role\":\"assistant\","
+        "\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]}]}\n";
+    char model[64], dataset[64], other[64], body[512], with[256];
+    struct hub_fixture *fixture = open_hub((double)needed(CONFIG) + ROOM, model, dataset);
+    void *hub = fixture;
+
+    (void)state;
+    hub_write(fixture, "datasets/called.jsonl", called);
+    hub_write(fixture, "datasets/long.jsonl",
+              "{\"prompt\":\"zzzzzzzzzzzzzzzz\",\"completion\":\"q\"}\n");
+    make(fixture, "/datasets", "{\"name\":\"C\",\"path\":\"called.jsonl\"}", other);
+    body_of(model, other, CONFIG, body);
+    json_t *answer = call(fixture, "POST", "/training/jobs", body, 400);
+    assert_non_null(
+        strstr(member(answer, "detail"), "called.jsonl:2: messages[1]: template line "));
+    json_decref(answer);
+    make(fixture, "/datasets", "{\"name\":\"L\",\"path\":\"long.jsonl\"}", other);
+    body_of(model, other, "{\"max_steps\":2,\"lora_rank\":4,\"max_seq_length\":8}", body);
+    call_refused(fixture, "POST", "/training/jobs", body, 400,
+                 "Dataset 'L': nothing to learn: none of its 1 rows has a target within "
+                 "max_seq_length 8");
+    snprintf(with, sizeof with,
+             "{\"max_steps\":2,\"lora_rank\":4,\"max_seq_length\":8,\"val_dataset_id\":\"%s\"}",
+             other);
+    body_of(model, dataset, with, body);
+    call_quiet(fixture, "POST", "/training/jobs", body, 400);
+    answer = call(fixture, "GET", "/training/queue", NULL, 200);
+    assert_int_equal(json_array_size(answer), 0);
+    json_decref(answer);
+    hub_teardown(&hub);
+}
+
 /* Until it waits for nothing but its turn. */
 static void wait_for_turn(struct hub_fixture *hub, const char *path)
 {
@@ -206,6 +245,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_quantised_when_imported),
         cmocka_unit_test(what_never_fits_is_refused),
+        cmocka_unit_test(what_cannot_be_learnt_is_refused),
         cmocka_unit_test(an_idle_model_goes_for_a_job),
         cmocka_unit_test(what_jobs_that_write_hold),
         cmocka_unit_test(a_context_ends_within_a_page),
