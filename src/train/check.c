@@ -148,7 +148,7 @@ struct cut {
 
 static struct cut cut_row(const struct check *c, const struct train_sample *sample)
 {
-    struct cut cut = {.only_ends = true};
+    struct cut cut = {.only_ends = true, .truncated = sample->truncated};
     for (int i = 0; i < sample->n_tokens; i++) {
         if (sample->targets[i] == 0) {
             continue;
@@ -234,6 +234,21 @@ static int add_row(struct check *c, const struct dataset_row *row,
     return 0;
 }
 
+/* The row as training would make it, with all its tokens. Training looks for turns that a template
+ * rewrites no further than the row goes, so a row of the last turn only is asked about again. */
+static int make_row(struct check *c, const struct dataset_row *row, struct train_sample *sample,
+                    struct err *err)
+{
+    int rc = row_maker_make(&c->maker, row, sample, err);
+    if (rc != 0 || !sample->last_turn_only) {
+        return rc;
+    }
+    c->maker.tokens_max = c->tokens_max;
+    rc = row_maker_make(&c->maker, row, sample, err);
+    c->maker.tokens_max = TRAIN_ROW_IDS_MAX;
+    return rc == 0 && sample->last_turn_only ? row_maker_make(&c->maker, row, sample, err) : rc;
+}
+
 static void note_bad(struct check *c, const struct err *why)
 {
     if (c->seen == c->request->row) {
@@ -261,7 +276,7 @@ static int read_rows(struct check *c, struct err *err)
         }
         c->seen++;
         if (rc == 0) {
-            rc = row_maker_make(&c->maker, &row, &sample, &why);
+            rc = make_row(c, &row, &sample, &why);
             if (rc != 0) {
                 err_prefix(&why, "%s:%lld", name, (long long)row.line);
             }

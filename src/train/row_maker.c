@@ -214,14 +214,18 @@ static int put_last_turn(struct row_maker *maker, const json_t *prefix, const js
     return rc == 0 ? put_turn(maker, maker->part.len, maker->full.len, true, err) : rc;
 }
 
-/* Every assistant turn of messages[0, n), the last of which is one. *rewritten: the template does
- * not allow it; then nothing that was put counts. */
+/* Every assistant turn of messages[0, n), the last of which is one, until the row is full: *cut.
+ * *rewritten: the template does not allow it; then nothing that was put counts. */
 static int put_turns(struct row_maker *maker, const json_t *messages, size_t n, json_t *prefix,
-                     const json_t *tools, bool *rewritten, struct err *err)
+                     const json_t *tools, bool *rewritten, bool *cut, struct err *err)
 {
     size_t cursor = 0;
     int rc = 0;
-    for (size_t i = 0; i < n && rc == 0 && maker->ids.n < (size_t)maker->tokens_max; i++) {
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        *cut = maker->ids.n >= (size_t)maker->tokens_max;
+        if (*cut) {
+            break;
+        }
         json_t *message = json_array_get(messages, i);
         size_t begin = 0;
         if (is_assistant(message)) {
@@ -265,7 +269,7 @@ static json_t *first_messages(const json_t *messages, size_t n)
 }
 
 static int put_chat(struct row_maker *maker, const struct dataset_row *row, bool *last_only,
-                    struct err *err)
+                    bool *cut, struct err *err)
 {
     size_t n = json_array_size(row->messages);
     while (n > 0 && !is_assistant(json_array_get(row->messages, n - 1))) {
@@ -281,7 +285,7 @@ static int put_chat(struct row_maker *maker, const struct dataset_row *row, bool
         rc = render(maker, whole, row->tools, false, &maker->full, err);
     }
     if (rc == 0) {
-        rc = put_turns(maker, row->messages, n, prefix, row->tools, last_only, err);
+        rc = put_turns(maker, row->messages, n, prefix, row->tools, last_only, cut, err);
     }
     if (rc == 0 && *last_only) {
         json_decref(prefix);
@@ -349,7 +353,7 @@ int row_maker_make(struct row_maker *maker, const struct dataset_row *row,
     token_ids_clear(&maker->ids);
     switch (row->shape) {
     case DATASET_CHAT:
-        rc = put_chat(maker, row, &sample->last_turn_only, err);
+        rc = put_chat(maker, row, &sample->last_turn_only, &sample->truncated, err);
         break;
     case DATASET_COMPLETION:
         rc = put_completion(maker, row, err);

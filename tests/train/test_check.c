@@ -162,6 +162,68 @@ static void test_bad_rows_are_named(void **state)
     test_dir_remove(file.dir);
 }
 
+/* A base like the fixture's with another chat template. */
+static void base_with(const char *dir, const char *template, char base[FS_PATH_BYTES_MAX])
+{
+    static const char *const files[] = {"config.json", "generation_config.json", "tokenizer.json",
+                                        "tokenizer_config.json", "model.safetensors"};
+    char path[FS_PATH_BYTES_MAX], from[128];
+    struct err err = {0};
+    assert_ok(fs_join(base, dir, "base", &err), &err);
+    assert_ok(fs_mkdirs(base, &err), &err);
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        snprintf(from, sizeof from, FIXTURE_BASE "/%s", files[i]);
+        assert_ok(fs_join(path, base, files[i], &err), &err);
+        assert_ok(fs_copy_file(from, path, &err), &err);
+    }
+    assert_ok(fs_join(path, base, "chat_template.jinja", &err), &err);
+    assert_ok(fs_write_file(path, template, strlen(template), &err), &err);
+}
+
+/* Training sees a template rewrite turns only as far as the row goes, and so does the check: of
+ * this row, cut within its second turn, the first answer is learnt; whole, the last one. */
+static void test_turns_that_are_rewritten_behind_the_cut(void **state)
+{
+    static const char rewriting[] =
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+        "{% if m.role == 'assistant' and loop.last and loop.index > 2 %}(thought) {% endif %}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    static const char rows[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"zz\"},"
+        "{\"role\":\"assistant\",\"content\":\"qq\"},{\"role\":\"user\",\"content\":\"z\"},"
+        "{\"role\":\"assistant\",\"content\":\"j\"},{\"role\":\"user\",\"content\":\"z\"},"
+        "{\"role\":\"assistant\",\"content\":\"k\"}]}\n";
+    static const int64_t lengths[] = {13, 200};
+    struct file file;
+    char base[FS_PATH_BYTES_MAX];
+    (void)state;
+    file_new(&file, rows);
+    base_with(file.dir, rewriting, base);
+    for (size_t i = 0; i < 2; i++) {
+        struct run_fixture f;
+        struct err err = {0};
+        json_t *answer = NULL;
+        const struct check_request request = {.dataset_path = file.path,
+                                              .base_path = base,
+                                              .max_seq_length = lengths[i],
+                                              .mask_prompt = true};
+        assert_ok(check(&request, &answer, &err), &err);
+        fixture_new(&f, FIXTURE_CONFIG(FIXTURE_GOLDEN));
+        f.config.max_seq_length = lengths[i];
+        f.config.max_steps = 1;
+        f.spec.base_path = base;
+        f.spec.dataset_path = file.path;
+        fixture_run(&f);
+        assert_int_equal(number(answer, "targets"), f.result.targets);
+        assert_int_equal(number(answer, "truncated"), f.result.rows_truncated);
+        assert_int_equal(number(answer, "last_turn_only"), lengths[i] > 13);
+        fixture_free(&f);
+        json_decref(answer);
+    }
+    test_dir_remove(file.dir);
+}
+
 static void test_columns_and_tools(void **state)
 {
     struct file file;
@@ -225,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_rows_are_those_of_training),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_bad_rows_are_named),
+        cmocka_unit_test(test_turns_that_are_rewritten_behind_the_cut),
         cmocka_unit_test(test_columns_and_tools),
         cmocka_unit_test(test_refusals),
     };

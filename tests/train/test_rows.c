@@ -211,6 +211,13 @@ static void test_truncation(void **state)
     assert_ok(make(chatml, json, whole.n_tokens - whole.n_targets, true, &gone, &err), &err);
     assert_true(gone.truncated);
     assert_int_equal(gone.n_targets, 0);
+    /* A turn that begins where the row is full is lost as a whole. */
+    static const char more[] = CHAT(USER("abc") "," BOT("defghijkl") "," USER("m") "," BOT("n"));
+    for (int n = whole.n_tokens; n < whole.n_tokens + 3; n++) {
+        assert_ok(make(chatml, more, n, true, &cut, &err), &err);
+        assert_int_equal(cut.n_targets, whole.n_targets);
+        assert_true(cut.truncated);
+    }
 }
 
 static void test_refusals(void **state)
