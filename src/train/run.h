@@ -48,6 +48,7 @@ struct run {
     bool saved; /* a checkpoint holds state */
 
     double grad_norm; /* NaN until a step was taken */
+    bool validated;   /* at state.step, by this process */
     int64_t started_ns;
     uint64_t tokens;    /* of rows trained on since started_ns */
     int64_t first_step; /* state.step at started_ns */

@@ -116,6 +116,7 @@ static int settle_evaluation(struct run *run, struct err *err)
         return rc;
     }
     state->evaluate = false;
+    run->validated = true;
     run->saved = false;
     state->stale++;
     if (!(state->val_loss >= state->best_val_loss)) {
@@ -169,6 +170,7 @@ static void report(struct run *run)
         .epoch = (double)step / (double)run->plan.steps_per_epoch,
         .loss = state->loss,
         .val_loss = state->val_loss,
+        .validated = run->validated,
         .learning_rate = step > 0 ? train_learning_rate(run->config, &run->plan, step) : 0.0,
         .grad_norm = run->grad_norm,
         .tokens_per_second = seconds > 0 ? (double)run->tokens / seconds : 0.0,
@@ -198,6 +200,7 @@ static int evaluate_first(struct run *run, struct err *err)
     const int rc = evaluate(run, &state->first_val_loss, err);
     if (rc == 0) {
         state->val_loss = state->first_val_loss;
+        run->validated = true;
         run_note(run, "before training: validation loss %.4f, perplexity %.4f", state->val_loss,
                  det_exp(state->val_loss));
         report(run);
@@ -296,7 +299,7 @@ static int one_step(struct run *run, struct err *err)
         return explain(rc, step, err);
     }
     run->tokens += tokens;
-    run->saved = false;
+    run->saved = run->validated = false;
     state->step = step;
     state->loss = (double)engine_loss_sum(&loss) / (double)loss.n_targets;
     state->first_loss = step == 1 ? state->loss : state->first_loss;

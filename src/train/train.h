@@ -44,6 +44,7 @@ struct train_progress {
     double epoch;    /* 1.5 = half way through the second */
     double loss;     /* of this optimizer step; NaN before the first */
     double val_loss; /* latest; NaN when there is none */
+    bool validated;  /* it is of this very step */
     double learning_rate;
     double grad_norm;
     double tokens_per_second; /* tokens of rows trained on, targets or not */

@@ -105,6 +105,17 @@ static const char *advice(const struct err *cause, bool resumes)
     }
 }
 
+/* Nothing goes on from a job that is completed. */
+static void drop_checkpoints(const struct job_run *run)
+{
+    struct err err = {0};
+    if (run->checkpoints[0] != '\0' && fs_exists(run->checkpoints) &&
+        fs_remove_tree(run->checkpoints, &err) != 0) {
+        log_event(LOG_WARNING, "worker", "leftover", "path=%s error=\"%s\"", run->checkpoints,
+                  err.message);
+    }
+}
+
 /* Writes to the registry how it ended; an answer of ERR_CONFLICT means that it was no longer ours.
  */
 static int settle(struct job_run *run, int outcome, const struct err *cause, struct err *err)
@@ -119,6 +130,9 @@ static int settle(struct job_run *run, int outcome, const struct err *cause, str
     job_report(run);
     if (outcome == 0) {
         rc = complete(run, err);
+        if (rc == 0) {
+            drop_checkpoints(run);
+        }
         (void)snprintf(line, sizeof line, "%s", run->summary);
     } else if (outcome == -ERR_CLOSED) {
         rc = registry_job_hand_back(run->registry, id, fence, err);
@@ -150,7 +164,6 @@ int job_run(struct registry *registry, const struct settings *settings, const st
     run->row = row;
     run->stop = stop;
     run->progress = row->progress;
-    run->val_loss_seen = (double)NAN;
     run->memory_bytes_max = (uint64_t)(settings->memory_limit_gb * 1073741824.0);
     arena_init(&run->arena, 0);
     buf_init(&run->result, JOB_RESULT_BYTES_MAX);

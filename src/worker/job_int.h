@@ -34,16 +34,16 @@ struct job_run {
     struct metric_row metrics[JOB_METRICS_PENDING_MAX];
     char wall[JOB_METRICS_PENDING_MAX][CLOCK_ISO_BYTES];
     size_t n_metrics;
-    double val_loss_seen;
     int64_t reported_ns;
     /* what was heard, also by the pulse's thread */
     struct pulse pulse;
     atomic_bool cancel;
     atomic_bool lost; /* the job is no longer ours */
     /* how it ended */
-    struct buf result;               /* a JSON object */
-    char checksum[SHA256_HEX_BYTES]; /* of what was published */
-    char summary[256];               /* for the log */
+    struct buf result;                   /* a JSON object */
+    char checksum[SHA256_HEX_BYTES];     /* of what was published */
+    char summary[256];                   /* for the log */
+    char checkpoints[FS_PATH_BYTES_MAX]; /* of no use once the job is completed; "" = none */
 };
 
 /* --- job_tell.c --- */

@@ -102,8 +102,7 @@ static void on_progress(void *ctx, const struct train_progress *p, bool log)
     if (p->step > 0) {
         add_metric(run, "learning_rate", p->step, p->learning_rate);
     }
-    if (isfinite(p->val_loss) && p->val_loss != run->val_loss_seen) {
-        run->val_loss_seen = p->val_loss;
+    if (p->validated) {
         add_metric(run, "val_loss", p->step, p->val_loss);
     }
     if (log && p->step == 0) { /* what the model knew before: the note says it */

@@ -159,6 +159,7 @@ int job_train(struct job_run *run, struct err *err)
         json_out_init(&out, &run->result);
         write_result(&result, &out);
         memcpy(run->checksum, result.checksum, sizeof run->checksum);
+        memcpy(run->checkpoints, t.checkpoint_dir, sizeof run->checkpoints);
         (void)snprintf(run->summary, sizeof run->summary, "published %s sha256 %s", t.spec.version,
                        result.checksum);
     }

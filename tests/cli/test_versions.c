@@ -18,7 +18,8 @@ static int setup(void **state)
     expect(0, r, "train", "talker", "--dataset", "talks", "--max-steps", "3", "--lora-rank", "4",
            "--learning-rate", "0.01", "--max-seq-length", "96");
     expect(0, r, "train", "talker", "--dataset", "talks", "--max-steps", "6", "--lora-rank", "4",
-           "--learning-rate", "0.01", "--max-seq-length", "96", "--init-from", "talker@1.0.0");
+           "--learning-rate", "0.01", "--max-seq-length", "96", "--init-from", "talker@1.0.0",
+           "--checkpoint-every", "2");
     return 0;
 }
 
@@ -50,6 +51,14 @@ static int count_merges(void *ctx, const char *name, bool is_dir)
 {
     (void)is_dir;
     *(int *)ctx += strncmp(name, "merge-", 6) == 0;
+    return 0;
+}
+
+static int count_all(void *ctx, const char *name, bool is_dir)
+{
+    (void)name;
+    (void)is_dir;
+    ++*(int *)ctx;
     return 0;
 }
 
@@ -170,7 +179,10 @@ static void versions_are_reproduced(void **state)
     assert_string_equal(json_string_value(json_object_get(result, "expected")),
                         json_string_value(json_object_get(result, "actual")));
     json_decref(result);
+    int left = 0; /* of jobs that are completed, nothing that only a resume needs */
     assert_ok(fs_join(checkpoints, r->dir, "storage/checkpoints", &err), &err);
+    assert_ok(fs_list_dir(checkpoints, count_all, &left, &err), &err);
+    assert_int_equal(left, 0);
     expect(0, r, "dataset", "show", "talks", "--json");
     json_t *row = run_json(r);
     const char *path = json_string_value(json_object_get(row, "path"));

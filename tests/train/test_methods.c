@@ -1,4 +1,5 @@
 /* Every method that a config can ask for, against PEFT's losses, and what is arithmetic by hand. */
+#include "engine/engine.h"
 #include "formats/manifest.h"
 #include "train/run_fixture.h"
 
@@ -95,6 +96,22 @@ static void test_cools_down_between_epochs(void **state)
     fixture_free(&plain);
 }
 
+/* The adapter's file is the same on all machines: it changes when ENGINE_NUMERICS_VERSION does, and
+ * never otherwise. */
+_Static_assert(ENGINE_NUMERICS_VERSION == 1, "new numerics: write down the new checksum");
+
+static void test_the_same_file_on_all_machines(void **state)
+{
+    static const char config[] = FIXTURE_CONFIG(
+        ",\"lora_dropout\":0.1,\"lora_targets\":\"all-linear\",\"lr_schedule\":\"cosine\","
+        "\"eval_every\":3");
+    char checksum[SHA256_HEX_BYTES];
+    (void)state;
+    fixture_checksum(config, checksum);
+    assert_string_equal(checksum,
+                        "9d240a0f27854e6e9974dd518b613050cab1a70664473cdbea6b1d56d10da733");
+}
+
 /* How many rows and steps a config makes of the 23 rows. */
 static void test_rows_and_steps(void **state)
 {
@@ -140,6 +157,7 @@ int main(void)
         cmocka_unit_test(test_methods_as_peft),
         cmocka_unit_test(test_goes_on_from_a_version),
         cmocka_unit_test(test_cools_down_between_epochs),
+        cmocka_unit_test(test_the_same_file_on_all_machines),
         cmocka_unit_test(test_rows_and_steps),
         cmocka_unit_test(test_validates_as_often_as_asked),
     };

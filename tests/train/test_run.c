@@ -3,6 +3,7 @@
 #include "formats/checksums.h"
 #include "formats/manifest.h"
 #include "formats/model_digest.h"
+#include "kernels/kernels.h"
 #include "train/run_fixture.h"
 
 /* fp32 both, in another order of summation: ten steps stay within this. */
@@ -47,7 +48,7 @@ static void test_same_bits(void **state)
         int threads;
     } rows[] = {
         {"two threads", FIXTURE_CONFIG(",\"lora_dropout\":0.1"), "best", 2},
-        {"the reference", FIXTURE_CONFIG(",\"lora_dropout\":0.1"), "ref", 1},
+        {"four threads", FIXTURE_CONFIG(",\"lora_dropout\":0.1"), "best", 4},
         {"one row at a time", FIXTURE_CONFIG(",\"lora_dropout\":0.1,\"packing\":false"), "best", 1},
         {"a checkpoint every step", FIXTURE_CONFIG(",\"lora_dropout\":0.1,\"checkpoint_every\":1"),
          "best", 1},
@@ -67,6 +68,36 @@ static void test_same_bits(void **state)
             fail_msg("%s gives other bytes", rows[i].what);
         }
         fixture_free(&f);
+    }
+}
+
+/* The adapter's file on every path that this machine has, of a base in fp32 and of one in 4 bits.
+ */
+static void test_same_bits_on_every_path(void **state)
+{
+    static const char *const configs[] = {
+        FIXTURE_CONFIG(",\"lora_dropout\":0.1,\"lora_targets\":\"all-linear\""),
+        FIXTURE_CONFIG(",\"quantization\":\"4bit\""),
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof configs / sizeof configs[0]; i++) {
+        char want[SHA256_HEX_BYTES] = "";
+        for (const char *const *isa = kernels_available(); *isa != NULL; isa++) {
+            print_message("config %zu: %s\n", i, *isa);
+            for (int threads = 1; threads <= 4; threads *= 2) {
+                struct run_fixture f;
+                fixture_new(&f, configs[i]);
+                f.spec.threads = threads;
+                f.spec.isa = *isa;
+                fixture_run(&f);
+                if (want[0] == '\0') {
+                    memcpy(want, f.result.checksum, sizeof want);
+                } else if (strcmp(f.result.checksum, want) != 0) {
+                    fail_msg("config %zu, %s, %d threads: other bytes", i, *isa, threads);
+                }
+                fixture_free(&f);
+            }
+        }
     }
 }
 
@@ -338,6 +369,42 @@ static void test_the_best_is_published_unless_the_last_is_asked_for(void **state
     fixture_free(&f);
 }
 
+/* Every validation is told once, at its own step, also where a run was stopped in between: a series
+ * has no points that nobody measured. */
+static void test_a_validation_is_told_once(void **state)
+{
+    static const int validated_at[] = {0, 4, 8, FIXTURE_STEPS};
+    (void)state;
+    for (int at = 3; at < 30; at++) {
+        struct run_fixture f;
+        struct err err = {0};
+        int told[FIXTURE_STEPS + 1] = {0};
+        fixture_new(&f, FIXTURE_CONFIG(",\"eval_every\":4,\"packing\":false"));
+        f.stop = TRAIN_CHECKPOINT_AND_STOP;
+        f.stop_at_poll = at;
+        const int rc = train_run(&f.spec, &f.hooks, &f.result, &err);
+        assert_true(rc == 0 || rc == -ERR_CLOSED);
+        for (int part = 0; part < 2; part++) {
+            for (int i = 0; i < f.n_seen; i++) {
+                told[f.seen[i].step] += f.seen[i].validated;
+            }
+            if (part == 0) {
+                /* A run that was stopped before its first step begins anew. */
+                memset(told, 0, f.n_seen < 2 ? sizeof told : 0);
+                fixture_run(&f);
+            }
+        }
+        for (size_t i = 0; i < sizeof validated_at / sizeof validated_at[0] && rc != 0; i++) {
+            assert_int_equal(told[validated_at[i]], 1);
+            told[validated_at[i]] = 0;
+        }
+        for (int step = 0; step <= FIXTURE_STEPS && rc != 0; step++) {
+            assert_int_equal(told[step], 0);
+        }
+        fixture_free(&f);
+    }
+}
+
 static void test_validation_file(void **state)
 {
     struct run_fixture f;
@@ -505,6 +572,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden_losses),
         cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_same_bits_on_every_path),
         cmocka_unit_test(test_another_seed_gives_other_bits),
         cmocka_unit_test(test_stop_anywhere_and_resume),
         cmocka_unit_test(test_stop_at_every_step),
@@ -514,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_the_quantised_copy_goes),
         cmocka_unit_test(test_early_stopping_keeps_the_best),
         cmocka_unit_test(test_the_best_is_published_unless_the_last_is_asked_for),
+        cmocka_unit_test(test_a_validation_is_told_once),
         cmocka_unit_test(test_validation_file),
         cmocka_unit_test(test_published_already),
         cmocka_unit_test(test_failures),
