@@ -1,5 +1,5 @@
-"""Jobs that write weights, disturbed: every write, rename and fsync kills its worker, and fails as on
-a full disk; then kills at random instants. What is there afterwards is whole or nothing, the job
+"""Jobs of every kind that writes, disturbed: every write, rename and fsync kills its worker, and fails
+as on a full disk; then kills at random instants. What is there afterwards is whole or nothing, the job
 goes on or says why not, and a retry gives the bytes of an undisturbed run."""
 
 import os
@@ -51,14 +51,18 @@ class Writer:
     def work(self, fault: str | None = None) -> int:
         return self.start(fault).wait(60)
 
-    def end(self) -> dict:
-        """The result, after a worker that nothing disturbs; of a retry, where the job failed."""
+    def sha256(self) -> str:
+        """Of what was made."""
+        return self.row()["result"]["sha256"]
+
+    def end(self) -> str:
+        """What a worker that nothing disturbs makes; of a retry, where the job failed."""
         if self.row()["status"] == "failed":
             self.again()
         assert self.work() == 0
         row = self.row()
         assert row["status"] == "completed", row["error_message"]
-        return row["result"]
+        return self.sha256()
 
 
 class Quantising(Writer):
@@ -98,6 +102,42 @@ class Exporting(Writer):
         pass
 
 
+class Training(Writer):
+    """Each run makes a version of its own, of the same bytes."""
+
+    def queue(self):
+        self.job = self.hub.ask("POST", self.path, 201, json=self.body)["id"]
+
+    def again(self):
+        self.job = self.hub.ask("POST", f"/training/jobs/{self.job}/resume", 201)["id"]
+
+    def version(self) -> dict:
+        name = self.row()["model_version_id"]
+        return self.hub.ask("GET", f"/models/{self.body['model_id']}/versions/{name}", 200)
+
+    def look(self, want: str):
+        """A version's folder has its name once all of it is there."""
+        if self.row()["model_version_id"]:
+            path = self.version()["artifact_path"]
+            assert path is None or check_sums(path)
+
+    def sha256(self) -> str:
+        assert check_sums(self.version()["artifact_path"])
+        return self.version()["checksum"]
+
+    def leftovers(self) -> list[pathlib.Path]:
+        storage = self.hub.folder / "storage"
+        return [*(storage / "models" / "talker" / "versions").glob(".*")]
+
+    def forget(self):
+        pass
+
+
+def check_sums(folder: str) -> bool:
+    words = ["sha256sum", "--quiet", "-c", "checksum.sha256"]
+    return subprocess.run(words, cwd=folder).returncode == 0
+
+
 @pytest.fixture(scope="module")
 def idle():
     """A hub without workers of its own, with a tiny base and a version of it; in memory where that
@@ -115,6 +155,7 @@ def idle():
     train.job = hub.ask("POST", "/training/jobs", 201, json=body)["id"]
     assert train.work() == 0
     hub.version = f"/models/{model['id']}/versions/1.0.0"
+    hub.body = body
     yield hub
     hub.stop()
     shutil.rmtree(folder)
@@ -129,7 +170,10 @@ def exporting(hub, body: dict) -> Writer:
 
 
 def make(hub, what: str) -> Writer:
+    config = {"max_steps": 3, "lora_rank": 2, "max_seq_length": 64, "checkpoint_every": 1,
+              "checkpoints_kept": 1, "eval_every": 2}
     return {
+        "train": lambda: Training(hub, "/training/jobs", {**hub.body, "config": config}),
         "quantize": lambda: quantising(hub),
         "peft": lambda: exporting(hub, {"format": "peft"}),
         "merged": lambda: exporting(hub, {"format": "safetensors"}),
@@ -138,25 +182,20 @@ def make(hub, what: str) -> Writer:
 
 def undisturbed(writer: Writer) -> str:
     writer.queue()
-    result = writer.end()
-    writer.names = {file["name"] for file in result.get("files", [])}
+    want = writer.end()
+    writer.names = {file["name"] for file in (writer.row()["result"] or {}).get("files", [])}
     writer.forget()
-    return result["sha256"]
+    return want
 
 
 def others(hub) -> list:
     """What no job here has anything to do with."""
-    subprocess.run(
-        ["sha256sum", "-c", "checksum.sha256"],
-        cwd=hub.ask("GET", hub.version, 200)["artifact_path"],
-        check=True,
-        capture_output=True,
-    )
+    assert check_sums(hub.ask("GET", hub.version, 200)["artifact_path"])
     asked = {"model": "talker", "prompt": "a", "max_tokens": 4, "temperature": 0}
     return [hub.ask("POST", "/v1/completions", 200, json=asked)["choices"][0]["text"]]
 
 
-@pytest.mark.parametrize("what", ["quantize", "peft", "merged"])
+@pytest.mark.parametrize("what", ["train", "quantize", "peft", "merged"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_call_fails_and_kills(idle, what, kind):
     writer = make(idle, what)
@@ -172,7 +211,7 @@ def test_every_call_fails_and_kills(idle, what, kind):
         writer.look(want)
         assert writer.row()["status"] in ("queued", "running", "completed")
         if writer.row()["status"] != "completed":
-            assert writer.end()["sha256"] == want
+            assert writer.end() == want
         assert writer.leftovers() == []
         writer.forget()
     for nth in range(1, n):
@@ -183,14 +222,14 @@ def test_every_call_fails_and_kills(idle, what, kind):
         if row["status"] == "failed":
             assert row["error_message"].split(";")[-1].strip().startswith(("free some", "see whether"))
         if row["status"] != "completed":
-            assert writer.end()["sha256"] == want
+            assert writer.end() == want
         assert writer.leftovers() == []
         writer.forget()
     assert others(idle) == before
     print(what, kind, n - 1)
 
 
-@pytest.mark.parametrize("what", ["quantize", "merged"])
+@pytest.mark.parametrize("what", ["train", "quantize", "merged"])
 def test_killed_at_random_instants(idle, what):
     writer = make(idle, what)
     began = time.monotonic()
@@ -211,9 +250,9 @@ def test_killed_at_random_instants(idle, what):
             assert "The worker ended" in row["error_message"]
             writer.again()
         elif row["status"] == "completed":
-            assert row["result"]["sha256"] == want
+            assert writer.sha256() == want
             writer.forget()
             writer.queue()
-    assert writer.end()["sha256"] == want
+    assert writer.end() == want
     assert writer.leftovers() == []
     writer.forget()
