@@ -304,6 +304,34 @@ static void test_a_stop_string_ends_the_answer_before_it(void **state)
     engine_model_free(model);
 }
 
+static void test_tags_of_calls_are_text_where_there_are_tools(void **state)
+{
+    (void)state;
+    static const struct tool_format format = {.tokens = {"<|im_start|>"}};
+    struct engine_model *model = open_model(0, "best", 1);
+    const int32_t tag = tokenizer_id_of(engine_model_tokenizer(model), "<|im_start|>", 12);
+    for (int tools = 0; tools < 2; tools++) {
+        struct err err = {0};
+        struct scheduler *s = NULL;
+        struct scheduled *r;
+        struct token_ids prompt;
+        struct seen seen = {0};
+        assert_ok(scheduler_new(&s, model, 1, &err), &err);
+        struct scheduled_spec spec = make_spec(model, 3, &prompt);
+        spec.sampling.max_tokens = 2;
+        spec.sampling.bias[0] = (struct infer_bias){tag, 1000.0f};
+        spec.sampling.n_bias = 1;
+        spec.tools = tools ? &format : NULL;
+        assert_ok(scheduler_add(s, &spec, &events, &seen, &r, &err), &err);
+        run_until_empty(s);
+        assert_int_equal(seen.completion, 2);
+        assert_string_equal(seen.text, tools ? "<|im_start|><|im_start|>" : "");
+        token_ids_release(&prompt);
+        scheduler_free(s);
+    }
+    engine_model_free(model);
+}
+
 /* What a prompt's tokens are told to be worth is what they are worth as an answer. */
 static void test_a_prompt_is_scored_as_an_answer_is(void **state)
 {
@@ -443,6 +471,7 @@ int main(void)
         cmocka_unit_test(test_cancel_frees_pages_and_harms_nobody),
         cmocka_unit_test(test_bounds_are_told_with_both_numbers),
         cmocka_unit_test(test_a_stop_string_ends_the_answer_before_it),
+        cmocka_unit_test(test_tags_of_calls_are_text_where_there_are_tools),
         cmocka_unit_test(test_a_prompt_is_scored_as_an_answer_is),
         cmocka_unit_test(test_kept_prefixes_change_no_answer),
         cmocka_unit_test(test_an_embedding_is_the_same_alone_and_together),
