@@ -15,7 +15,22 @@ struct grammar {
     struct matcher matcher;
     uint32_t state;
     size_t mask_words, mask_bytes;
+    int32_t special[TOOL_FORMAT_TOKENS_MAX]; /* tags of the format, which no vocabulary holds */
+    int n_special;
 };
+
+/* Models begin a call with a token of its own, not with the letters of its name. */
+static void find_special(struct grammar *g, const struct tool_format *format)
+{
+    for (int i = 0; format != NULL && i < TOOL_FORMAT_TOKENS_MAX; i++) {
+        const char *text = format->tokens[i];
+        const int32_t id =
+            text != NULL ? tokenizer_id_of(g->vocab->tokenizer, text, strlen(text)) : -1;
+        if (id >= 0 && id < g->vocab->vocab_size && tokenizer_is_special(g->vocab->tokenizer, id)) {
+            g->special[g->n_special++] = id;
+        }
+    }
+}
 
 int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const json_t *source,
                 const struct tool_format *format, struct err *err)
@@ -28,6 +43,7 @@ int grammar_new(struct grammar **out, const struct grammar_vocab *vocab, const j
     }
     g->vocab = vocab;
     g->mask_words = ((size_t)vocab->vocab_size + 63) / 64;
+    find_special(g, format);
     int rc = grammar_compile(&rules, source, format, &root, err);
     if (rc == 0) {
         rc = matcher_init(&g->matcher, &rules, root, &g->state, err);
@@ -98,6 +114,21 @@ static int walk(struct grammar *g, const struct vocab_list *list, uint32_t *stat
     return 0;
 }
 
+static int try_special(struct grammar *g, int32_t id, uint64_t *mask, struct err *err)
+{
+    size_t n;
+    const char *bytes = tokenizer_piece(g->vocab->tokenizer, id, &n);
+    uint32_t state = g->state;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < n && state != STATE_DEAD; i++) {
+        rc = matcher_step(&g->matcher, state, (uint8_t)bytes[i], &state, err);
+    }
+    if (rc == 0 && n > 0 && state != STATE_DEAD) {
+        mask[id / 64] |= UINT64_C(1) << (id % 64);
+    }
+    return rc;
+}
+
 static int fill_mask(struct grammar *g, uint64_t *mask, bool *any, struct err *err)
 {
     uint32_t states[GRAMMAR_TOKEN_BYTES_MAX + 2];
@@ -111,6 +142,9 @@ static int fill_mask(struct grammar *g, uint64_t *mask, bool *any, struct err *e
     }
     if (rc == 0) {
         rc = walk(g, &g->vocab->rest, states, 0, mask, err);
+    }
+    for (int i = 0; rc == 0 && i < g->n_special; i++) {
+        rc = try_special(g, g->special[i], mask, err);
     }
     for (size_t i = 0; rc == 0 && i < g->mask_words; i++) {
         *any = *any || mask[i] != 0;

@@ -404,6 +404,33 @@ static void one_call_or_more_where_they_may_be_parallel(void **state)
     }
 }
 
+static void a_tag_is_the_token_that_models_write(void **state)
+{
+    (void)state;
+    struct err err = {0};
+    struct tool_format format = *tool_format_named("granite");
+    const uint64_t *mask;
+    struct grammar *g = NULL;
+    const struct tokenizer *tok = engine_model_tokenizer(model);
+    const int32_t tag = tokenizer_id_of(tok, "<|im_start|>", 12);
+    const int32_t other = tokenizer_id_of(tok, "<|im_end|>", 10);
+    const int32_t bracket = tokenizer_id_of(tok, "[", 1);
+    json_t *source = json_pack("{s:[{s:s}]}", "calls", "name", "f");
+    format.begin = "<|im_start|>[";
+    format.tokens[0] = "<|im_start|>";
+    assert_ok(grammar_new(&g, vocab, source, &format, &err), &err);
+    assert_ok(grammar_mask(g, &mask, &err), &err);
+    assert_true(mask[tag / 64] >> (tag % 64) & 1);
+    assert_false(mask[other / 64] >> (other % 64) & 1);
+    assert_false(mask[bracket / 64] >> (bracket % 64) & 1);
+    assert_ok(grammar_accept(g, tag, &err), &err);
+    assert_ok(grammar_mask(g, &mask, &err), &err);
+    assert_true(mask[bracket / 64] >> (bracket % 64) & 1);
+    assert_false(mask[tag / 64] >> (tag % 64) & 1);
+    grammar_free(g);
+    json_decref(source);
+}
+
 static void a_large_schema_is_taken_a_deep_one_is_no_json(void **state)
 {
     struct err err = {0};
@@ -547,6 +574,7 @@ int main(void)
         cmocka_unit_test(texts_are_taken_or_not),
         cmocka_unit_test(schemas_that_cannot_be_kept_are_refused),
         cmocka_unit_test(one_call_or_more_where_they_may_be_parallel),
+        cmocka_unit_test(a_tag_is_the_token_that_models_write),
         cmocka_unit_test(a_large_schema_is_taken_a_deep_one_is_no_json),
         cmocka_unit_test(a_long_text_does_not_grow_without_end),
         cmocka_unit_test(whatever_a_model_says_satisfies_the_schema),
