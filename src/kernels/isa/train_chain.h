@@ -68,9 +68,15 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
                                                : v16_zero();
         }
     }
+    for (int t = 0; t < nt; t++) { /* what the next tile will write waits far away by now */
+        for (int p = 0; p < np; p++) {
+            __builtin_prefetch(c + (size_t)(nt + t) * q->ldc + 16 * p, 1);
+        }
+    }
     const size_t ldw = q->ldw;
     const float *x4 = x + 4 * ldt;
     const float *x8 = x + 8 * ldt;
+#pragma GCC unroll 2
     for (size_t k = q->n_k; k > 0; k--) {
         const v16 row0 = v16_load(w), row1 = np > 1 ? v16_load(w + 16) : row0;
 #pragma GCC unroll 12
