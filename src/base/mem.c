@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -124,6 +125,19 @@ void *mem_realloc(void *ptr, size_t n, size_t size)
     memcpy(moved, ptr, old < total ? old : total);
     mem_free(ptr);
     return moved;
+}
+
+void mem_large_pages(void *ptr)
+{
+#ifdef MADV_HUGEPAGE
+    const uintptr_t page = (uintptr_t)1 << 21;
+    const uintptr_t begin = ((uintptr_t)ptr + page - 1) & ~(page - 1);
+    const uintptr_t end = ((uintptr_t)ptr + head_of(ptr)->size) & ~(page - 1);
+    if (begin < end)
+        (void)madvise((char *)ptr + (begin - (uintptr_t)ptr), end - begin, MADV_HUGEPAGE);
+#else
+    (void)ptr;
+#endif
 }
 
 void mem_free(void *ptr)

@@ -24,6 +24,9 @@ void *mem_calloc(size_t n, size_t size);
 void *mem_realloc(void *ptr, size_t n, size_t size);
 /* Uninitialised memory aligned to MEM_SIMD_ALIGN; freed with mem_free like any other. */
 void *mem_alloc_simd(size_t n, size_t size);
+/* Advice for a fresh block of many megabytes that will be used all over: few large pages in place
+ * of many small ones, where the system has them. */
+void mem_large_pages(void *ptr);
 void mem_free(void *ptr);
 char *mem_strdup(const char *text);
 char *mem_strndup(const char *text, size_t length);

@@ -25,6 +25,20 @@ static void test_bytes_are_counted(void **state)
     assert_true(mem_used() == before);
 }
 
+static void test_large_pages_are_advice(void **state)
+{
+    (void)state;
+    const size_t n = (size_t)9 << 20;
+    char *block = mem_alloc_simd(1, n), *small = mem_alloc_simd(1, 64);
+    assert_non_null(block);
+    mem_large_pages(block);
+    mem_large_pages(small);
+    memset(block, 7, n);
+    assert_true(block[0] == 7 && block[n / 2] == 7 && block[n - 1] == 7);
+    mem_free(block);
+    mem_free(small);
+}
+
 static void test_blocks_are_aligned_and_kept_when_they_move(void **state)
 {
     (void)state;
@@ -216,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bytes_are_counted),
+        cmocka_unit_test(test_large_pages_are_advice),
         cmocka_unit_test(test_blocks_are_aligned_and_kept_when_they_move),
         cmocka_unit_test(test_sizes_that_overflow),
         cmocka_unit_test(test_every_allocation_can_fail),

@@ -123,6 +123,7 @@ int engine_trainer_new(struct engine_trainer **out, struct engine_model *model,
         rc = mem_err(err, bytes);
         goto out;
     }
+    mem_large_pages(tr->block);
     memset(tr->block, 0, bytes);
     (void)train_layout(tr, lanes, adapter->n_tensors, tr->block);
     bind_factors(tr);
