@@ -1,8 +1,9 @@
 /* Products of training, as units that any lane may take.
  *
- * A unit is 32 outputs of one sum for a range of tokens. For each term it unpacks 256 chain steps
- * of the weights at a time into a panel (256, 32) that stays in the first cache, and runs all its
- * tokens past it. Where one run has few panels, tokens are split as well, which unpacks again but
+ * A unit is up to 128 outputs of one sum for a range of tokens. For each term it unpacks 256 chain
+ * steps of 32 outputs at a time into a panel (256, 32) that stays in the first cache, and runs all
+ * its tokens past it; their part of x stays in the second for the unit's other panels. Where one
+ * run has few panels, units are smaller, and tokens are split as well, which unpacks again but
  * keeps every lane busy.
  *
  * A chain longer than 256 is stored and taken up again between panels: same bits. A joined term
@@ -18,6 +19,7 @@ enum {
     GRABS_PER_LANE = 16,   /* small units are taken several at a time */
     UNITS_PER_LANE = 4,    /* wanted at least, before tokens are split */
     SPLIT_TOKENS_MIN = 48, /* but no finer than this */
+    PANELS_MAX = 4,        /* of one unit: what they write stays in the second cache, too */
     OUTER_ROWS = 96,       /* of a factor's gradient in one unit */
     OUTER_COLS = 64
 };
@@ -158,74 +160,108 @@ static size_t outputs_of(const struct train_sum *sum)
     return sum->backward ? matrix->n_cols : matrix->n_rows;
 }
 
+/* Outputs [out, end) of a unit's tokens. */
+struct block {
+    size_t out, end, token, n_tokens;
+};
+
+static size_t whole_lanes(size_t n_out)
+{
+    return (n_out + TRAIN_LANES - 1) / TRAIN_LANES * TRAIN_LANES;
+}
+
 static void join_part(const struct engine_trainer *tr, const struct train_lane *lane,
                       const struct train_sum *sum, const struct train_term *term, size_t out,
-                      size_t n_lanes, size_t token, size_t n_tokens)
+                      const struct block *at)
 {
     const float keep = 1.0f / (1.0f - tr->plan.dropout);
-    for (size_t t = 0; t < n_tokens; t++) {
-        float *c = sum->c + (token + t) * sum->ldc + out;
+    const size_t n_lanes = whole_lanes(at->end - out < TRAIN_PANEL ? at->end - out : TRAIN_PANEL);
+    for (size_t t = 0; t < at->n_tokens; t++) {
+        float *c = sum->c + (at->token + t) * sum->ldc + out;
         const float *part = lane->part + t * TRAIN_PANEL;
         if (term->kept != NULL) {
-            tr->kernels->mask_add(c, part, term->kept + ((token + t) * sum->ldc + out) / 16, keep,
-                                  n_lanes);
+            tr->kernels->mask_add(c, part, term->kept + ((at->token + t) * sum->ldc + out) / 16,
+                                  keep, n_lanes);
         } else {
             tr->kernels->join(c, term->scale, part, n_lanes);
         }
     }
 }
 
-static void run_term(const struct engine_trainer *tr, struct train_lane *lane,
-                     const struct train_sum *sum, int index, size_t out, size_t token,
-                     size_t n_tokens)
+/* One panel past all tokens: chain steps from k on. */
+static void run_panel(const struct engine_trainer *tr, struct train_lane *lane,
+                      const struct train_sum *sum, int index, const struct block *at, size_t out,
+                      size_t k, bool collect)
 {
     const struct train_term *term = &sum->terms[index];
     const struct train_matrix *matrix = &term->matrix;
     const size_t n_chain = sum->backward ? matrix->n_rows : matrix->n_cols;
-    const size_t left = outputs_of(sum) - out;
-    const size_t n_out = left < TRAIN_PANEL ? left : TRAIN_PANEL;
-    const size_t n_lanes = (n_out + TRAIN_LANES - 1) / TRAIN_LANES * TRAIN_LANES;
+    const size_t n_k = n_chain - k < TRAIN_CHUNK ? n_chain - k : TRAIN_CHUNK;
+    const size_t n_out = at->end - out < TRAIN_PANEL ? at->end - out : TRAIN_PANEL;
     const size_t tile = tr->kernels->tile_tokens;
-    const bool join = index > 0;
-    const bool collect = join && (n_chain > TRAIN_CHUNK || term->kept != NULL);
-    const enum train_mode first = join && !collect ? TRAIN_JOIN : TRAIN_STORE;
-    for (size_t k = 0; k < n_chain; k += TRAIN_CHUNK) {
-        const size_t n_k = n_chain - k < TRAIN_CHUNK ? n_chain - k : TRAIN_CHUNK;
-        fill_panel(tr, lane, matrix, sum->backward, out, n_out, k, n_k);
-        const struct train_product product = {
-            .c = collect ? lane->part : sum->c + token * sum->ldc + out,
-            .ldc = collect ? TRAIN_PANEL : sum->ldc,
-            .x = term->ldx ? term->x + token * term->ldx + k : term->x + token * n_chain + k * tile,
-            .x_tile = n_chain * tile,
-            .ldx = term->ldx,
-            .w = lane->panel,
-            .n_tokens = n_tokens,
-            .n_k = n_k,
-            .n_lanes = n_lanes,
-            .mode = k > 0 ? TRAIN_CARRY : first,
-            .scale = term->scale,
-        };
-        tr->kernels->product(&product);
+    const enum train_mode first = index > 0 && !collect ? TRAIN_JOIN : TRAIN_STORE;
+    fill_panel(tr, lane, matrix, sum->backward, out, n_out, k, n_k);
+    const struct train_product product = {
+        .c = collect ? lane->part : sum->c + at->token * sum->ldc + out,
+        .ldc = collect ? TRAIN_PANEL : sum->ldc,
+        .x = term->ldx ? term->x + at->token * term->ldx + k
+                       : term->x + at->token * n_chain + k * tile,
+        .x_tile = n_chain * tile,
+        .ldx = term->ldx,
+        .w = lane->panel,
+        .n_tokens = at->n_tokens,
+        .n_k = n_k,
+        .n_lanes = whole_lanes(n_out),
+        .mode = k > 0 ? TRAIN_CARRY : first,
+        .scale = term->scale,
+    };
+    tr->kernels->product(&product);
+}
+
+static void run_term(const struct engine_trainer *tr, struct train_lane *lane,
+                     const struct train_sum *sum, int index, const struct block *at)
+{
+    const struct train_term *term = &sum->terms[index];
+    const size_t n_chain = sum->backward ? term->matrix.n_rows : term->matrix.n_cols;
+    if (index > 0 && (n_chain > TRAIN_CHUNK || term->kept != NULL)) {
+        for (size_t out = at->out; out < at->end; out += TRAIN_PANEL) {
+            for (size_t k = 0; k < n_chain; k += TRAIN_CHUNK) {
+                run_panel(tr, lane, sum, index, at, out, k, true);
+            }
+            join_part(tr, lane, sum, term, out, at);
+        }
+        return;
     }
-    if (collect) {
-        join_part(tr, lane, sum, term, out, n_lanes, token, n_tokens);
+    for (size_t k = 0; k < n_chain; k += TRAIN_CHUNK) {
+        for (size_t out = at->out; out < at->end; out += TRAIN_PANEL) {
+            run_panel(tr, lane, sum, index, at, out, k, false);
+        }
     }
 }
 
-static size_t panels_of(const struct train_sum *sum)
+/* How a run is cut into units. */
+struct cut {
+    size_t outputs; /* of a unit of a sum: whole panels */
+    size_t tokens;
+};
+
+static size_t blocks_of(const struct train_sum *sum, size_t outputs_each)
 {
-    return (outputs_of(sum) + TRAIN_PANEL - 1) / TRAIN_PANEL;
+    return (outputs_of(sum) + outputs_each - 1) / outputs_each;
 }
 
 static void run_sum(struct engine_trainer *tr, const struct train_sum *sum, size_t unit,
-                    size_t tokens_each, struct train_lane *lane)
+                    const struct cut *cut, struct train_lane *lane)
 {
-    const size_t n_panels = panels_of(sum);
-    const size_t out = unit % n_panels * TRAIN_PANEL;
-    const size_t token = unit / n_panels * tokens_each;
+    const size_t n_blocks = blocks_of(sum, cut->outputs), n_out = outputs_of(sum);
+    const size_t out = unit % n_blocks * cut->outputs, token = unit / n_blocks * cut->tokens;
     const size_t left = sum->n_tokens - token;
+    const struct block at = {.out = out,
+                             .end = n_out - out < cut->outputs ? n_out : out + cut->outputs,
+                             .token = token,
+                             .n_tokens = left < cut->tokens ? left : cut->tokens};
     for (int i = 0; i < sum->n_terms; i++) {
-        run_term(tr, lane, sum, i, out, token, left < tokens_each ? left : tokens_each);
+        run_term(tr, lane, sum, i, &at);
     }
 }
 
@@ -256,7 +292,7 @@ static void run_outer(const struct engine_trainer *tr, const struct train_outer 
 /* --- one run of many --- */
 struct work_units {
     struct train_work *work;
-    size_t tokens_each;                            /* of a sum's unit */
+    struct cut cut;
     size_t n[TRAIN_JOBS_MAX + 2 * TRAIN_JOBS_MAX]; /* units of each job */
 };
 
@@ -269,39 +305,44 @@ static void run_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct t
         unit -= units->n[job++];
     }
     if (job < work->n_sums) {
-        run_sum(tr, &work->sums[job], unit, units->tokens_each, lane);
+        run_sum(tr, &work->sums[job], unit, &units->cut, lane);
     } else {
         run_outer(tr, &work->outers[job - work->n_sums], unit);
     }
 }
 
-/* Tokens of one unit: all of them, or a share in whole tiles when there are few panels. */
-static size_t share_tokens(const struct engine_trainer *tr, const struct train_work *work)
+/* Several panels of all tokens where there are many, so that a part of x that was fetched serves
+ * them all; where there are few, one panel, of a share of the tokens in whole tiles. */
+static struct cut cut_work(const struct engine_trainer *tr, const struct train_work *work)
 {
     size_t n_tokens = 0, n_panels = 0;
     for (int i = 0; i < work->n_sums; i++) {
-        n_panels += panels_of(&work->sums[i]);
+        n_panels += blocks_of(&work->sums[i], TRAIN_PANEL);
         n_tokens = work->sums[i].n_tokens;
     }
     const size_t wanted = (size_t)pool_lanes(tr->pool) * UNITS_PER_LANE;
     const size_t shares = n_panels > 0 ? (wanted + n_panels - 1) / n_panels : 1;
+    const size_t panels = n_panels / wanted;
     size_t each = (n_tokens + shares - 1) / shares;
     if (each < SPLIT_TOKENS_MIN) {
         each = SPLIT_TOKENS_MIN;
     }
     const size_t tile = tr->kernels->tile_tokens;
-    return (each + tile - 1) / tile * tile;
+    return (struct cut){.outputs = TRAIN_PANEL * (panels < 1            ? 1
+                                                  : panels > PANELS_MAX ? PANELS_MAX
+                                                                        : panels),
+                        .tokens = (each + tile - 1) / tile * tile};
 }
 
 void train_work_run(struct engine_trainer *tr, struct train_work *work)
 {
-    struct work_units units = {.work = work, .tokens_each = share_tokens(tr, work)};
+    struct work_units units = {.work = work, .cut = cut_work(tr, work)};
     size_t total = 0;
     int job = 0;
     for (int i = 0; i < work->n_sums; i++, job++) {
         const struct train_sum *sum = &work->sums[i];
-        units.n[job] =
-            panels_of(sum) * ((sum->n_tokens + units.tokens_each - 1) / units.tokens_each);
+        units.n[job] = blocks_of(sum, units.cut.outputs) *
+                       ((sum->n_tokens + units.cut.tokens - 1) / units.cut.tokens);
         total += units.n[job];
     }
     for (int i = 0; i < work->n_outers; i++, job++) {
