@@ -107,6 +107,38 @@ static void test_trains_on_a_quantised_base(void **state)
     fixture_free(&plain);
 }
 
+static void write_weights(const char *from, const char *to, int bits)
+{
+    const struct merge_spec spec = {
+        .base_id = "tiny", .base_path = from, .dest = to, .type = MERGE_F32, .bits = bits};
+    struct merge_result result;
+    struct err err = {0};
+    assert_ok(train_merge(&spec, NULL, &result, &err), &err);
+}
+
+/* Training on a frozen base in 4 or 8 bits is training on the fp32 values that its weights stand
+ * for, to the last bit; that training is held against PEFT. */
+static void test_trains_as_on_what_the_weights_stand_for(void **state)
+{
+    static const char *const configs[] = {CONFIG("4bit"), CONFIG("8bit")};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char want[SHA256_HEX_BYTES], packed[FS_PATH_BYTES_MAX], plain[FS_PATH_BYTES_MAX];
+        struct run_fixture f;
+        struct err err = {0};
+        fixture_checksum(configs[i], want);
+        fixture_new(&f, FIXTURE_CONFIG(",\"checkpoint_every\":3"));
+        assert_ok(fs_join(packed, f.dir, "packed", &err), &err);
+        assert_ok(fs_join(plain, f.dir, "plain", &err), &err);
+        write_weights(FIXTURE_BASE, packed, i == 0 ? 4 : 8);
+        write_weights(packed, plain, 0);
+        f.spec.base_path = plain;
+        fixture_run(&f);
+        assert_string_equal(f.result.checksum, want);
+        fixture_free(&f);
+    }
+}
+
 static void test_same_bits_when_stopped(void **state)
 {
     char want[SHA256_HEX_BYTES];
@@ -133,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_as_mlx),
         cmocka_unit_test(test_groups),
         cmocka_unit_test(test_trains_on_a_quantised_base),
+        cmocka_unit_test(test_trains_as_on_what_the_weights_stand_for),
         cmocka_unit_test(test_same_bits_when_stopped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
