@@ -91,6 +91,7 @@ static int upload_draft(const struct http_request *request, struct dataset_draft
         return err_set(err, ERR_MEDIA, "Send the file itself as the body, not as %s", type);
     }
     draft->name = http_query(request, "name");
+    draft->file = http_query(request, "file");
     draft->schema_info = http_query(request, "schema_info");
     draft->columns = http_query(request, "columns");
     if (draft->name == NULL) {

@@ -27,6 +27,7 @@ static const struct api_query search_query[] = {
 };
 static const struct api_query upload_query[] = {
     {"name", "of the new dataset", HTTP_STRING, NULL, 0, 0, true},
+    {"file", "what errors call it (its name)", HTTP_STRING, NULL, 0, 0, false},
     {"schema_info", "a JSON object", HTTP_STRING, NULL, 0, 0, false},
     {"columns", "a JSON object: the file's own names of the columns", HTTP_STRING, NULL, 0, 0,
      false},

@@ -10,7 +10,11 @@
 #include "cli/lookup.h"
 #include "cli/print.h"
 
-enum { PATH_BYTES = 512, NAME_BYTES = 512, QUERY_BYTES = REMOTE_PATH_BYTES / 2 };
+enum {
+    PATH_BYTES = 512,
+    NAME_BYTES = 512,
+    QUERY_BYTES = (REMOTE_PATH_BYTES - NAME_BYTES) / 2 - 32
+};
 
 static const struct option_info options[] = {
     {"name", "NAME", "what the hub calls it (the file's name)"},
@@ -111,8 +115,12 @@ static int upload(struct remote *r, const char *file, const char *name, const ch
 {
     char path[REMOTE_PATH_BYTES];
     char text[QUERY_BYTES];
+    const char *slash = strrchr(file, '/');
     int rc = http_escape(name, text, sizeof text, err);
     size_t n = (size_t)snprintf(path, sizeof path, "/datasets/upload?name=%s", text);
+    if (rc == 0 && http_escape(slash != NULL ? slash + 1 : file, text, NAME_BYTES, NULL) == 0) {
+        n += (size_t)snprintf(path + n, sizeof path - n, "&file=%s", text);
+    }
     if (rc == 0 && columns != NULL) {
         rc = http_escape(columns, text, sizeof text, err);
         snprintf(path + n, sizeof path - n, "&columns=%s", text);

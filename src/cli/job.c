@@ -55,7 +55,11 @@ static void print_jobs(const json_t *rows)
         }
         table_cell(&t, row_text(row, "created_at"));
         why = why[0] != '\0' ? why : row_text(row, "waiting_for");
-        table_cellf(&t, "%.*s", why_bytes(why), why);
+        if (why[0] != '\0') {
+            table_cellf(&t, "%.*s", why_bytes(why), why);
+        } else {
+            table_cell(&t, NULL);
+        }
     }
     table_print(&t);
 }

@@ -17,6 +17,7 @@ enum { DATASET_PATH_CHARACTERS_MAX = 1000 };
 struct dataset_draft {
     const char *name;
     const char *path;        /* relative ones start at the datasets folder; unused by uploads */
+    const char *file;        /* what messages call an upload; NULL: as name */
     const char *schema_info; /* JSON text, NULL = {} */
     const char *columns;     /* JSON text as dataset_columns_parse reads it, or NULL */
     /* Does what dataset_check does, in another process; NULL: it is done here. */

@@ -29,9 +29,16 @@ static int copy_draft(struct dataset_upload *upload, const struct dataset_draft 
     struct dataset_record row;
     int rc = dataset_draft_check(draft, &upload->arena, &row, &upload->columns, err);
 
-    upload->draft =
-        (struct dataset_draft){row.name,    NULL,         rc == 0 ? row.schema_info : NULL,
-                               row.columns, draft->check, draft->check_ctx};
+    upload->draft = (struct dataset_draft){.name = row.name,
+                                           .file = row.name,
+                                           .schema_info = rc == 0 ? row.schema_info : NULL,
+                                           .columns = row.columns,
+                                           .check = draft->check,
+                                           .check_ctx = draft->check_ctx};
+    if (rc == 0 && draft->file && draft->file[0]) {
+        upload->draft.file = arena_strdup(&upload->arena, draft->file);
+        rc = upload->draft.file ? 0 : mem_err(err, strlen(draft->file));
+    }
     return rc;
 }
 
@@ -119,7 +126,7 @@ int registry_upload_finish(struct dataset_upload *upload, struct arena *arena,
                            struct dataset_record *row, struct err *err)
 {
     struct dataset_report report;
-    int rc = dataset_draft_read(&upload->draft, upload->writer.temp, upload->draft.name,
+    int rc = dataset_draft_read(&upload->draft, upload->writer.temp, upload->draft.file,
                                 &upload->columns, &report, err);
 
     if (rc == 0)

@@ -256,6 +256,8 @@ static void from_nothing_to_an_export(void **state)
     assert_says(run_out(r), "speaks");
     expect(0, r, "dataset", "add", dataset, "--name", "talks");
     expect(1, r, "dataset", "add", dataset, "--name", "again");
+    expect(1, r, "dataset", "add", "README.md", "--name", "words"); /* errors name the file */
+    assert_says(run_err(r), "README.md:1: not JSON");
     expect(0, r, "dataset", "list", "--json");
     json_t *rows = run_json(r);
     assert_int_equal(json_array_size(rows), 1);
