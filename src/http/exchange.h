@@ -15,7 +15,10 @@
 #include "http/router.h"
 #include "http/watch.h"
 
-enum { HTTP_UPLOAD_PIPE_BYTES_MAX = 1 << 20 };
+enum {
+    HTTP_UPLOAD_PIPE_BYTES_MAX = 1 << 20,
+    HTTP_CLIENT_GONE = 499 /* in log and metrics, as nginx says: nobody was there to be answered */
+};
 
 /* Where the request is. What the event thread does when it is called depends on it. */
 enum exchange_phase {

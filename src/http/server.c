@@ -29,7 +29,6 @@ enum {
     TICK_MS_MIN = 10,
     TICK_MS_MAX = 1000,
     TIMEOUT_MS_MAX = 24 * 3600 * 1000,
-    STATUS_CLIENT_GONE = 499, /* in metrics only: nobody was there to take an answer */
     BODY_BYTES_MAX = 1 << 30
 };
 
@@ -51,7 +50,7 @@ void server_enter(struct http_server *server, struct http_exchange *exchange)
 void server_leave(struct http_server *server, struct http_exchange *exchange)
 {
     stats_end(server->stats, exchange->match.index, exchange->request.method,
-              exchange->answered ? exchange->status : STATUS_CLIENT_GONE,
+              exchange->answered ? exchange->status : HTTP_CLIENT_GONE,
               clock_monotonic_ns() - exchange->request.started_ns);
     atomic_fetch_sub(&server->bodies_held, exchange->body_held);
     pthread_mutex_lock(&server->lock);

@@ -11,7 +11,7 @@
 #include "telemetry/metrics.h"
 
 static const unsigned usual[] = {200, 201, 202, 204, 206, 400, 401, 403, 404,
-                                 405, 409, 413, 415, 422, 429, 500, 503};
+                                 405, 409, 413, 415, 422, 429, 499, 500, 503};
 
 enum { USUAL = sizeof(usual) / sizeof(usual[0]) };
 

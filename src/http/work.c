@@ -82,6 +82,8 @@ void exchange_fail(struct http_exchange *exchange, const struct err *err)
     if (!err || err->code == ERR_NONE)
         err = &unknown;
     http_reply_error(response, route ? route->error_style : NULL, err);
+    if ((err->code == ERR_CANCELLED || err->code == ERR_CLOSED) && atomic_load(&exchange->closed))
+        response->status = HTTP_CLIENT_GONE;
     if (err->code == ERR_METHOD)
         response->headers[response->n_headers++] =
             (struct http_pair){"Allow", exchange->match.allow};
@@ -98,10 +100,15 @@ void exchange_log(const struct http_exchange *exchange, int status)
                            : reads && status < 400 ? LOG_DEBUG
                                                    : LOG_INFO;
 
-    if (log_enabled("http", level))
-        log_event(level, "http", "request", "method=%s route=\"%s\" status=%d us=%" PRId64,
-                  request->method, request->route ? request->route->pattern : "unmatched", status,
-                  (clock_monotonic_ns() - request->started_ns) / 1000);
+    if (!log_enabled("http", level))
+        return;
+    if (exchange->deferred) /* whoever answers works for many */
+        log_set_trace(exchange->request_id);
+    log_event(level, "http", "request", "method=%s route=\"%s\" status=%d us=%" PRId64,
+              request->method, request->route ? request->route->pattern : "unmatched", status,
+              (clock_monotonic_ns() - request->started_ns) / 1000);
+    if (exchange->deferred)
+        log_set_trace(NULL);
 }
 
 void exchange_send(struct http_exchange *exchange)

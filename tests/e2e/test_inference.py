@@ -92,8 +92,14 @@ def test_a_client_that_leaves_stops_its_work(hub, smollm):
     stream.close()
     wait_for(lambda: hub.runners()[0]["active_requests"] == 0, seconds=10)
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(hub.url + "/inference", json=asked, timeout=0.5)
+        httpx.post(hub.url + "/inference", json=asked, timeout=0.5,
+                   headers={"X-Request-ID": "impatient"})
     wait_for(lambda: hub.runners()[0]["active_requests"] == 0, seconds=10)
+    wait_for(lambda: 'route="/inference",status="499"} 1' in hub.http.get("/metrics").text)
+    assert 'route="/inference",status="503"' not in hub.http.get("/metrics").text
+    log = (hub.folder / "serve.log").read_text().splitlines()
+    line = next(line for line in log if "trace_id=impatient" in line)
+    assert 'INFO http request method=POST route="/inference" status=499' in line
 
 
 @pytest.mark.parametrize("path", ["/inference", "/inference/stream"])

@@ -1,5 +1,8 @@
 /* Answers that outlive their handler, uploads, and clients that leave. */
+#include <sched.h>
+
 #include "http/client.h"
+#include "telemetry/metrics.h"
 
 enum { FILE_BYTES = 1 << 20, WAIT_MS = 60000, BIG_BYTES = 4 << 20, UPLOAD_MAX = 8 << 20 };
 
@@ -470,9 +473,17 @@ static void another_thread_may_answer(void **state)
     client_close(&client);
 }
 
+static uint64_t counted(const char *route, const char *status)
+{
+    const char *labels[] = {"GET", route, status};
+    return (uint64_t)metric_value(metric_with(METRIC_HTTP_REQUESTS, labels));
+}
+
 static void nobody_is_left_to_answer(void **state)
 {
+    struct fixture *fixture = *state;
     struct client client;
+    struct err cancelled = {.code = ERR_CANCELLED, .message = "nobody is there"};
 
     begin(&client, *state, "/defer");
     gate_wait(&shared.opened);
@@ -486,6 +497,33 @@ static void nobody_is_left_to_answer(void **state)
     client_close(&client);
     gate_wait(&shared.done);
     assert_true(shared.rc);
+
+    begin(&client, *state, "/defer");
+    gate_wait(&shared.opened);
+    client_close(&client);
+    gate_wait(&shared.closed);
+    http_request_finish(shared.request, -ERR_CANCELLED, &cancelled);
+
+    while (http_server_in_flight(fixture->server) > 0)
+        sched_yield();
+    assert_int_equal(counted("/wait", "499") + counted("/defer", "499"), 2);
+    assert_int_equal(counted("/wait", "503") + counted("/defer", "503"), 0);
+}
+
+/* Work that ends of itself while its client is there is told to it as before. */
+static void a_cancelled_request_is_answered(void **state)
+{
+    struct client client;
+    struct answer answer;
+    struct err cancelled = {.code = ERR_CANCELLED, .message = "it was stopped"};
+
+    begin(&client, *state, "/defer");
+    gate_wait(&shared.opened);
+    http_request_finish(shared.request, -ERR_CANCELLED, &cancelled);
+    client_read(&client, &answer, false);
+    assert_int_equal(answer.status, 503);
+    answer_free(&answer);
+    client_close(&client);
 }
 
 /* --- uploads --- */
@@ -753,6 +791,7 @@ int main(void)
         cmocka_unit_test_setup(head_of_a_stream_has_no_body, reset),
         cmocka_unit_test_setup(another_thread_may_answer, reset),
         cmocka_unit_test_setup(nobody_is_left_to_answer, reset),
+        cmocka_unit_test_setup(a_cancelled_request_is_answered, reset),
         cmocka_unit_test_setup(uploads_pass_through_whole, reset),
         cmocka_unit_test_setup(small_and_chunked_uploads, reset),
         cmocka_unit_test_setup(uploads_wait_for_100_continue, reset),
