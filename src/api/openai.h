@@ -47,6 +47,7 @@ struct openai_request {
     const json_t *body;
     bool stream, include_usage;
     bool echo;
+    bool cold; /* cache_prompt false */
     int n;
     struct infer_sampling sampling;
 };

@@ -459,6 +459,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         answer_own->thinks = thinks;
         answer_own->one_call = json_is_false(json_object_get(body, "parallel_tool_calls"));
         spec.sampling = asked.sampling;
+        spec.cold = asked.cold;
         spec.messages = messages;
         spec.tools = tools;
         spec.template_kwargs = kwargs;

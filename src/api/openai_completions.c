@@ -190,6 +190,7 @@ static int read_prompts(const json_t *prompt, const struct openai_request *asked
         *spec = *model;
         spec->sampling = asked->sampling;
         spec->score_prompt = asked->echo;
+        spec->cold = asked->cold;
         const int rc = read_prompt(many ? json_array_get(prompt, i) : prompt, arena, spec, err);
         if (rc != 0) {
             return rc;

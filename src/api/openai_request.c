@@ -145,6 +145,7 @@ static int read_logprobs(const json_t *body, bool chat, struct infer_sampling *s
 int openai_request_read(const json_t *body, bool chat, struct openai_request *out, struct err *err)
 {
     const json_t *options = json_object_get(body, "stream_options");
+    bool cache = true;
     memset(out, 0, sizeof *out);
     out->body = body;
     out->n = 1;
@@ -169,6 +170,10 @@ int openai_request_read(const json_t *body, bool chat, struct openai_request *ou
     if (rc == 0 && !chat) {
         rc = member_bool(body, "echo", &out->echo, err);
     }
+    if (rc == 0) {
+        rc = member_bool(body, "cache_prompt", &cache, err);
+    }
+    out->cold = !cache;
     if (rc == 0) {
         rc = member_int(body, "n", &out->n, err);
     }

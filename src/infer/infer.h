@@ -66,6 +66,7 @@ struct infer_spec {
     int context_tokens; /* with truncate: what prompt and answer are to fit in; 0: the context */
     bool score_prompt;  /* the prompt's own tokens come with their log-probabilities */
     bool tell_prompt;   /* `accepted` brings the prompt's tokens */
+    bool cold;          /* all of the prompt is computed, whatever is kept of it */
     bool embed;         /* infer_embed's own */
     bool has_keep_alive;
     int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */

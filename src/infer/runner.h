@@ -6,7 +6,7 @@
  *               base_key, max_sessions, cache_dir}
  *   'G' generate {r, prompt (text or tokens) | messages, tools, template, template_kwargs, date,
  *               adapter:{key,path,scale}, grammar, sampling:{…}, choice, score_prompt, embed,
- *               sent:[token ids already delivered]}
+ *               cold, sent:[token ids already delivered]}
  *   'C' cancel  {r}          'T' text op {r, op, …}         'Q' quit when idle
  *   'K' another ceiling of keys and values {kv_bytes}
  * Runner → hub:

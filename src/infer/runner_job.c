@@ -272,7 +272,8 @@ void runner_begin_job(struct runner *r, struct job *job)
                                             .grammar = job->grammar,
                                             .embed = job->embed,
                                             .tools = job->tool_format,
-                                            .score_prompt = job->score_prompt};
+                                            .score_prompt = job->score_prompt,
+                                            .cold = job->cold};
         rc = scheduler_add(r->scheduler, &spec, &events, job, &job->scheduled, &err);
     }
     if (rc != 0) {
@@ -366,6 +367,7 @@ static int read_job(struct runner *r, const json_t *request, struct job *job, st
         job->choice = (uint32_t)json_integer_value(json_object_get(request, "choice"));
         job->score_prompt = json_is_true(json_object_get(request, "score_prompt"));
         job->embed = json_is_true(json_object_get(request, "embed"));
+        job->cold = json_is_true(json_object_get(request, "cold"));
         job->tell_prompt = json_is_true(json_object_get(request, "tell_prompt"));
         job->tool_format = prompter_tool_format(&r->prompter, request);
         rc = prompter_fit(&r->prompter, request, &job->prompt, err);

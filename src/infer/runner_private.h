@@ -41,7 +41,7 @@ struct job {
     struct token_ids sent;
     struct infer_sampling sampling;
     uint32_t choice;
-    bool score_prompt, embed, tell_prompt;
+    bool score_prompt, embed, tell_prompt, cold;
     const struct tool_format *tool_format; /* NULL: no tools */
     struct grammar *grammar;               /* or NULL */
     bool has_adapter;

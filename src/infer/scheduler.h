@@ -69,6 +69,7 @@ struct scheduled_spec {
     struct grammar *grammar; /* what the answer has to follow, or NULL; lives as the adapter does */
     bool embed;              /* no answer: the mean of the hidden states of the prompt */
     bool score_prompt;       /* the prompt's own tokens are told with their scores */
+    bool cold;               /* stands on no page that was kept */
     const struct tool_format *tools; /* whose special tokens are part of the text, or NULL */
 };
 

@@ -50,6 +50,7 @@ static int request_new(struct scheduler *s, const struct scheduled_spec *spec,
     r->adapter = spec->adapter;
     r->choice = spec->choice;
     r->score_prompt = spec->score_prompt;
+    r->cold = spec->cold;
     r->grammar = spec->grammar;
     r->waiting = true;
     if (spec->adapter_key != NULL) {

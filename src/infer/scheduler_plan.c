@@ -31,6 +31,12 @@ static bool scoring(const struct scheduled *r)
     return r->score_prompt && r->n_scored < r->n_prompt;
 }
 
+/* Whether r may stand on what others computed. Scores and embeddings want every token computed. */
+static bool shares(const struct scheduler *s, const struct scheduled *r)
+{
+    return s->prefixes.bytes_max > 0 && !r->score_prompt && r->sum == NULL && !r->cold;
+}
+
 static size_t pages_free(const struct scheduler *s)
 {
     const size_t most = engine_pages_max(s->model);
@@ -48,14 +54,12 @@ static void give_up_tail(struct scheduled *r)
     r->n_cached = r->n_cached < length ? r->n_cached : length;
 }
 
-/* Stands the request on pages that are kept behind what it has. Scores and embeddings want every
- * token computed. */
+/* Stands the request on pages that are kept behind what it has. */
 static void take_kept(struct scheduler *s, struct scheduled *r)
 {
     const int before = engine_session_length(r->session);
-    if (s->prefixes.bytes_max == 0 || r->score_prompt || r->sum != NULL ||
-        prefix_cache_extend(&s->prefixes, r->adapter_key, r->tokens, r->n_tokens, r->session) ==
-            0) {
+    if (!shares(s, r) || prefix_cache_extend(&s->prefixes, r->adapter_key, r->tokens, r->n_tokens,
+                                             r->session) == 0) {
         return;
     }
     if (r->whole_blocks) {
@@ -196,7 +200,7 @@ static bool is_computed_for(const struct scheduler *s, int at)
 {
     const struct scheduled *r = s->requests[at];
     const int have = engine_session_length(r->session);
-    if (s->prefixes.bytes_max == 0 || r->score_prompt || r->sum != NULL) {
+    if (!shares(s, r)) {
         return false;
     }
     for (int i = 0; i < at; i++) {

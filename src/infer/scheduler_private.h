@@ -29,7 +29,7 @@ struct scheduled {
     struct grammar *grammar;
     float *sum; /* (d_model) of the hidden states so far, when an embedding is wanted */
     int n_summed;
-    bool score_prompt;
+    bool score_prompt, cold;
     int n_scored; /* tokens of the prompt that were told */
     bool stopped; /* a former runner delivered the stop string, but not the end */
     struct detok detok;

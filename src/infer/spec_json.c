@@ -176,6 +176,7 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     json_out_kv_bool(out, "score_prompt", spec->score_prompt);
     json_out_kv_bool(out, "tell_prompt", spec->tell_prompt);
     json_out_kv_bool(out, "embed", spec->embed);
+    json_out_kv_bool(out, "cold", spec->cold);
     if (spec->truncate) {
         json_out_kv_bool(out, "truncate", true);
         json_out_kv_int(out, "context_tokens", spec->context_tokens);

@@ -540,6 +540,9 @@ def test_a_prefix_is_computed_once_and_answers_stay_the_same(hub, client):
     again = chat(client, messages=history, max_tokens=12)
     assert again.usage.prompt_tokens_details.cached_tokens == again.usage.prompt_tokens - 1
     assert again.choices[0].message.content == first.choices[0].message.content
+    cold = chat(client, messages=history, max_tokens=12, extra_body={"cache_prompt": False})
+    assert cold.usage.prompt_tokens_details.cached_tokens == 0
+    assert cold.choices[0].message.content == first.choices[0].message.content
     longer = history + [
         {"role": "assistant", "content": first.choices[0].message.content},
         {"role": "user", "content": "And what do you see?"},

@@ -390,11 +390,13 @@ static void test_kept_prefixes_change_no_answer(void **state)
             struct scheduled_spec spec = make_spec(model, i, &prompt);
             memset(&got[i], 0, sizeof got[i]);
             spec.adapter_key = keys[n % 2];
+            spec.cold = n % 3 == 2;
             assert_ok(scheduler_add(s, &spec, &events, &got[i], &r, &err), &err);
             scheduler_step(s);
             assert_int_equal(scheduler_active(s), 1);
             assert_true(scheduler_cached_tokens(r) < (int)prompt.n);
             cached += scheduler_cached_tokens(r);
+            assert_true(!spec.cold || scheduler_cached_tokens(r) == 0);
             run_until_empty(s);
             assert_memory_equal(&got[i], &want[i], sizeof want[i]);
             assert_true(scheduler_prefix_bytes(s) <= 12 * page);
