@@ -127,6 +127,24 @@ int member_bias(const json_t *body, const char *name, struct infer_sampling *s, 
     return rc;
 }
 
+int member_kwargs(const json_t *body, json_t **out, struct err *err)
+{
+    const json_t *given = json_object_get(body, "chat_template_kwargs");
+    json_t *effort = json_object_get(body, "reasoning_effort");
+    *out = NULL;
+    if (!json_is_object(given) && !json_is_string(effort)) {
+        return 0;
+    }
+    json_t *all = json_is_object(given) ? json_deep_copy(given) : json_object();
+    if (all == NULL ||
+        (json_is_string(effort) && json_object_set(all, "reasoning_effort", effort) != 0)) {
+        json_decref(all);
+        return mem_err(err, 0);
+    }
+    *out = all;
+    return 0;
+}
+
 static bool is_neutral(const json_t *value, const char *neutral)
 {
     if (value == NULL || json_is_null(value) || json_is_false(value) ||

@@ -25,6 +25,10 @@ int member_stops(const json_t *body, const char *name, struct infer_sampling *sa
 int member_bias(const json_t *body, const char *name, struct infer_sampling *sampling,
                 struct err *err) MUST_CHECK;
 
+/* Variables of the template, from chat_template_kwargs and reasoning_effort. json_decref; *out
+ * NULL: none. */
+int member_kwargs(const json_t *body, json_t **out, struct err *err) MUST_CHECK;
+
 /* A member that clients know and the hub does not serve. Passes when it is absent, null, false, 0,
  * empty, or the text `neutral` is its JSON. */
 struct member_unsupported {

@@ -377,26 +377,6 @@ static int read_tools(const json_t *body, const json_t **tools, json_t **grammar
     return *grammar != NULL ? 0 : -(int)err->code;
 }
 
-/* Variables of the template: chat_template_kwargs and reasoning_effort. json_decref; *out NULL:
- * none. */
-static int read_kwargs(const json_t *body, json_t **out, struct err *err)
-{
-    const json_t *given = json_object_get(body, "chat_template_kwargs");
-    json_t *effort = json_object_get(body, "reasoning_effort");
-    *out = NULL;
-    if (!json_is_object(given) && !json_is_string(effort)) {
-        return 0;
-    }
-    json_t *all = json_is_object(given) ? json_deep_copy(given) : json_object();
-    if (all == NULL ||
-        (json_is_string(effort) && json_object_set(all, "reasoning_effort", effort) != 0)) {
-        json_decref(all);
-        return mem_err(err, 0);
-    }
-    *out = all;
-    return 0;
-}
-
 /* Whether thoughts are told apart from the answer. */
 static int read_reasoning(const json_t *body, bool *apart, struct err *err)
 {
@@ -434,7 +414,7 @@ static int run(struct hub *hub, struct http_request *request, const json_t *body
         rc = openai_read_format(body, &grammar, err);
     }
     if (rc == 0) {
-        rc = read_kwargs(body, &kwargs, err);
+        rc = member_kwargs(body, &kwargs, err);
     }
     if (rc == 0) {
         messages = messages_normal(json_object_get(body, "messages"), err);

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/members.h"
 #include "api/presets.h"
 #include "api/spec.h"
 
@@ -40,6 +41,8 @@ static const struct http_field template_fields[] = {
     {.name = "messages", .kind = HTTP_ARRAY, .flags = HTTP_REQUIRED, .items = &message_item},
     {.name = "tools", .kind = HTTP_ARRAY, .flags = HTTP_NULLABLE, .items = &message_item},
     {.name = "add_generation_prompt", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
+    {.name = "chat_template_kwargs", .kind = HTTP_OBJECT, .flags = HTTP_NULLABLE},
+    {.name = "reasoning_effort", .kind = HTTP_STRING, .flags = HTTP_NULLABLE},
 };
 const struct api_body apply_template_body = {template_fields, COUNT_OF(template_fields), true};
 
@@ -62,14 +65,19 @@ static json_t *pick(const json_t *body, const char *const *names, struct err *er
 }
 
 /* Messages become a prompt as a request for an answer would make them one. */
-static int put_preset(const struct resolved_model *model, json_t *arguments, struct err *err)
+static int put_messages(const struct resolved_model *model, const json_t *body, json_t *arguments,
+                        struct err *err)
 {
-    json_t *messages = json_incref(json_object_get(arguments, "messages"));
-    int rc = preset_messages(model, &messages, err);
-    if (rc == 0 && messages != NULL && json_object_set(arguments, "messages", messages) != 0) {
+    json_t *kwargs = NULL;
+    json_t *messages = messages_normal(json_object_get(body, "messages"), err);
+    int rc = messages != NULL ? preset_messages(model, &messages, err) : -(int)err->code;
+    rc = rc == 0 ? member_kwargs(body, &kwargs, err) : rc;
+    if (rc == 0 && (json_object_set(arguments, "messages", messages) != 0 ||
+                    (kwargs != NULL && json_object_set(arguments, "template_kwargs", kwargs)))) {
         rc = mem_err(err, 0);
     }
     json_decref(messages);
+    json_decref(kwargs);
     return rc;
 }
 
@@ -101,7 +109,10 @@ static int run(struct hub *hub, enum infer_text_op op, const struct api_body *ta
     }
     if (rc == 0) {
         arguments = pick(*body, names, err);
-        rc = arguments != NULL ? put_preset(&model, arguments, err) : -ERR_NOMEM;
+        rc = arguments != NULL ? 0 : -ERR_NOMEM;
+    }
+    if (rc == 0 && op == INFER_APPLY_TEMPLATE) {
+        rc = put_messages(&model, *body, arguments, err);
     }
     if (rc == 0) {
         rc = infer_text(hub->infer, op, &spec, arguments, &answer, err);
@@ -174,7 +185,7 @@ HANDLER(text_detokenize)
 
 HANDLER(text_apply_template)
 {
-    static const char *const names[] = {"messages", "tools", "add_generation_prompt", NULL};
+    static const char *const names[] = {"tools", "add_generation_prompt", NULL};
     const json_t *body = NULL;
     json_t *result = NULL;
     const int rc = run(ctx, INFER_APPLY_TEMPLATE, &apply_template_body, names, request, response,

@@ -67,6 +67,28 @@ static void texts_stand_before_the_request_s(void **state)
                   "[system]No.[user]Yo");
 }
 
+/* What /apply-template shows is what a chat with the same members would be asked. */
+static void a_template_is_applied_as_chats_do(void **state)
+{
+    struct hub_fixture *hub = *state;
+    static const char body[] =
+        "{\"model\":\"shy\",\"messages\":[{\"role\":\"developer\",\"content\":[{\"type\":\"text\","
+        "\"text\":\"Be \"},{\"type\":\"text\",\"text\":\"brief.\"}]}],"
+        "\"chat_template_kwargs\":{\"mood\":\"shy\"},\"reasoning_effort\":\"low\"}";
+
+    call_quiet(hub, "POST", "/api/create",
+               "{\"model\":\"shy\",\"from\":\"org/tiny\",\"template\":\"" TEMPLATE
+               "({{ mood }}, {{ reasoning_effort }})\"}",
+               200);
+    assert_string_equal(text_of(hub, "/apply-template", body, NULL, "prompt"),
+                        "[system]Be brief.(shy, low)");
+    call_quiet(hub, "POST", "/apply-template", "{\"model\":\"shy\",\"messages\":[]}", 400);
+    call_quiet(hub, "POST", "/apply-template",
+               "{\"model\":\"shy\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],"
+               "\"chat_template_kwargs\":{\"messages\":[]}}",
+               400);
+}
+
 static void parameters_are_defaults_everywhere(void **state)
 {
     struct hub_fixture *hub = *state;
@@ -254,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_stand_before_the_request_s),
+        cmocka_unit_test(a_template_is_applied_as_chats_do),
         cmocka_unit_test(parameters_are_defaults_everywhere),
         cmocka_unit_test(it_is_shown_listed_copied_and_deleted),
         cmocka_unit_test(bad_ones_are_named),
