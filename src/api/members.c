@@ -43,7 +43,7 @@ int member_seed(const json_t *body, const char *name, struct infer_sampling *s, 
 {
     int64_t seed = -1;
     const int rc = json_get_int(body, name, seed, &seed, err);
-    if (rc == 0 && seed >= 0) {
+    if (rc == 0 && seed != -1) {
         s->has_seed = true;
         s->seed = (uint64_t)seed;
     }
@@ -55,6 +55,9 @@ static int add_stop(const char *name, const json_t *stop, struct infer_sampling 
     const size_t n = json_string_length(stop);
     if (!json_is_string(stop)) {
         return err_set(err, ERR_UNPROCESSABLE, "'%s' must be a text or a list of texts", name);
+    }
+    if (strlen(json_string_value(stop)) != n) {
+        return err_set(err, ERR_UNPROCESSABLE, "'%s' must not hold a NUL character", name);
     }
     if (n == 0) {
         return 0; /* clients send "" for none */

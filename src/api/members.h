@@ -15,7 +15,7 @@ int member_float(const json_t *body, const char *name, float *out, struct err *e
 int member_bool(const json_t *body, const char *name, bool *out, struct err *err) MUST_CHECK;
 /* A count of tokens where -1 (and -2) mean as many as fit. */
 int member_tokens(const json_t *body, const char *name, int *out, struct err *err) MUST_CHECK;
-/* Any 64-bit number; negative ones mean "pick one", as llama.cpp and Ollama have it. */
+/* Any 64-bit number; -1 means "pick one", as llama.cpp and Ollama have it. */
 int member_seed(const json_t *body, const char *name, struct infer_sampling *sampling,
                 struct err *err) MUST_CHECK;
 /* One text or a list of them. */

@@ -47,7 +47,15 @@ static const struct member_unsupported unsupported[] = {
     {"guided_choice", NULL},
     {"guided_grammar", NULL},
     {"verbosity", "\"medium\""},
+    {"chat_template", NULL},
+    {"documents", NULL},
+    {"continue_final_message", NULL},
+    {"post_sampling_probs", NULL},
+    {"sse_ping_interval", "-1"},
 };
+
+/* On where nothing is said, and not to be switched off. */
+static const char *const always_on[] = {"add_generation_prompt", "parse_tool_calls"};
 
 /* What one of the two routes knows, and the other would ignore. */
 static const struct member_unsupported of_completions[] = {{"echo", NULL}, {"prompt", NULL}};
@@ -59,6 +67,9 @@ static int read_sampling(const json_t *body, struct infer_sampling *s, struct er
     int rc = member_tokens(body, "max_tokens", &s->max_tokens, err);
     if (rc == 0) {
         rc = member_tokens(body, "max_completion_tokens", &s->max_tokens, err);
+    }
+    if (rc == 0) {
+        rc = member_tokens(body, "n_predict", &s->max_tokens, err); /* llama.cpp's */
     }
     if (rc == 0) {
         rc = member_float(body, "temperature", &s->temperature, err);
@@ -131,14 +142,29 @@ static int read_logprobs(const json_t *body, bool chat, struct infer_sampling *s
         rc = member_int(body, "n_probs", &top, err);
         s->logprobs = s->logprobs || (top > 0 && json_is_number(json_object_get(body, "n_probs")));
     }
-    if (rc == 0 && chat && top > 0 && !s->logprobs) {
-        rc = err_set(err, ERR_UNPROCESSABLE, "'top_logprobs' needs 'logprobs' to be true");
+    if (rc == 0 && top > 0 && !s->logprobs) {
+        rc = err_set(err, ERR_UNPROCESSABLE, "'top_logprobs' needs 'logprobs'");
     }
     if (rc == 0 && json_is_number(logprobs) && json_number_value(logprobs) < 0.0) {
         rc = err_set(err, ERR_UNPROCESSABLE, "'logprobs' must be between 0 and %d",
                      INFER_TOP_LOGPROBS_MAX);
     }
     s->top_logprobs = top > 0 ? top : 0;
+    return rc;
+}
+
+static int check_members(const json_t *body, bool chat, struct err *err)
+{
+    int rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
+    if (rc == 0) {
+        rc = chat ? members_refuse(body, of_completions, COUNT_OF(of_completions), err)
+                  : members_refuse(body, of_chats, COUNT_OF(of_chats), err);
+    }
+    for (size_t i = 0; i < COUNT_OF(always_on) && rc == 0; i++) {
+        if (json_is_false(json_object_get(body, always_on[i]))) {
+            rc = err_set(err, ERR_INVALID, "'%s' must be true", always_on[i]);
+        }
+    }
     return rc;
 }
 
@@ -156,11 +182,7 @@ int openai_request_read(const json_t *body, bool chat, struct openai_request *ou
     out->sampling.top_k = 40;
     out->sampling.min_p = 0.05f;
     out->sampling.repetition_penalty = 1.0f;
-    int rc = members_refuse(body, unsupported, COUNT_OF(unsupported), err);
-    if (rc == 0) {
-        rc = chat ? members_refuse(body, of_completions, COUNT_OF(of_completions), err)
-                  : members_refuse(body, of_chats, COUNT_OF(of_chats), err);
-    }
+    int rc = check_members(body, chat, err);
     if (rc == 0) {
         rc = member_bool(body, "stream", &out->stream, err);
     }
@@ -207,7 +229,7 @@ int openai_read_format(const json_t *body, json_t **grammar, struct err *err)
     }
     if (type != NULL && strcmp(type, "json_object") == 0) {
         schema = json_object_get(format, "schema");
-        schema = json_is_object(schema) ? schema : any;
+        schema = schema == NULL || json_is_null(schema) ? any : schema;
     } else if (type != NULL && strcmp(type, "json_schema") == 0) {
         schema = json_object_get(json_object_get(format, "json_schema"), "schema");
         if (!json_is_object(schema)) {

@@ -12,9 +12,9 @@
 /* How other protocols call what Ollama calls `parameter`. */
 static const struct {
     const char *parameter;
-    const char *others[3];
+    const char *others[4];
 } names[] = {
-    {"num_predict", {"max_tokens", "max_completion_tokens", NULL}},
+    {"num_predict", {"max_tokens", "max_completion_tokens", "n_predict", NULL}},
     {"repeat_penalty", {"repetition_penalty", NULL}},
     {"repeat_last_n", {"repetition_context_size", NULL}},
     {"stop", {"stop_sequences", NULL}},

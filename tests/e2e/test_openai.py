@@ -128,6 +128,15 @@ def test_bias_bans_and_forces_tokens(hub, client):
     assert answer.choices[0].message.content == second.token * 3
 
 
+def test_any_seed_but_minus_one_is_kept(client):
+    hot = {"temperature": 2.0, "max_tokens": 12}
+    for seed in (0, -5, 2**63 - 1, -(2**63)):
+        texts = {chat(client, seed=seed, **hot).choices[0].message.content for _ in range(2)}
+        assert len(texts) == 1, seed
+    seeds = {chat(client, seed=-1, max_tokens=1).system_fingerprint for _ in range(2)}
+    assert len(seeds) == 2
+
+
 def test_stop_and_length(client):
     answer = chat(client, max_tokens=1)
     assert answer.choices[0].finish_reason == "length"
@@ -366,6 +375,7 @@ def test_what_odd_clients_send_is_taken(hub, client):
         "presence_penalty", "frequency_penalty", "parallel_tool_calls", "service_tier",
         "reasoning_effort", "functions", "function_call", "max_completion_tokens", "modalities",
         "audio", "prediction", "verbosity", "prompt_cache_key", "web_search_options", "echo",
+        "add_generation_prompt", "cache_prompt", "n_predict",
     ]
     plain = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 6}
     want = hub.ask("POST", "/v1/chat/completions", 200, json=plain)["choices"]
@@ -378,6 +388,8 @@ def test_what_odd_clients_send_is_taken(hub, client):
         "max_completion_tokens": 6, "parallel_tool_calls": True, "store": False,
     }
     assert hub.ask("POST", "/v1/chat/completions", 200, json=odd)["choices"] == want
+    llama = {**plain, "max_tokens": None, "n_predict": 6, "add_generation_prompt": True}
+    assert hub.ask("POST", "/v1/chat/completions", 200, json=llama)["choices"] == want
     system, developer = (
         chat(client, messages=[{"role": role, "content": "Be brief."}, *QUESTION]).choices[0]
         for role in ("system", "developer")
