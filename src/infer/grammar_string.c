@@ -32,12 +32,31 @@ static const struct {
     {"uri", "^https?://" HOST "(?::[1-9]\\d{0,3})?(?:/" WORD "){0,8}/?(?:\\?" WORD "=" WORD ")?$"},
     {"uri-reference", "^(?:/" WORD "){1,8}$"},
     {"json-pointer", "^(?:/[A-Za-z0-9_-]{1,64}){0,16}$"},
+    {"base64", "^(?:[A-Za-z0-9+/]{4}){0,40}(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}"
+               "[AEIMQUYcgkosw048]=)?$"},
 };
 
 static const struct {
     const char *name, *same;
-} synonyms[] = {
-    {"uri", "url"}, {"hostname", "idn-hostname"}, {"email", "idn-email"}, {"uri", "iri"}};
+} synonyms[] = {{"uri", "url"},
+                {"hostname", "idn-hostname"},
+                {"email", "idn-email"},
+                {"uri", "iri"},
+                {"base64", "byte"}};
+
+/* Any text has them: they tell what it is for. */
+static const char *const free_formats[] = {"binary", "password", "path", "file-path",
+                                           "directory-path"};
+
+static bool is_free(const char *format)
+{
+    for (size_t i = 0; i < sizeof free_formats / sizeof free_formats[0]; i++) {
+        if (strcmp(free_formats[i], format) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
 
 static const char *format_pattern(const char *format)
 {
@@ -64,7 +83,7 @@ int string_rule(struct compiler *c, const json_t *schema, uint32_t *rule)
     if (rc != 0) {
         return rc;
     }
-    if (json_is_string(format) && own == NULL) {
+    if (json_is_string(format) && own == NULL && !is_free(json_string_value(format))) {
         return err_set(c->err, ERR_INVALID, "'format' \"%.60s\" in a schema is not supported",
                        json_string_value(format));
     }
