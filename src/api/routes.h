@@ -8,6 +8,8 @@
 /* Static. */
 const struct http_route *api_routes(size_t *n);
 const struct http_route *api_client_routes(size_t *n);
+/* How the owner of a path says that there is no such route. */
+http_error_style api_style_of(const char *path);
 
 /* Query parameters that a row of the hub's own API does not name are faults; other people's clients
  * and probes of health send what they like. */

@@ -2,6 +2,8 @@
  * pass, and so does any content type. Errors have each protocol's own shape. */
 #include "api/routes.h"
 
+#include <string.h>
+
 #include "api/doc.h"
 #include "api/handlers.h"
 
@@ -175,6 +177,23 @@ static const struct http_route routes[] = {
                 ERRORS(400, 404, 409, 503))},
 
 };
+
+http_error_style api_style_of(const char *path)
+{
+    static const struct {
+        const char *prefix;
+        http_error_style style;
+    } owners[] = {{"/v1/", http_error_openai},
+                  {"/api/2.0/mlflow", http_error_mlflow},
+                  {"/api/3.0/mlflow", http_error_mlflow},
+                  {"/api/", http_error_ollama}};
+    for (size_t i = 0; i < COUNT_OF(owners); i++) {
+        if (strncmp(path, owners[i].prefix, strlen(owners[i].prefix)) == 0) {
+            return owners[i].style;
+        }
+    }
+    return http_error_hub;
+}
 
 const struct http_route *api_client_routes(size_t *n)
 {

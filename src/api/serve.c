@@ -57,6 +57,7 @@ static int start_http(struct serve *s, struct err *err)
     const struct http_route *client_routes = api_client_routes(&n_client);
     http_server_options_default(&options);
     options.admit = api_admit;
+    options.style_of = api_style_of;
     options.host = settings->host;
     options.port = settings->port;
     options.max_connections = settings->max_connections < HTTP_CONNECTIONS_MAX

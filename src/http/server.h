@@ -54,7 +54,8 @@ struct http_server_options {
     const char *api_key;         /* NULL or "": none */
     http_key_check check_key;    /* instead of api_key, when set */
     void *check_ctx;
-    http_admit admit; /* NULL: nothing is looked at */
+    http_admit admit;                               /* NULL: nothing is looked at */
+    http_error_style (*style_of)(const char *path); /* where no route is; NULL: the hub's */
 };
 
 void http_server_options_default(struct http_server_options *options);

@@ -73,15 +73,23 @@ static int respond(struct http_exchange *exchange, struct err *err)
     return exchange->match.route->handler(exchange->match.ctx, request, &exchange->response, err);
 }
 
+static http_error_style style_of(const struct http_exchange *exchange)
+{
+    if (exchange->match.route)
+        return exchange->match.route->error_style;
+    if (exchange->server->options.style_of && exchange->request.path)
+        return exchange->server->options.style_of(exchange->request.path);
+    return NULL;
+}
+
 void exchange_fail(struct http_exchange *exchange, const struct err *err)
 {
     static const struct err unknown = {.code = ERR_INTERNAL, .message = "Internal Server Error"};
-    const struct http_route *route = exchange->match.route;
     struct http_response *response = &exchange->response;
 
     if (!err || err->code == ERR_NONE)
         err = &unknown;
-    http_reply_error(response, route ? route->error_style : NULL, err);
+    http_reply_error(response, style_of(exchange), err);
     if ((err->code == ERR_CANCELLED || err->code == ERR_CLOSED) && atomic_load(&exchange->closed))
         response->status = HTTP_CLIENT_GONE;
     if (err->code == ERR_METHOD)

@@ -36,6 +36,10 @@ static void bad_requests_are_named(void **state)
         const char *part;
     } rows[] = {
         {CHAT, "\"model\":\"nobody\"," USER, 404, "nobody"},
+        {"/v1/responses", "\"model\":\"org/tiny\",\"input\":\"x\"", 404, "Not Found"},
+        {"/v1/models", "\"model\":\"org/tiny\"", 405, "Method Not Allowed"},
+        {"/api/nothing", "\"model\":\"org/tiny\"", 404, "Not Found"},
+        {"/api/tags", "\"model\":\"org/tiny\"", 405, "Method Not Allowed"},
         {CHAT, USER, 400, "model"},
         {CHAT, "\"model\":\"org/tiny\"", 400, "messages"},
         {CHAT, "\"model\":\"org/tiny\",\"messages\":[]", 400, "messages"},
