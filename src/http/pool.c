@@ -13,10 +13,13 @@ static struct http_job *next_job(struct http_pool *pool)
     struct http_job *job;
 
     pthread_mutex_lock(&pool->lock);
+    pool->n_idle++;
     while (!pool->head && !pool->stopping)
         pthread_cond_wait(&pool->work, &pool->lock);
+    pool->n_idle--;
     job = pool->head;
     if (job) {
+        pool->n_queued--;
         pool->head = job->next;
         if (!pool->head)
             pool->tail = &pool->head;
@@ -35,20 +38,25 @@ static void *work(void *arg)
     return NULL;
 }
 
-int http_pool_start(struct http_pool *pool, int n_threads, struct err *err)
+/* The lock is held, or nobody else knows of the pool. */
+static int add_thread(struct http_pool *pool)
 {
-    int rc = 0;
+    int rc = thread_start(&pool->threads[pool->n_threads], work, pool);
+    pool->n_threads += rc == 0;
+    return rc;
+}
 
-    assert(n_threads >= 1 && n_threads <= HTTP_POOL_THREADS_MAX);
+int http_pool_start(struct http_pool *pool, int n_threads_max, struct err *err)
+{
+    int rc;
+
+    assert(n_threads_max >= 1 && n_threads_max <= HTTP_POOL_THREADS_MAX);
     memset(pool, 0, sizeof(*pool));
     pool->tail = &pool->head;
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work, NULL);
-    while (rc == 0 && pool->n_threads < n_threads) {
-        rc = thread_start(&pool->threads[pool->n_threads], work, pool);
-        if (rc == 0)
-            pool->n_threads++;
-    }
+    pool->n_threads_max = n_threads_max;
+    rc = add_thread(pool);
     if (rc == 0)
         return 0;
     http_pool_stop(pool);
@@ -61,6 +69,9 @@ void http_pool_submit(struct http_pool *pool, struct http_job *job)
     pthread_mutex_lock(&pool->lock);
     *pool->tail = job;
     pool->tail = &job->next;
+    pool->n_queued++;
+    if (pool->n_queued > pool->n_idle && pool->n_threads < pool->n_threads_max && !pool->stopping)
+        (void)add_thread(pool); /* without it the job waits for one of those that there are */
     pthread_cond_signal(&pool->work);
     pthread_mutex_unlock(&pool->lock);
 }

@@ -17,6 +17,15 @@ static int64_t after_ms(int ms)
     return clock_monotonic_ns() + (int64_t)ms * 1000000;
 }
 
+/* Whoever waits for others waits apart. What is refused needs no handler. */
+static struct http_pool *pool_of(struct http_exchange *exchange)
+{
+    const struct http_route *route = exchange->match.route;
+    const bool waits = route && (route->flags & (HTTP_SLOW | HTTP_UPLOAD)) != 0 &&
+                       exchange->refusal.code == ERR_NONE;
+    return waits ? &exchange->server->slow_pool : &exchange->server->pool;
+}
+
 /* Suspends the connection and gives the exchange to a worker. */
 static enum MHD_Result dispatch(struct http_exchange *exchange, enum exchange_phase phase)
 {
@@ -28,7 +37,7 @@ static enum MHD_Result dispatch(struct http_exchange *exchange, enum exchange_ph
         exchange->phase = phase;
         exchange->job.run = exchange_run;
         exchange_hold(exchange);
-        http_pool_submit(&exchange->server->pool, &exchange->job);
+        http_pool_submit(pool_of(exchange), &exchange->job);
         result = MHD_YES;
     }
     pthread_mutex_unlock(&exchange->lock);

@@ -21,6 +21,7 @@ enum http_route_flags {
     HTTP_PUBLIC = 1 << 0,    /* answered without a key */
     HTTP_UPLOAD = 1 << 1,    /* the body is read with http_request_read */
     HTTP_ANY_MEDIA = 1 << 2, /* http_request_json takes any content type */
+    HTTP_SLOW = 1 << 3,      /* the handler waits for a model, a child or another server */
 };
 
 /* Returns 0 when `response` is the answer (or will come: stream, defer), else a negative code. */

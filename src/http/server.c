@@ -148,6 +148,7 @@ void http_server_options_default(struct http_server_options *options)
         .max_connections = 256,
         .max_body_bytes = 32 << 20,
         .n_workers = 16,
+        .n_slow_workers = 64,
         .n_event_threads = 1,
         .header_timeout_ms = 10000,
         .body_timeout_ms = 120000,
@@ -174,6 +175,7 @@ static int check_options(const struct http_server_options *options, struct err *
         {"MAX_CONNECTIONS", options->max_connections, 1, HTTP_CONNECTIONS_MAX},
         {"the body limit", (int64_t)options->max_body_bytes, 1, BODY_BYTES_MAX},
         {"worker threads", options->n_workers, 1, HTTP_WORKERS_MAX},
+        {"slow worker threads", options->n_slow_workers, 1, HTTP_WORKERS_MAX},
         {"event threads", options->n_event_threads, 1, HTTP_EVENT_THREADS_MAX},
         {"the header time-out", options->header_timeout_ms, 1, TIMEOUT_MS_MAX},
         {"the body time-out", options->body_timeout_ms, 1, TIMEOUT_MS_MAX},
@@ -297,7 +299,7 @@ static int tick_ms(const struct http_server_options *options)
 
 int http_server_start(struct http_server *server, struct err *err)
 {
-    bool pool = false, watch = false;
+    bool pool = false, slow_pool = false, watch = false;
     int rc;
 
     assert(!server->started);
@@ -305,6 +307,10 @@ int http_server_start(struct http_server *server, struct err *err)
     if (rc == 0) {
         rc = http_pool_start(&server->pool, server->options.n_workers, err);
         pool = rc == 0;
+    }
+    if (rc == 0) {
+        rc = http_pool_start(&server->slow_pool, server->options.n_slow_workers, err);
+        slow_pool = rc == 0;
     }
     if (rc == 0) {
         rc = watch_start(&server->watch, server->options.max_connections, tick_ms(&server->options),
@@ -321,6 +327,8 @@ int http_server_start(struct http_server *server, struct err *err)
         return 0;
     if (watch)
         watch_stop(&server->watch);
+    if (slow_pool)
+        http_pool_stop(&server->slow_pool);
     if (pool)
         http_pool_stop(&server->pool);
     return rc;
@@ -366,6 +374,7 @@ void http_server_stop(struct http_server *server, int deadline_ms)
     atomic_store(&server->draining, true);
     drain(server, deadline_ms);
     cut(server);
+    http_pool_stop(&server->slow_pool);
     http_pool_stop(&server->pool);
     MHD_stop_daemon(server->daemon); /* closes the listening socket */
     server->daemon = NULL;

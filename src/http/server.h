@@ -1,8 +1,10 @@
 /* The HTTP server: libmicrohttpd's event threads in front of a pool of worker threads.
  *
  * Event threads read, write and check; they never wait for a handler, a disk or a database.
- * Handlers run on n_workers threads while their connection is suspended. A connection has one
- * request in flight, so max_connections bounds the queue of requests.
+ * Handlers run on n_workers threads while their connection is suspended; those that wait for others
+ * (HTTP_SLOW, HTTP_UPLOAD) on n_slow_workers of their own, so that they hold up nobody else.
+ * Threads are started when they are wanted. A connection has one request in flight, so
+ * max_connections bounds the queue of requests.
  *
  * Every request passes, in this order: framing (400), Host (403), Origin of anything but GET and
  * HEAD (403), key (401), path and method (404, 405), size (413), then its handler. A client that
@@ -45,6 +47,7 @@ struct http_server_options {
     unsigned max_connections;
     size_t max_body_bytes;
     int n_workers;
+    int n_slow_workers;
     int n_event_threads;
     int header_timeout_ms;       /* from connecting to the end of the headers */
     int body_timeout_ms;         /* from there to the end of a body that is not streamed */

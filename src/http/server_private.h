@@ -15,7 +15,7 @@ struct http_server {
     struct http_stats *stats;
     struct MHD_Daemon *daemon;
     struct MHD_Response *unavailable;
-    struct http_pool pool;
+    struct http_pool pool, slow_pool;
     struct http_watch watch;
     struct http_conns conns;
     int listen_fd;

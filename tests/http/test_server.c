@@ -614,6 +614,71 @@ static void connections_are_limited(void **state)
     fixture_end(&fixture);
 }
 
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int n; /* that sit */
+    bool up;
+} sitting = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, false};
+
+static int sit(void *ctx, struct http_request *request, struct http_response *response,
+               struct err *err)
+{
+    (void)ctx;
+    (void)request;
+    pthread_mutex_lock(&sitting.lock);
+    sitting.n++;
+    pthread_cond_broadcast(&sitting.changed);
+    while (!sitting.up)
+        pthread_cond_wait(&sitting.changed, &sitting.lock);
+    pthread_mutex_unlock(&sitting.lock);
+    return http_reply_text(response, 200, "text/plain", "up", err);
+}
+
+/* More requests wait than there are threads for them, and one thread for all others. */
+static void who_waits_holds_nobody_up(void **state)
+{
+    static const struct http_route both[] = {
+        {.method = "GET", .pattern = "/sit", .handler = sit, .flags = HTTP_SLOW},
+        {.method = "GET", .pattern = "/hello", .handler = hello},
+    };
+    enum { SITTERS = 5, SEATS = 2 };
+    struct fixture fixture;
+    struct client sitters[SITTERS], client;
+    struct answer answer;
+
+    (void)state;
+    fixture_init(&fixture);
+    fixture.options.n_workers = 1;
+    fixture.options.n_slow_workers = SEATS;
+    fixture_start(&fixture, both, 2, NULL);
+    for (int i = 0; i < SITTERS; i++) {
+        client_open(&sitters[i], fixture.port);
+        client_send(&sitters[i], "GET /sit HTTP/1.1\r\n" HOST "\r\n");
+    }
+    pthread_mutex_lock(&sitting.lock);
+    while (sitting.n < SEATS)
+        pthread_cond_wait(&sitting.changed, &sitting.lock);
+    pthread_mutex_unlock(&sitting.lock);
+    client_open(&client, fixture.port);
+    client_send(&client, "GET /hello HTTP/1.1\r\n" HOST "\r\n");
+    client_read(&client, &answer, false);
+    assert_int_equal(answer.status, 200);
+    answer_free(&answer);
+    client_close(&client);
+    pthread_mutex_lock(&sitting.lock);
+    sitting.up = true;
+    pthread_cond_broadcast(&sitting.changed);
+    pthread_mutex_unlock(&sitting.lock);
+    for (int i = 0; i < SITTERS; i++) {
+        client_read(&sitters[i], &answer, false);
+        assert_int_equal(answer.status, 200);
+        answer_free(&answer);
+        client_close(&sitters[i]);
+    }
+    fixture_end(&fixture);
+}
+
 static void several_event_threads_serve(void **state)
 {
     struct fixture fixture;
@@ -649,6 +714,7 @@ static void bad_options_are_refused(void **state)
     ROW(max_connections = 0, ERR_INVALID);
     ROW(max_body_bytes = 0, ERR_INVALID);
     ROW(n_workers = 0, ERR_INVALID);
+    ROW(n_slow_workers = 0, ERR_INVALID);
     ROW(n_event_threads = 1000, ERR_INVALID);
     ROW(header_timeout_ms = 0, ERR_INVALID);
     ROW(host = "", ERR_INVALID);
@@ -694,9 +760,10 @@ int main(void)
         cmocka_unit_test(a_taken_port_is_a_conflict),
     };
     const struct CMUnitTest own_servers[] = {
-        cmocka_unit_test(keys_are_asked_for),          cmocka_unit_test(a_hook_may_check_keys),
-        cmocka_unit_test(late_clients_are_dropped),    cmocka_unit_test(connections_are_limited),
-        cmocka_unit_test(several_event_threads_serve), cmocka_unit_test(bad_options_are_refused),
+        cmocka_unit_test(keys_are_asked_for),       cmocka_unit_test(a_hook_may_check_keys),
+        cmocka_unit_test(late_clients_are_dropped), cmocka_unit_test(who_waits_holds_nobody_up),
+        cmocka_unit_test(connections_are_limited),  cmocka_unit_test(several_event_threads_serve),
+        cmocka_unit_test(bad_options_are_refused),
     };
     int failed = cmocka_run_group_tests(tests, setup, teardown);
     return failed + cmocka_run_group_tests(own_servers, NULL, NULL);
