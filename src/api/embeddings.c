@@ -13,7 +13,7 @@
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-enum { INPUTS_MAX = 256, VECTOR_BYTES_MAX = 1 << 20 };
+enum { INPUTS_MAX = 2048 /* as OpenAI's */, VECTOR_BYTES_MAX = 1 << 20 };
 
 #define DIMENSIONS_FIELD                                                                           \
     {                                                                                              \
@@ -258,12 +258,20 @@ static int read_body(struct http_request *request, struct http_response *respons
     return rc;
 }
 
-static int find(struct hub *hub, const char *name, struct arena *arena, struct infer_spec *spec,
-                struct err *err)
+/* num_ctx, of Ollama's options, is what a text is cut to. */
+static int find(struct hub *hub, const char *name, int num_ctx, struct arena *arena,
+                struct infer_spec *spec, struct err *err)
 {
     struct resolved_model model;
-    const int rc = registry_resolve_model(hub->registry, name, arena, &model, err);
-    return rc == 0 ? spec_of(hub, &model, arena, spec, err) : rc;
+    int rc = registry_resolve_model(hub->registry, name, arena, &model, err);
+    if (rc == 0) {
+        rc = ollama_check_context(hub, &model, num_ctx, err);
+    }
+    if (rc == 0) {
+        rc = spec_of(hub, &model, arena, spec, err);
+        spec->context_tokens = num_ctx;
+    }
+    return rc;
 }
 
 HANDLER(openai_embeddings)
@@ -285,7 +293,7 @@ HANDLER(openai_embeddings)
     }
     rc = read_inputs(body, "input", &inputs, err);
     if (rc == 0) {
-        rc = find(hub, body_string(body, "model"), request->arena, &spec, err);
+        rc = find(hub, body_string(body, "model"), 0, request->arena, &spec, err);
     }
     if (rc != 0) {
         return rc;
@@ -318,6 +326,7 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
     const json_t *body = NULL;
     const char *name = NULL;
     int tokens = 0;
+    int num_ctx = 0;
     const int64_t started = clock_monotonic_ns();
     int rc = read_body(request, response, &ollama_embed_body, &body, err);
     if (rc != 0 || body == NULL) {
@@ -328,14 +337,16 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
         rc = read_inputs(body, old ? "prompt" : "input", &inputs, err);
     }
     if (rc == 0) {
-        rc = find(hub, name, request->arena, &spec, err);
+        rc = member_int(json_object_get(body, "options"), "num_ctx", &num_ctx, err);
+    }
+    if (rc == 0) {
+        rc = find(hub, name, num_ctx, request->arena, &spec, err);
     }
     if (rc == 0) {
         rc = ollama_keep_alive(body, &spec.has_keep_alive, &spec.keep_alive_ms, err);
     }
     if (rc == 0) {
         spec.truncate = json_is_true(json_object_get(body, "truncate"));
-        rc = member_int(json_object_get(body, "options"), "num_ctx", &spec.context_tokens, err);
     }
     if (rc != 0) {
         return rc;

@@ -98,6 +98,8 @@ ROWS = [
     ("/api/chat", {**CHAT, "format": ITSELF}, "refers to itself"),
     ("/api/chat", {**CHAT, "options": {"stop": ["x"] * 1_000_000}}, "stop"),
     ("/api/embed", {"model": MODEL, "input": "a b " * 40000}, "the context holds"),
+    ("/api/embed", {"model": MODEL, "input": "x", "options": {"num_ctx": -5}}, "num_ctx"),
+    ("/api/embed", {"model": MODEL, "input": "x", "options": {"num_ctx": 1 << 20}}, "num_ctx"),
 ]
 
 

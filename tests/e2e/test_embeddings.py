@@ -9,8 +9,9 @@ import ollama
 import openai
 import pytest
 
-from conftest import wait_for
+from conftest import ROOT, wait_for
 
+TINY = ROOT / "tests" / "fixtures" / "train" / "base"
 MODEL = "smol"
 TEXTS = ["a cat on a mat", "a kitten on a rug", "interest rates rose by a quarter point"]
 
@@ -74,6 +75,20 @@ def test_bad_inputs_are_refused(client):
     ]:
         with pytest.raises(openai.BadRequestError):
             client.embeddings.create(model=MODEL, **asked)
+
+
+def test_as_many_as_openai_takes_come_back_in_order(hub):
+    base = {"path": str(TINY), "as": "many/base"}
+    hub.ask("POST", "/base-models/import", 201, json=base)
+    asked = {
+        "model": "many/base",
+        "input": [f"{i}" for i in range(2048)],
+        "encoding_format": "base64",
+    }
+    data = hub.ask("POST", "/v1/embeddings", 200, json=asked)["data"]
+    assert [d["index"] for d in data] == list(range(2048))
+    alone = hub.ask("POST", "/v1/embeddings", 200, json={**asked, "input": "2047"})["data"][0]
+    assert data[2047]["embedding"] == alone["embedding"] != data[2046]["embedding"]
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/api/embed"])
