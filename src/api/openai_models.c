@@ -13,7 +13,30 @@ static int64_t seconds_of(const char *iso)
     return iso != NULL && clock_parse_iso(iso, &us, &err) == 0 ? us / 1000000 : 0;
 }
 
-static void put_name(const struct model_name *name, struct json_out *out)
+static bool is_loaded(const struct infer_cache *cache, const struct model_name *name)
+{
+    for (int i = 0; name->base.id != NULL && i < cache->n_models; i++) {
+        if (strcmp(cache->models[i].base_key, name->base.sha256) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int64_t vocabulary(const struct base_row *base)
+{
+    struct err unknown = {0};
+    int64_t n = 0;
+    json_t *details = json_parse(base->details, strlen(base->details), &unknown);
+    if (json_get_int(details, "vocab_size", 0, &n, &unknown) != 0) {
+        n = 0;
+    }
+    json_decref(details);
+    return n;
+}
+
+static void put_name(const struct model_name *name, const struct infer_cache *cache,
+                     struct json_out *out)
 {
     json_out_object(out);
     json_out_kv_string(out, "id", name->id);
@@ -27,10 +50,15 @@ static void put_name(const struct model_name *name, struct json_out *out)
     json_out_object(out);
     if (name->base.id != NULL) {
         json_out_kv_int(out, "n_ctx_train", name->base.context_length);
+        json_out_kv_int(out, "n_vocab", vocabulary(&name->base));
         json_out_kv_int(out, "n_params", name->base.parameters);
         json_out_kv_int(out, "size", name->base.bytes);
     }
     json_out_kv_string(out, "base_model", name->base_model);
+    json_out_object_end(out);
+    json_out_key(out, "status");
+    json_out_object(out);
+    json_out_kv_string(out, "value", is_loaded(cache, name) ? "loaded" : "unloaded");
     json_out_object_end(out);
     json_out_object_end(out);
 }
@@ -40,8 +68,10 @@ HANDLER(openai_models)
     struct hub *hub = ctx;
     struct model_name *names;
     size_t count;
+    struct infer_cache cache;
     struct json_out out;
-    const int rc = names_list(hub, request->arena, &names, &count, err);
+    int rc = names_list(hub, request->arena, &names, &count, err);
+    rc = rc == 0 ? infer_list(hub->infer, &cache, err) : rc;
     if (rc != 0) {
         return rc;
     }
@@ -51,10 +81,11 @@ HANDLER(openai_models)
     json_out_key(&out, "data");
     json_out_array(&out);
     for (size_t i = 0; i < count; i++) {
-        put_name(&names[i], &out);
+        put_name(&names[i], &cache, &out);
     }
     json_out_array_end(&out);
     json_out_object_end(&out);
+    mem_free(cache.models);
     return http_reply_json(response, 200, err);
 }
 
@@ -62,12 +93,15 @@ HANDLER(openai_model)
 {
     struct hub *hub = ctx;
     struct model_name name;
+    struct infer_cache cache;
     struct json_out out;
-    const int rc = names_find(hub, http_path_param(request, "model"), request->arena, &name, err);
+    int rc = names_find(hub, http_path_param(request, "model"), request->arena, &name, err);
+    rc = rc == 0 ? infer_list(hub->infer, &cache, err) : rc;
     if (rc != 0) {
         return rc;
     }
     http_json(response, &out);
-    put_name(&name, &out);
+    put_name(&name, &cache, &out);
+    mem_free(cache.models);
     return http_reply_json(response, 200, err);
 }

@@ -230,6 +230,9 @@ def test_models_are_listed_and_found(client):
     assert client.models.retrieve("org/smollm2").id == "org/smollm2"
     assert client.models.retrieve(MODEL + ":latest").object == "model"
     assert chat(client, model="org/smollm2", seed=1).choices[0].message.content
+    base = client.models.retrieve("org/smollm2")
+    assert base.status == {"value": "loaded"}
+    assert base.meta["n_vocab"] == 49152 and base.meta["n_ctx_train"] == 8192
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("nobody")
 
