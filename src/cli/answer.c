@@ -148,6 +148,9 @@ int source_open(struct source *source, const struct args *args,
         rc = rc == 0 ? infer_new(&source->infer, &args->settings, NULL, err) : rc;
         source->spec = source->model.spec;
     }
+    if (rc == 0 && source->served) {
+        rc = answer_find_remote(source, err);
+    }
     source->spec.sampling = *sampling;
     return rc;
 }

@@ -48,6 +48,8 @@ int source_ask(struct source *source, const json_t *messages, const struct buf *
                struct answer *answer, struct err *err) MUST_CHECK;
 
 /* --- answer_remote.c: the same over HTTP, in OpenAI's protocol --- */
+/* 0 when the hub knows the name: it is told before anything is asked. */
+int answer_find_remote(struct source *source, struct err *err) MUST_CHECK;
 int answer_remote(struct source *source, const json_t *messages, const struct buf *prompt,
                   struct answer *answer, struct err *err) MUST_CHECK;
 

@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/http_client.h"
 #include "cli/answer.h"
+
+enum { NAME_BYTES_MAX = 8192 /* percent-encoded */ };
 
 struct reading {
     struct answer *answer;
@@ -109,6 +112,18 @@ static json_t *make_body(const struct source *source, const json_t *messages,
         return NULL;
     }
     return body;
+}
+
+int answer_find_remote(struct source *source, struct err *err)
+{
+    char name[NAME_BYTES_MAX];
+    char path[NAME_BYTES_MAX + 16];
+    int rc = http_escape(source->name, name, sizeof name, err);
+    if (rc == 0) {
+        snprintf(path, sizeof path, "/v1/models/%s", name);
+        rc = remote_call(&source->remote, "GET", path, NULL, NULL, err);
+    }
+    return rc;
 }
 
 int answer_remote(struct source *source, const json_t *messages, const struct buf *prompt,

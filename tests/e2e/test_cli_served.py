@@ -81,3 +81,4 @@ def test_training_is_followed(ask, hub):
 
 def test_an_unknown_name_is_the_hubs_word(ask):
     assert "nobody" in ask("generate", "nobody", "hi", status=1).stderr
+    assert "nobody" in ask("chat", "nobody", stdin="", status=1).stderr  # before anything is asked
