@@ -34,6 +34,7 @@ struct chain {
     enum train_mode mode;
     float scale;
     size_t last_lanes; /* lanes of c's last panel that exist; 16 when all do */
+    size_t ahead;      /* from x to the x of the tile after this one, for kinds that are `far` */
 };
 
 LANE_INLINE v16 chain_load(const float *c, bool partial, size_t lanes)
@@ -53,10 +54,12 @@ LANE_INLINE void chain_finish(const struct chain *q, float *c, v16 acc, bool par
     }
 }
 
-/* nt × np outputs; nt, np and one of the strides are constants at every call. Rows of x are reached
- * from one pointer per four so that the addresses fit the registers. */
-LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, size_t ldt,
-                            size_t ldk, const float *w, const float *x, float *c, bool partial)
+/* nt × np outputs; nt, np, far and one of the strides are constants at every call. Rows of x are
+ * reached from one pointer per four so that the addresses fit the registers. Where x is far away,
+ * the next tile's is asked for step by step; what the next tile writes is, at any rate. */
+LANE_INLINE void chain_tile(const int nt, const int np, const bool far, const struct chain *q,
+                            size_t ldt, size_t ldk, const float *w, const float *x, float *c,
+                            bool partial)
 {
     v16 acc[TILE_TOKENS][TILE_PANELS];
 #pragma GCC unroll 12
@@ -68,17 +71,20 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
                                                : v16_zero();
         }
     }
-    for (int t = 0; t < nt; t++) { /* what the next tile will write waits far away by now */
+    for (int t = 0; t < nt; t++) {
         for (int p = 0; p < np; p++) {
             __builtin_prefetch(c + (size_t)(nt + t) * q->ldc + 16 * p, 1);
         }
     }
-    const size_t ldw = q->ldw;
+    const size_t ldw = q->ldw, ahead = q->ahead;
     const float *x4 = x + 4 * ldt;
     const float *x8 = x + 8 * ldt;
 #pragma GCC unroll 2
     for (size_t k = q->n_k; k > 0; k--) {
         const v16 row0 = v16_load(w), row1 = np > 1 ? v16_load(w + 16) : row0;
+        if (far) {
+            __builtin_prefetch(x + ahead, 0, 2);
+        }
 #pragma GCC unroll 12
         for (int t = 0; t < nt; t++) {
             const float *from = t < 4 ? x : t < 8 ? x4 : x8;
@@ -104,11 +110,11 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
 
 /* Tiles are functions of their own: inlined into their loops, the compiler would keep addresses of
  * those loops in registers that the accumulators need. */
-#define CHAIN_TILE(kind, nt, np, ldt, ldk, cuts)                                                   \
+#define CHAIN_TILE(kind, nt, np, ldt, ldk, cuts, far)                                              \
     static __attribute__((noinline, unused)) void kind##_##nt##x##np(                              \
         const struct chain *q, const float *w, const float *x, float *c, bool partial)             \
     {                                                                                              \
-        chain_tile(nt, np, q, ldt, ldk, w, x, c, (cuts) && (np) == 1 && partial);                  \
+        chain_tile(nt, np, far, q, ldt, ldk, w, x, c, (cuts) && (np) == 1 && partial);             \
     }
 #define CHAIN_STEP(kind, nt, np)                                                                   \
     for (; t + (nt) <= n_t; t += (nt)) {                                                           \
@@ -142,9 +148,9 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
 /* KIND_block: n_t rows and n_panels panels of sixteen outputs; only kinds with `cuts` may have a
  * partial last panel. */
 #if defined(KERNELS_ISA_avx512)
-#define CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                         \
-    CHAIN_HEIGHTS(CHAIN_TILE, kind, 2, , ldt, ldk, cuts)                                           \
-    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts)                                           \
+#define CHAIN_WIDTHS(kind, ldt, ldk, cuts, far)                                                    \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 2, , ldt, ldk, cuts, far)                                      \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts, far)                                      \
     CHAIN_ROWS(kind, 2)                                                                            \
     CHAIN_ROWS(kind, 1)
 #define CHAIN_PAIRS(kind)                                                                          \
@@ -152,14 +158,14 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
         kind##_rows_2(q, n_t, q->w + 16 * p, q->x, q->c + 16 * p, false);                          \
     }
 #else
-#define CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                         \
-    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts)                                           \
+#define CHAIN_WIDTHS(kind, ldt, ldk, cuts, far)                                                    \
+    CHAIN_HEIGHTS(CHAIN_TILE, kind, 1, , ldt, ldk, cuts, far)                                      \
     CHAIN_ROWS(kind, 1)
 #define CHAIN_PAIRS(kind)
 #endif
 
-#define CHAIN_KIND(kind, ldt, ldk, cuts)                                                           \
-    CHAIN_WIDTHS(kind, ldt, ldk, cuts)                                                             \
+#define CHAIN_KIND(kind, ldt, ldk, cuts, far)                                                      \
+    CHAIN_WIDTHS(kind, ldt, ldk, cuts, far)                                                        \
     static inline __attribute__((unused)) void kind##_block(const struct chain *q, size_t n_t,     \
                                                             size_t n_panels)                       \
     {                                                                                              \
@@ -171,8 +177,8 @@ LANE_INLINE void chain_tile(const int nt, const int np, const struct chain *q, s
         }                                                                                          \
     }
 
-CHAIN_KIND(packed, 1, TILE_TOKENS, 0) /* x from pack: (k, tile_tokens) */
-CHAIN_KIND(columns, 1, q->ldk, 1)     /* x as (k, rows of c) */
-CHAIN_KIND(strided, q->ldt, 1, 0)     /* x as (rows of c, k) */
+CHAIN_KIND(packed, 1, TILE_TOKENS, 0, true) /* x from pack: (k, tile_tokens) */
+CHAIN_KIND(columns, 1, q->ldk, 1, false)    /* x as (k, rows of c) */
+CHAIN_KIND(strided, q->ldt, 1, 0, false)    /* x as (rows of c, k) */
 
 #endif

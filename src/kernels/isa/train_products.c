@@ -99,6 +99,7 @@ void KERNEL(train_product)(const struct train_product *product)
             const size_t t = tile * TILE_TOKENS;
             const size_t left = product->n_tokens - t;
             q.x = product->x + tile * product->x_tile;
+            q.ahead = tile + 1 < n_tiles ? product->x_tile : 0;
             q.c = product->c + t * product->ldc + p * LANES;
             packed_block(&q, left < TILE_TOKENS ? left : TILE_TOKENS,
                          n_panels - p < TILE_PANELS ? n_panels - p : TILE_PANELS);
