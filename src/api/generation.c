@@ -10,8 +10,13 @@
 #include "base/rng.h"
 #include "telemetry/metrics.h"
 
-enum { TEXT_BYTES_MAX = 32 << 20, EVENT_BYTES_MAX = 256 << 10, LOGPROBS_BYTES_MAX = 32 << 20 };
-enum { EARLY_BYTES_MAX = 8 << 20 };
+enum {
+    TEXT_BYTES_MAX = 32 << 20,
+    EVENT_BYTES_MAX = HTTP_STREAM_BYTES_MAX,
+    LOGPROBS_BYTES_MAX = 32 << 20,
+    EARLY_BYTES_MAX = HTTP_STREAM_BYTES_MAX,
+    EARLY_ENOUGH_BYTES = 1 << 20 /* the stream is opened, whoever has not begun yet */
+};
 
 static void free_now(struct generation *g)
 {
@@ -121,6 +126,8 @@ struct generation_usage generation_usage(const struct generation *g)
 
 /* --- the stream --- */
 
+static void open_stream(struct generation *g);
+
 static void send_or_break(struct generation *g, const struct buf *event)
 {
     struct err err = {0};
@@ -143,6 +150,9 @@ void generation_send(struct generation *g)
 {
     if (g->streams && g->stream == NULL) {
         buf_append(&g->early, g->event.data != NULL ? g->event.data : "", g->event.len);
+        if (g->early.len > EARLY_ENOUGH_BYTES && g->failure.code == ERR_NONE) {
+            open_stream(g);
+        }
     } else {
         send_or_break(g, &g->event);
     }

@@ -7,8 +7,9 @@
  * Invariants
  *   1. A generation has two holders, the handler and the events; the last one frees it.
  *   2. Until each prompt was `accepted` an error is a status of its own; after that, in a stream,
- * the style's `failed`. What a stream has to say before goes into `early`. The first error ends all
- *      choices; whether there is room for all of them is settled before the first is submitted.
+ * the style's `failed`. What a stream has to say before goes into `early`; where that becomes much
+ * the stream is opened all the same. The first error ends all choices; whether there is room for
+ * all of them is settled before the first is submitted.
  *   3. The client's leaving is heard under a lock of the server, where infer must not be called: a
  *      task of the ticker cancels. `lock` keeps that from meeting the last event.
  *   4. Style functions are called one at a time, `events` held; they never block. */

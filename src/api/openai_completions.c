@@ -6,6 +6,10 @@
 
 #include <string.h>
 
+#include "base/utf8.h"
+
+enum { ECHO_BYTES = 512 << 10 };
+
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
 static const struct http_field usage_field[] = {
@@ -54,21 +58,35 @@ static void begin_stream(struct generation *g)
     (void)g; /* the first chunk is the first text's */
 }
 
-/* With echo the prompt's text is put together from its tokens: sent before the answer's first. */
-static void on_prompt_token(struct choice *c, const struct infer_token *token)
+/* The first n bytes of the prompt's text, with all scores that there are. */
+static void send_echo(struct choice *c, size_t n)
 {
-    const struct openai_answer *answer = c->g->own;
-    buf_append(&c->text, token->token.bytes, token->token.n);
-    if (answer->logprobs) {
-        openai_add_legacy_logprob(c, token);
+    if (n > 0) {
+        chunk(c, c->text.data, n, NULL);
+        memmove(c->text.data, c->text.data + n, c->text.len - n);
+        c->text.len -= n;
     }
 }
 
 static void flush_echo(struct choice *c)
 {
-    if (c->g->streams && c->text.len > 0) {
-        chunk(c, c->text.data, c->text.len, NULL);
-        buf_clear(&c->text);
+    if (c->g->streams) {
+        send_echo(c, c->text.len);
+    }
+}
+
+/* With echo the prompt's text is put together from its tokens: sent before the answer's first, in
+ * parts where there is much of it. */
+static void on_prompt_token(struct choice *c, const struct infer_token *token)
+{
+    const struct openai_answer *answer = c->g->own;
+    const struct openai_choice *own = c->own;
+    buf_append(&c->text, token->token.bytes, token->token.n);
+    if (answer->logprobs) {
+        openai_add_legacy_logprob(c, token);
+    }
+    if (c->g->streams && c->text.len + own->tops.len > ECHO_BYTES) {
+        send_echo(c, utf8_complete_prefix(c->text.data, c->text.len));
     }
 }
 

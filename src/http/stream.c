@@ -79,9 +79,9 @@ static void source_run(struct http_job *job)
 {
     struct http_exchange *exchange =
         (struct http_exchange *)((char *)job - offsetof(struct http_exchange, job));
-    char *block = mem_alloc(HTTP_STREAM_BYTES_MAX);
+    char *block = mem_alloc(HTTP_SOURCE_BYTES_MAX);
     int64_t n =
-        block ? exchange->source.read(exchange->source.ctx, block, HTTP_STREAM_BYTES_MAX) : -1;
+        block ? exchange->source.read(exchange->source.ctx, block, HTTP_SOURCE_BYTES_MAX) : -1;
 
     pthread_mutex_lock(&exchange->lock);
     exchange->pulling = false;
@@ -107,7 +107,7 @@ int http_reply_source(struct http_request *request, struct http_response *respon
         return err_set(err, ERR_INTERNAL, "an answer with two sources");
     }
     exchange->source = (struct http_source){read, release, ctx, size};
-    http_pipe_init(&exchange->pipe, HTTP_STREAM_BYTES_MAX);
+    http_pipe_init(&exchange->pipe, HTTP_SOURCE_BYTES_MAX);
     return 0;
 }
 

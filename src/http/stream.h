@@ -15,7 +15,8 @@
 #include "base/err.h"
 #include "http/request.h"
 
-enum { HTTP_STREAM_BYTES_MAX = 256 << 10 };
+/* A prompt's tokens with their scores are megabytes at once. The buffer grows as it is used. */
+enum { HTTP_STREAM_BYTES_MAX = 8 << 20, HTTP_SOURCE_BYTES_MAX = 256 << 10 };
 
 #define HTTP_SSE    "text/event-stream"
 #define HTTP_NDJSON "application/x-ndjson"

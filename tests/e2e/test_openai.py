@@ -224,6 +224,36 @@ def test_completions_stream(client):
     assert text == "Once upon a time" + plain.choices[0].text
 
 
+def texts_and_scores(stream) -> tuple[dict, dict]:
+    """Texts and scores by choice, as the parts of a stream add up."""
+    texts, scores = {}, {}
+    for part in stream:
+        for choice in part.choices:
+            texts[choice.index] = texts.get(choice.index, "") + choice.text
+            if choice.logprobs is not None:
+                scores.setdefault(choice.index, []).extend(choice.logprobs.token_logprobs)
+    return texts, scores
+
+
+def test_a_long_prompt_is_echoed_with_its_scores(client):
+    prompt = "A lamp was lit in the tower, whöever looked. " * 250
+    asked = {"model": MODEL, "prompt": prompt, "echo": True, "logprobs": 20, "max_tokens": 1,
+             "temperature": 0}
+    whole = client.completions.create(**asked).choices[0]
+    texts, scores = texts_and_scores(client.completions.create(stream=True, **asked))
+    assert texts == {0: whole.text} and whole.text.startswith(prompt)
+    assert scores == {0: whole.logprobs.token_logprobs}
+
+
+def test_more_prompts_than_sessions_are_streamed(client):
+    prompts = [f"Lamp number {i} is lit" for i in range(20)]
+    asked = {"model": MODEL, "prompt": prompts, "max_tokens": 120, "temperature": 0,
+             "extra_body": {"ignore_eos": True}}
+    whole = client.completions.create(**asked).choices
+    texts, _ = texts_and_scores(client.completions.create(stream=True, **asked))
+    assert texts == {choice.index: choice.text for choice in whole}
+
+
 def test_models_are_listed_and_found(client):
     ids = [model.id for model in client.models.list()]
     assert MODEL in ids and "org/smollm2" in ids
