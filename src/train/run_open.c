@@ -139,8 +139,11 @@ static int quantize_base(struct run *run, struct err *err)
                                     .dest = run->quantised,
                                     .type = half ? MERGE_BF16 : MERGE_F32,
                                     .bits = bits};
+    /* Its progress is in megabytes, which are no steps. */
+    const struct train_hooks asked = {.ctx = run->hooks != NULL ? run->hooks->ctx : NULL,
+                                      .poll = run->hooks != NULL ? run->hooks->poll : NULL};
     run_note(run, "quantising the frozen base to %d bits", bits);
-    return train_merge(&copy, NULL, &unused, err);
+    return train_merge(&copy, &asked, &unused, err);
 }
 
 static int check_memory(struct run *run, struct err *err)

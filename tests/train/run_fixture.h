@@ -132,6 +132,16 @@ static inline void fixture_free(struct run_fixture *f)
     test_dir_remove(f->dir);
 }
 
+/* How often an undisturbed run with this config asks whether it shall go on. */
+static inline int fixture_polls(const char *config)
+{
+    struct run_fixture f;
+    fixture_new(&f, config);
+    fixture_run(&f);
+    fixture_free(&f);
+    return f.polls;
+}
+
 /* The checksum of an undisturbed run with this config. */
 static inline void fixture_checksum(const char *config, char out[SHA256_HEX_BYTES])
 {

@@ -150,7 +150,7 @@ static void test_same_bits_when_stopped(void **state)
     f.spec.threads = 2;
     f.spec.isa = "ref";
     f.stop = TRAIN_CHECKPOINT_AND_STOP;
-    f.stop_at_poll = 16;
+    f.stop_at_poll = fixture_polls(CONFIG("4bit")) - 4; /* within the last steps */
     assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CLOSED);
     f.stop_at_poll = 0;
     fixture_run(&f);

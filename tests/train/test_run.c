@@ -235,17 +235,24 @@ static void test_memory_is_planned(void **state)
 }
 
 /* The copy of the base that a QLoRA run trains on goes with the run, however that ends; one that is
- * only interrupted keeps it. */
+ * only interrupted keeps it, unless that was while it was made. */
 static void test_the_quantised_copy_goes(void **state)
 {
+    static const char config[] = FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"quantization\":\"4bit\"");
+    const int quantising = fixture_polls(config) - fixture_polls(FIXTURE_CONFIG(FIXTURE_GOLDEN));
     struct run_fixture f;
     struct err err = {0};
     char copy[FS_PATH_BYTES_MAX];
     (void)state;
-    fixture_new(&f, FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"quantization\":\"4bit\""));
+    assert_true(quantising > 0);
+    fixture_new(&f, config);
     assert_ok(fs_join(copy, f.checkpoints, "base-4bit", &err), &err);
-    f.stop_at_poll = 20;
     f.stop = TRAIN_CHECKPOINT_AND_STOP;
+    f.stop_at_poll = 1;
+    assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CLOSED);
+    assert_false(fs_exists(copy));
+    f.polls = 0;
+    f.stop_at_poll = quantising + 20;
     assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CLOSED);
     assert_true(fs_exists(copy));
     f.polls = 0;
