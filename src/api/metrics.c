@@ -50,6 +50,8 @@ static void set_active(struct hub_scrape *seen, const struct job_row *row)
                      running ? row->progress.tokens_per_second : 0.0);
     metric_gauge_set(metric_get(METRIC_TRAINING_LEARNING_RATE),
                      running ? known(row->progress.learning_rate) : 0.0);
+    metric_gauge_set(metric_get(METRIC_TRAINING_MEMORY),
+                     running ? (double)row->progress.memory_bytes : 0.0);
     metric_gauge_set(metric_get(METRIC_TRAINING_ETA),
                      running ? known(row->progress.eta_seconds) : 0.0);
     if (!running) {

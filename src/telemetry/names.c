@@ -98,6 +98,8 @@ static const struct metric_info table[METRIC_COUNT] = {
           "Tokens per second of the running job", 0, NULL),
     GAUGE(METRIC_TRAINING_LEARNING_RATE, "training_learning_rate",
           "Learning rate of the running job's latest step", 0, NULL),
+    GAUGE(METRIC_TRAINING_MEMORY, "training_memory_bytes",
+          "Memory that the running job's process has", 0, NULL),
     GAUGE(METRIC_TRAINING_ETA, "training_eta_seconds", "Time that the running job still needs", 0,
           NULL),
     GAUGE(METRIC_MEMORY_BUDGET, "memory_budget_bytes", "Memory that models and jobs may use", 0,

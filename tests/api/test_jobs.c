@@ -272,7 +272,8 @@ static void bases_are_quantised_by_a_job(void **state)
     json_decref(job);
 }
 
-/* An evaluation counts rows: they are no optimizer steps. */
+/* An evaluation counts rows: they are no optimizer steps. (Counters are the process's: before any
+ * job here that trains.) */
 static void check_no_training(struct shop *shop, const struct job_row *row)
 {
     const struct job_progress progress = {40, 46, 0.9, 2.5, NAN, 0, 100, 1 << 20, 60, NAN};
@@ -285,6 +286,34 @@ static void check_no_training(struct shop *shop, const struct job_row *row)
     assert_int_equal(call_raw(shop->hub, "GET", "/metrics", "", NULL, &page), 200);
     assert_non_null(strstr(page.body, "\ntraining_jobs_in_progress 0\n"));
     assert_null(strstr(page.body, "\ntraining_steps_total 40\n"));
+    answer_free(&page);
+}
+
+/* What a running job tells is in its row, and in the metrics. */
+static void a_running_job_is_measured(void **state)
+{
+    static const char *const lines[] = {
+        "\ntraining_jobs_in_progress 1\n",  "\ntraining_loss 2.5\n",
+        "\ntraining_steps_total 40\n",      "\ntraining_tokens_per_second 100\n",
+        "\ntraining_learning_rate 0.001\n", "\ntraining_memory_bytes 1048576\n",
+        "\ntraining_eta_seconds 60\n"};
+    const struct job_progress progress = {40, 46, 0.9, 2.5, NAN, 1e-3, 100, 1 << 20, 60, NAN};
+    struct shop *shop = *state;
+    struct err err = {0};
+    struct answer page;
+    struct job_row row;
+    char id[64];
+
+    submit(shop, id);
+    claim(shop, &row);
+    assert_ok(
+        registry_job_report(shop->registry, row.id, row.fence, &progress, NULL, 0, NULL, &err),
+        &err);
+    assert_int_equal(call_raw(shop->hub, "GET", "/metrics", "", NULL, &page), 200);
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        if (strstr(page.body, lines[i]) == NULL)
+            fail_msg("no %s", lines[i]);
+    }
     answer_free(&page);
 }
 
@@ -454,6 +483,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(bad_requests_are_told_what_is_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(a_job_that_can_never_fit_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(jobs_about_a_version, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_running_job_is_measured, setup, teardown),
         cmocka_unit_test_setup_teardown(bases_are_quantised_by_a_job, setup, teardown),
         cmocka_unit_test_setup_teardown(events_tell_a_job_from_queue_to_end, setup, teardown),
         cmocka_unit_test_setup_teardown(streams_do_not_hold_up_the_end, setup, teardown),

@@ -79,6 +79,7 @@ def test_jobs_and_models_share_the_limit(small, model_file):
     assert small.runners() == []
     assert gauge(small, "training_learning_rate") > 0
     assert gauge(small, "training_eta_seconds") > 0
+    assert gauge(small, "training_memory_bytes") > 1e8
     held = gauge(small, 'memory_used_bytes{part="training"}')
     assert held > get_job(small, job)["progress"]["memory_bytes"] * 0.9
 
