@@ -148,7 +148,7 @@ void http_server_options_default(struct http_server_options *options)
         .max_connections = 256,
         .max_body_bytes = 32 << 20,
         .n_workers = 16,
-        .n_slow_workers = 64,
+        .n_slow_workers = 128,
         .n_event_threads = 1,
         .header_timeout_ms = 10000,
         .body_timeout_ms = 120000,

@@ -195,6 +195,59 @@ static void starting_survives_a_lack_of_memory(void **state)
     hub_teardown(&hub_state);
 }
 
+static unsigned flags_of(const struct http_route *routes, size_t n, const char *method,
+                         const char *pattern)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(routes[i].method, method) == 0 && strcmp(routes[i].pattern, pattern) == 0)
+            return routes[i].flags | 1u << 31;
+    return 0;
+}
+
+/* A model that loads or makes room, a child that reads files and another server take their time:
+ * health is told all the same. */
+static void who_waits_waits_apart(void **state)
+{
+    static const struct {
+        const char *method, *pattern;
+        bool apart;
+    } rows[] = {
+        {"POST", "/v1/chat/completions", true},
+        {"POST", "/v1/completions", true},
+        {"POST", "/v1/embeddings", true},
+        {"POST", "/api/embed", true},
+        {"POST", "/api/embeddings", true},
+        {"POST", "/api/generate", true},
+        {"POST", "/api/chat", true},
+        {"POST", "/api/pull", true},
+        {"POST", "/api/create", true},
+        {"POST", "/api/show", true},
+        {"POST", "/tokenize", true},
+        {"POST", "/inference", true},
+        {"POST", "/inference/stream", true},
+        {"POST", "/base-models/import", true},
+        {"GET", "/base-models/search", true},
+        {"POST", "/training/jobs", true},
+        {"GET", "/health", false},
+        {"GET", "/health/ready", false},
+        {"GET", "/metrics", false},
+        {"GET", "/models", false},
+        {"GET", "/v1/models", false},
+        {"GET", "/api/tags", false},
+    };
+    size_t n, n_client;
+    const struct http_route *routes = api_routes(&n);
+    const struct http_route *client_routes = api_client_routes(&n_client);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const unsigned flags = flags_of(routes, n, rows[i].method, rows[i].pattern) |
+                               flags_of(client_routes, n_client, rows[i].method, rows[i].pattern);
+        if (flags == 0 || ((flags & HTTP_SLOW) != 0) != rows[i].apart)
+            fail_msg("%s %s", rows[i].method, rows[i].pattern);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +260,7 @@ int main(void)
                                         hub_teardown),
         cmocka_unit_test_setup_teardown(a_restart_keeps_everything, hub_setup, hub_teardown),
         cmocka_unit_test(starting_survives_a_lack_of_memory),
+        cmocka_unit_test(who_waits_waits_apart),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
