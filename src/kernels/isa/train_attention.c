@@ -44,7 +44,8 @@ static void scores_of(float *scores, const float *turned, const float *keys, siz
                             .c = scores,
                             .ldc = TRAIN_QUERY_TILE,
                             .mode = TRAIN_STORE,
-                            .last_lanes = LANES};
+                            .last_lanes = LANES,
+                            .ahead = TILE_TOKENS * head_pad};
     strided_block(&q, n_keys, 1);
 }
 
@@ -227,7 +228,8 @@ void KERNEL(train_attention_keys)(const struct train_attention_keys *keys)
                       .c = keys->v_grad,
                       .ldc = keys->head_pad,
                       .mode = TRAIN_CARRY,
-                      .last_lanes = LANES};
+                      .last_lanes = LANES,
+                      .ahead = TILE_TOKENS * TRAIN_QUERY_TILE};
     strided_block(&q, keys->n_keys, keys->head_pad / LANES);
     q.w = keys->q;
     q.x = keys->ds;

@@ -34,7 +34,7 @@ struct chain {
     enum train_mode mode;
     float scale;
     size_t last_lanes; /* lanes of c's last panel that exist; 16 when all do */
-    size_t ahead;      /* from x to the x of the tile after this one, for kinds that are `far` */
+    size_t ahead;      /* from x to that of the tile after this one; 0: not worth asking for */
 };
 
 LANE_INLINE v16 chain_load(const float *c, bool partial, size_t lanes)
@@ -76,14 +76,16 @@ LANE_INLINE void chain_tile(const int nt, const int np, const bool far, const st
             __builtin_prefetch(c + (size_t)(nt + t) * q->ldc + 16 * p, 1);
         }
     }
-    const size_t ldw = q->ldw, ahead = q->ahead;
+    const size_t ldw = q->ldw;
+    const float *next = x + q->ahead; /* nt values a step, one after the other */
     const float *x4 = x + 4 * ldt;
     const float *x8 = x + 8 * ldt;
 #pragma GCC unroll 2
     for (size_t k = q->n_k; k > 0; k--) {
         const v16 row0 = v16_load(w), row1 = np > 1 ? v16_load(w + 16) : row0;
         if (far) {
-            __builtin_prefetch(x + ahead, 0, 2);
+            __builtin_prefetch(next, 0, 2);
+            next += nt;
         }
 #pragma GCC unroll 12
         for (int t = 0; t < nt; t++) {
@@ -179,6 +181,6 @@ LANE_INLINE void chain_tile(const int nt, const int np, const bool far, const st
 
 CHAIN_KIND(packed, 1, TILE_TOKENS, 0, true) /* x from pack: (k, tile_tokens) */
 CHAIN_KIND(columns, 1, q->ldk, 1, false)    /* x as (k, rows of c) */
-CHAIN_KIND(strided, q->ldt, 1, 0, false)    /* x as (rows of c, k) */
+CHAIN_KIND(strided, q->ldt, 1, 0, true)     /* x as (rows of c, k) */
 
 #endif
