@@ -182,6 +182,19 @@ static int print_all(const struct args *args, const char *const *names, json_t *
 /* --- the command --------------------------------------------------------------------------------
  */
 
+/* Whether there is something to measure. */
+static int check_version(struct remote *r, const char *name, struct err *err)
+{
+    json_t *row = NULL;
+    int rc = lookup_latest(r, name, NULL, &row, err);
+    const char *status = row_text(row, "status");
+    if (rc == 0 && strcmp(status, "ready") != 0 && strcmp(status, "archived") != 0) {
+        rc = err_set(err, ERR_CONFLICT, "Version %s is %s", row_text(row, "version"), status);
+    }
+    json_decref(row);
+    return rc;
+}
+
 int eval_dataset_run(const struct args *args, struct err *err)
 {
     const char *against = args_get(args, "against");
@@ -196,7 +209,7 @@ int eval_dataset_run(const struct args *args, struct err *err)
     rc = rc == 0 ? lookup_dataset(&hub.remote, args_get(args, "dataset"), &dataset, err) : rc;
     for (int i = 0; i < n && rc == 0; i++) { /* a typo is told before anything is measured */
         bare[i] = eval_is_bare(&args->settings, names[i]);
-        rc = bare[i] ? 0 : lookup_latest(&hub.remote, names[i], NULL, NULL, err);
+        rc = bare[i] ? 0 : check_version(&hub.remote, names[i], err);
     }
     if (rc == 0) {
         body = json_pack("{s:s}", "dataset_id", row_text(dataset, "id"));

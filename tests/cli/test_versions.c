@@ -110,7 +110,13 @@ static void evaluations_join_the_version(void **state)
     expect(1, r, "eval", "talker", "--dataset", dataset);
     assert_says(run_err(r), "is a file and no dataset yet");
     expect(1, r, "eval", "talker", "--dataset", "talks", "--against", "nobody");
-    assert_null(strstr(run_err(r), "completed"));    /* said before anything was measured */
+    assert_null(strstr(run_err(r), "completed")); /* said before anything was measured */
+    expect(1, r, "train", "talker", "--dataset", "talks", "--init-from", "talker", "--lora-rank",
+           "4", "--num-layers", "1");
+    assert_says(run_err(r), "failed: init_from: the adapter has rank 4 on 16 tensors");
+    expect(1, r, "eval", "talker", "--dataset", "talks", "--against", "talker@1.2.0");
+    assert_says(run_err(r), "Version 1.2.0 is failed");
+    assert_null(strstr(run_err(r), "completed"));
     expect(0, r, "eval", "tiny", "--text", dataset); /* a window of the model's context, 256 */
     expect(1, r, "eval", "tiny", "--text", dataset, "--window", "512");
     expect(2, r, "eval", "talker");
