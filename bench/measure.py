@@ -58,8 +58,8 @@ def last_json(text):
 
 
 def venv(name):
-    # pip's cache does not tell a wheel that was built for AVX2 alone from another.
-    env = {**os.environ, "PIP_NO_CACHE_DIR": "1"} if name == "llama-avx2" else None
+    # pip's cache does not tell a wheel that was built with other flags from another.
+    env = {**os.environ, "PIP_NO_CACHE_DIR": "1"} if name.startswith("llama") else None
     return run(["scripts/venv", "bench-" + name, f"bench/{name}-requirements.txt"],
                env=env).strip().splitlines()[-1]
 
