@@ -170,12 +170,18 @@ static size_t whole_lanes(size_t n_out)
     return (n_out + TRAIN_LANES - 1) / TRAIN_LANES * TRAIN_LANES;
 }
 
+/* Outputs of the block's panel at `out`: the last may have fewer. */
+static size_t panel_outputs(const struct block *at, size_t out)
+{
+    return at->end - out < TRAIN_PANEL ? at->end - out : TRAIN_PANEL;
+}
+
 static void join_part(const struct engine_trainer *tr, const struct train_lane *lane,
                       const struct train_sum *sum, const struct train_term *term, size_t out,
                       const struct block *at)
 {
     const float keep = 1.0f / (1.0f - tr->plan.dropout);
-    const size_t n_lanes = whole_lanes(at->end - out < TRAIN_PANEL ? at->end - out : TRAIN_PANEL);
+    const size_t n_lanes = whole_lanes(panel_outputs(at, out));
     for (size_t t = 0; t < at->n_tokens; t++) {
         float *c = sum->c + (at->token + t) * sum->ldc + out;
         const float *part = lane->part + t * TRAIN_PANEL;
@@ -197,7 +203,7 @@ static void run_panel(const struct engine_trainer *tr, struct train_lane *lane,
     const struct train_matrix *matrix = &term->matrix;
     const size_t n_chain = sum->backward ? matrix->n_rows : matrix->n_cols;
     const size_t n_k = n_chain - k < TRAIN_CHUNK ? n_chain - k : TRAIN_CHUNK;
-    const size_t n_out = at->end - out < TRAIN_PANEL ? at->end - out : TRAIN_PANEL;
+    const size_t n_out = panel_outputs(at, out);
     const size_t tile = tr->kernels->tile_tokens;
     const enum train_mode first = index > 0 && !collect ? TRAIN_JOIN : TRAIN_STORE;
     fill_panel(tr, lane, matrix, sum->backward, out, n_out, k, n_k);
