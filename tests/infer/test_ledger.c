@@ -459,6 +459,16 @@ static void keys_and_values_take_a_share_of_what_is_left(void **state)
     infer_free(infer, 1000);
 }
 
+/* "busy": 40 MB with 10 of keys and values, which have grown by the quarter of what is left. */
+static void begin_grown_work(struct infer *infer, struct work *work, uint64_t *kv)
+{
+    struct err err = {0};
+
+    assert_ok(load_kv(infer, "busy", 40, 10, &err), &err);
+    assert_int_equal(counted_mb(infer, "busy", kv), 40 + 60 / 4);
+    begin_work(infer, work, "busy", 40);
+}
+
 /* Nobody is refused or ended for memory that a busy model can give back. */
 static void keys_and_values_are_given_back(void **state)
 {
@@ -469,9 +479,7 @@ static void keys_and_values_are_given_back(void **state)
     uint64_t kv;
 
     (void)state;
-    assert_ok(load_kv(infer, "busy", 40, 10, &err), &err);
-    assert_int_equal(counted_mb(infer, "busy", &kv), 40 + 60 / 4);
-    begin_work(infer, &work, "busy", 40);
+    begin_grown_work(infer, &work, &kv);
     assert_ok(load(infer, "other", 52, &err), &err);
     assert_true(is_loaded(infer, "busy"));
     assert_true(counted_mb(infer, NULL, &kv) <= 100);
@@ -502,13 +510,10 @@ static void keys_and_values_are_given_back_to_a_running_job(void **state)
 {
     struct infer *infer = open_infer(8);
     struct work work;
-    struct err err = {0};
     uint64_t kv;
 
     (void)state;
-    assert_ok(load_kv(infer, "busy", 40, 10, &err), &err);
-    assert_int_equal(counted_mb(infer, "busy", &kv), 40 + 60 / 4);
-    begin_work(infer, &work, "busy", 40);
+    begin_grown_work(infer, &work, &kv);
     infer_hold(infer, "job", 60 * MB);
     for (int i = 0; i < POLLS_MAX && kv > 10; i++) {
         clock_sleep_ms(POLL_MS);
