@@ -35,7 +35,8 @@ void answer_take(struct answer *a, const char *text, size_t n)
 }
 
 /* --- a runner of our own ------------------------------------------------------------------------
- * Events come on infer's threads; this one waits for the last of them.
+ * Events come on infer's threads; this one waits for the last of them. A request lives until that
+ * event has returned, which needs the lock: under it, what is not over may be cancelled.
  */
 
 struct local {
@@ -97,9 +98,7 @@ static void wait_for_end(struct local *l, struct infer_request *request)
         pthread_cond_timedwait(&l->over_changed, &l->lock, &soon);
         if (!l->over && !cancelled && interrupted()) {
             cancelled = true;
-            pthread_mutex_unlock(&l->lock);
             infer_cancel(request);
-            pthread_mutex_lock(&l->lock);
         }
     }
     pthread_mutex_unlock(&l->lock);
