@@ -103,11 +103,11 @@ static int make_base(struct creation *c, const char *path, const char *quantizat
 {
     struct arena *arena = c->request->arena;
     struct resolved_model taken = {0};
-    struct err missing = {0}, free = {0};
+    struct err missing = {0}, unknown = {0};
     struct base_row row;
     int rc = name_check_base("model", c->draft.name, err);
-    const bool is_free =
-        registry_get_base(c->hub->registry, c->draft.name, arena, &row, &free) == -ERR_NOT_FOUND;
+    const bool is_new =
+        registry_get_base(c->hub->registry, c->draft.name, arena, &row, &unknown) == -ERR_NOT_FOUND;
     if (rc == 0 &&
         registry_resolve_model(c->hub->registry, c->draft.name, arena, &taken, &missing) == 0 &&
         taken.is_registered) {
@@ -119,7 +119,7 @@ static int make_base(struct creation *c, const char *path, const char *quantizat
         c->source = (struct resolved_model){.base_id = row.id, .has_weights = true, .base = row};
         c->draft.source = row.id;
         c->draft.with_base = true;
-        c->made_base = is_free;
+        c->made_base = is_new;
         c->replaces = taken.has_preset;
         rc = spec_of(c->hub, &c->source, arena, &c->spec, err);
     }
