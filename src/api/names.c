@@ -13,12 +13,17 @@ struct names {
     struct arena *arena;
     struct model_name *list;
     size_t n, cap;
-    size_t first_preset, n_presets; /* of list */
 };
 
 static int add(struct names *names, const struct model_name *name, struct err *err)
 {
-    if (name->id == NULL) {
+    const char *tagged = name->tagged;
+    if (tagged == NULL && name->id != NULL) {
+        tagged = strpbrk(name->id, ":@") != NULL
+                     ? name->id
+                     : arena_printf(names->arena, "%s:latest", name->id);
+    }
+    if (tagged == NULL) {
         return mem_err(err, 0);
     }
     if (names->n == names->cap) {
@@ -36,7 +41,8 @@ static int add(struct names *names, const struct model_name *name, struct err *e
         names->list = list;
         names->cap = cap;
     }
-    names->list[names->n++] = *name;
+    names->list[names->n] = *name;
+    names->list[names->n++].tagged = tagged;
     return 0;
 }
 
@@ -66,11 +72,37 @@ static void put_version(struct model_name *name, const struct version_row *versi
     name->bytes = name->base.bytes + (int64_t)bytes;
 }
 
+/* name:latest, where `is` is what the name alone stands for and the newest version is another. */
+static int add_newest(struct names *names, const struct resolved_model *is, struct model_name *name,
+                      struct err *err)
+{
+    struct model_name latest = *name;
+    struct resolved_model newest;
+    struct err none = {0};
+    latest.id = arena_printf(names->arena, "%s:latest", name->id);
+    if (latest.id == NULL) {
+        return mem_err(err, 0);
+    }
+    if (registry_resolve_model(names->hub->registry, latest.id, names->arena, &newest, &none) !=
+            0 ||
+        (newest.has_version == is->has_version &&
+         (!is->has_version || strcmp(newest.version.id, is->version.id) == 0))) {
+        return 0;
+    }
+    name->tagged = name->id;
+    if (newest.has_version) {
+        put_version(&latest, &newest.version);
+        latest.created_at = newest.version.created_at;
+    }
+    return add(names, &latest, err);
+}
+
 static int add_version(struct names *names, const struct model_row *model,
                        const struct version_row *version, const struct model_name *like,
                        struct err *err)
 {
     struct model_name name = *like;
+    name.tagged = NULL;
     name.id = arena_printf(names->arena, "%s@%s", model->name, version->version);
     put_version(&name, version);
     name.created_at = version->created_at;
@@ -93,13 +125,16 @@ static int add_model(struct names *names, const struct model_row *model, struct 
     struct version_row *versions = NULL;
     size_t count = 0;
     int64_t total = 0;
+    int rc = 0;
     put_base(names, model->base_model, &name);
     if (registry_resolve_model(names->hub->registry, model->name, names->arena, &resolved,
                                &quiet) == 0 &&
         resolved.has_version) {
+        rc = add_newest(names, &resolved, &name, err);
         put_version(&name, &resolved.version);
+        name.created_at = resolved.version.created_at;
     }
-    int rc = add(names, &name, err);
+    rc = rc == 0 ? add(names, &name, err) : rc;
     if (rc == 0 && model->version_count > 0) {
         rc = registry_list_versions(names->hub->registry, model->id, REGISTRY_PAGE_MAX, 0,
                                     names->arena, &versions, &count, &total, err);
@@ -144,8 +179,6 @@ static int add_presets(struct names *names, struct err *err)
     struct preset_row *rows = NULL;
     size_t count = 0;
     int rc = registry_list_presets(names->hub->registry, names->arena, &rows, &count, err);
-    names->first_preset = names->n;
-    names->n_presets = count;
     for (size_t i = 0; rc == 0 && i < count; i++) {
         struct model_name name = {.id = rows[i].name, .base_model = rows[i].base_model};
         put_base(names, name.base_model, &name);
@@ -157,8 +190,8 @@ static int add_presets(struct names *names, struct err *err)
 
 static bool is_hidden(const struct names *names, const char *base)
 {
-    for (size_t i = 0; i < names->n_presets; i++) {
-        if (strcmp(names->list[names->first_preset + i].id, base) == 0) {
+    for (size_t i = 0; i < names->n; i++) {
+        if (strcmp(names->list[i].id, base) == 0) {
             return true;
         }
     }
@@ -215,6 +248,7 @@ int names_find(struct hub *hub, const char *id, struct arena *arena, struct mode
     }
     memset(out, 0, sizeof *out);
     out->id = id;
+    out->tagged = id;
     out->base_model = model.base_id;
     out->source = model.base_id;
     put_base(&names, model.base_id, out);

@@ -11,6 +11,9 @@ enum { NAMES_MAX = 10000 };
 
 struct model_name {
     const char *id; /* as it is named: "chat", "chat@1.0.0", "chat:production", "org/base" */
+    /* As Ollama's clients have it, who take `chat` and `chat:latest` for one: with that tag where
+     * there is none. It is id where the two are different versions. */
+    const char *tagged;
     const char *base_model; /* id of the weights under it */
     struct base_row base;   /* id NULL: never imported */
     const char *source;     /* of a preset: what it was made of; else base_model */
@@ -19,8 +22,9 @@ struct model_name {
     const char *created_at;
 };
 
-/* In the arena: models with their ready versions and aliases by name, then presets, then bases that
- * no preset of the same name hides. ERR_TOO_LARGE over NAMES_MAX. */
+/* In the arena: models with their ready versions and aliases by name (and `name:latest`, where
+ * `name` is another version), then presets, then bases that no model and no preset of the same name
+ * hides. Each is what a request of that id gets. ERR_TOO_LARGE over NAMES_MAX. */
 int names_list(struct hub *hub, struct arena *arena, struct model_name **out, size_t *count,
                struct err *err) MUST_CHECK;
 /* ERR_NOT_FOUND when nothing has that name. */

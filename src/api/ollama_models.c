@@ -71,9 +71,8 @@ void ollama_put_details(const struct model_name *name, struct json_out *out)
     json_out_object_end(out);
 }
 
-static void put_tag(const char *id, struct arena *arena, struct json_out *out)
+static void put_tag(const char *tagged, struct json_out *out)
 {
-    const char *tagged = strpbrk(id, ":@") != NULL ? id : arena_printf(arena, "%s:latest", id);
     json_out_kv_string(out, "name", tagged);
     json_out_kv_string(out, "model", tagged);
 }
@@ -100,7 +99,7 @@ HANDLER(ollama_tags)
     for (size_t i = 0; i < count; i++) {
         const struct model_name *name = &names[i];
         json_out_object(&out);
-        put_tag(name->id, request->arena, &out);
+        put_tag(name->tagged, &out);
         json_out_kv_string(&out, "modified_at", name->created_at);
         json_out_kv_int(&out, "size", name->bytes);
         json_out_kv_string(&out, "digest", name->digest != NULL ? name->digest : "");
@@ -115,7 +114,7 @@ HANDLER(ollama_tags)
 
 /* One name that is answered by what is loaded. */
 static void put_loaded(struct hub *hub, const struct infer_model *loaded,
-                       const struct model_name *name, struct arena *arena, struct json_out *out)
+                       const struct model_name *name, struct json_out *out)
 {
     char until[CLOCK_ISO_BYTES];
     const int64_t ten_years_us = INT64_C(315360000) * 1000000;
@@ -124,7 +123,7 @@ static void put_loaded(struct hub *hub, const struct infer_model *loaded,
                          : loaded->last_used_us + loaded->keep_alive_ms * 1000,
                      until);
     json_out_object(out);
-    put_tag(name->id, arena, out);
+    put_tag(name->tagged, out);
     json_out_kv_int(out, "size", (int64_t)loaded->memory_bytes + (name->bytes - name->base.bytes));
     json_out_kv_string(out, "digest", name->digest != NULL ? name->digest : loaded->base_key);
     if (name->base.id != NULL) {
@@ -138,46 +137,42 @@ static void put_loaded(struct hub *hub, const struct infer_model *loaded,
     json_out_object_end(out);
 }
 
-/* A base, and the presets over it: none of them has to be loaded. They share the base's memory,
- * so each one's size is what is held while it answers, and sizes do not add up. */
-static int put_loaded_base(struct hub *hub, const struct infer_model *loaded, struct arena *arena,
-                           struct json_out *out, struct err *err)
+/* All names over the weights: none of them has to be loaded any more. They share the memory, so
+ * each one's size is what is held while it answers, and sizes do not add up. */
+static void put_loaded_names(struct hub *hub, const struct infer_model *loaded,
+                             const struct model_name *names, size_t count, struct json_out *out)
 {
-    struct preset_row *presets = NULL;
-    struct model_name name;
-    struct err gone = {0};
-    size_t count = 0;
-    if (names_find(hub, loaded->base_id, arena, &name, &gone) != 0) {
-        memset(&name, 0, sizeof name);
-        name.id = loaded->base_id;
-    }
-    put_loaded(hub, loaded, &name, arena, out);
-    int rc = registry_list_presets(hub->registry, arena, &presets, &count, err);
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        if (strcmp(presets[i].base_model, loaded->base_id) == 0 &&
-            strcmp(presets[i].name, loaded->base_id) != 0 &&
-            names_find(hub, presets[i].name, arena, &name, &gone) == 0) {
-            put_loaded(hub, loaded, &name, arena, out);
+    bool any = false;
+    for (size_t i = 0; i < count; i++) {
+        if (names[i].base.id != NULL && strcmp(names[i].base.sha256, loaded->base_key) == 0) {
+            put_loaded(hub, loaded, &names[i], out);
+            any = true;
         }
     }
-    return rc;
+    if (!any) { /* its last name was taken away while it answered */
+        const struct model_name gone = {.tagged = loaded->base_id};
+        put_loaded(hub, loaded, &gone, out);
+    }
 }
 
 HANDLER(ollama_ps)
 {
     struct hub *hub = ctx;
     struct infer_cache cache;
+    struct model_name *names = NULL;
+    size_t count = 0;
     struct json_out out;
     int rc = infer_list(hub->infer, &cache, err);
     if (rc != 0) {
         return rc;
     }
+    rc = cache.n_models > 0 ? names_list(hub, request->arena, &names, &count, err) : 0;
     http_json(response, &out);
     json_out_object(&out);
     json_out_key(&out, "models");
     json_out_array(&out);
     for (int i = 0; i < cache.n_models && rc == 0; i++) {
-        rc = put_loaded_base(hub, &cache.models[i], request->arena, &out, err);
+        put_loaded_names(hub, &cache.models[i], names, count, &out);
     }
     json_out_array_end(&out);
     json_out_object_end(&out);

@@ -182,6 +182,24 @@ static void it_is_shown_listed_copied_and_deleted(void **state)
     assert_prompt(hub, "mario", WHO, "[system]Be Mario.[user]Hi[assistant]It's me[user]Who?");
 }
 
+/* A model may be called as a base is; then that name is the model's. */
+static void a_name_is_listed_once(void **state)
+{
+    struct hub_fixture *hub = *state;
+    int n = 0;
+    size_t i;
+    const json_t *one;
+
+    call_quiet(hub, "POST", "/base-models/import", "{\"path\":\"" BASE "\",\"as\":\"twice\"}", 201);
+    call_quiet(hub, "POST", "/models", "{\"name\":\"twice\",\"base_model\":\"mine\"}", 201);
+    json_t *tags = call(hub, "GET", "/api/tags", NULL, 200);
+    json_array_foreach(json_object_get(tags, "models"), i, one) n +=
+        strcmp(member(one, "name"), "twice:latest") == 0;
+    assert_int_equal(n, 1);
+    assert_string_equal(member(listed(tags, "twice:latest"), "digest"), "");
+    json_decref(tags);
+}
+
 static void bad_ones_are_named(void **state)
 {
     static const struct {
@@ -279,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_template_is_applied_as_chats_do),
         cmocka_unit_test(parameters_are_defaults_everywhere),
         cmocka_unit_test(it_is_shown_listed_copied_and_deleted),
+        cmocka_unit_test(a_name_is_listed_once),
         cmocka_unit_test(bad_ones_are_named),
         cmocka_unit_test(the_oldest_messages_go_when_asked),
     };

@@ -219,14 +219,23 @@ def test_what_cannot_be_kept_is_said(hub, client, more, words):
 
 
 @pytest.fixture(scope="module")
-def version(hub, smollm):
-    """smol@1.0.0: a few steps on the real weights."""
-    data = hub.ask("POST", "/datasets/upload?name=rows", 201, content=DATASET.read_bytes(),
+def rows(hub):
+    return hub.ask("POST", "/datasets/upload?name=rows", 201, content=DATASET.read_bytes(),
                    headers={"content-type": "application/jsonl"})
+
+
+def trained(hub, smollm, rows, **config):
+    """A few steps on the real weights."""
     config = {"max_steps": 3, "lora_rank": 4, "lora_targets": "all-linear", "max_seq_length": 64,
-              "batch_size": 2, "learning_rate": 0.01, "warmup_steps": 0, "num_layers": 4}
+              "batch_size": 2, "learning_rate": 0.01, "warmup_steps": 0, "num_layers": 4, **config}
     finished(hub, hub.ask("POST", "/training/jobs", 201, json={
-        "model_id": smollm["id"], "dataset_id": data["id"], "config": config}))
+        "model_id": smollm["id"], "dataset_id": rows["id"], "config": config}))
+
+
+@pytest.fixture(scope="module")
+def version(hub, smollm, rows):
+    """smol@1.0.0."""
+    trained(hub, smollm, rows)
     return f"/models/{smollm['id']}/versions/1.0.0"
 
 
@@ -243,6 +252,34 @@ def finished(hub, job):
 def say(client, model):
     answer = client.chat(model, MESSAGES, options={**GREEDY, "num_predict": 24}, logprobs=True)
     return answer.message.content, [token.logprob for token in answer.logprobs]
+
+
+def test_a_name_that_is_listed_is_what_answers(hub, client, smollm, rows, version):
+    """The newest version is `smol:latest`, the one in production `smol`."""
+    trained(hub, smollm, rows, max_steps=1, seed=7)
+    versions = hub.ask("GET", f"/models/{smollm['id']}/versions", 200)
+    newest = f"/models/{smollm['id']}/versions/{versions[0]['version']}"
+    old, new = versions[1]["checksum"], versions[0]["checksum"]
+    assert old != new
+    assert {m.model: m.digest for m in client.list().models}["smol:latest"] == new
+    hub.ask("PATCH", version, 200, json={"aliases": ["production"]})
+    try:
+        said = {v["checksum"]: say(client, f"smol@{v['version']}") for v in versions}
+        assert said[old] != said[new]
+        listed = {m.model: m for m in client.list().models}
+        digests = {name: m.digest for name, m in listed.items() if name.startswith("smol")}
+        assert digests["smol"] == digests["smol:production"] == digests["smol@1.0.0"] == old
+        assert digests["smol:latest"] == new
+        running = {m.model: m.digest for m in client.ps().models}
+        for name, digest in digests.items():
+            assert say(client, name) == said[digest]
+            assert running[name] == digest
+            assert client.show(name).modified_at == listed[name].modified_at
+        assert set(digests) <= {m["id"] for m in hub.ask("GET", "/v1/models", 200)["data"]}
+    finally:
+        hub.ask("PATCH", version, 200, json={"aliases": []})
+        hub.ask("DELETE", newest, 204)
+    assert "smol" not in {m.model for m in client.list().models}
 
 
 @pytest.fixture(scope="module")
