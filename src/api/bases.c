@@ -288,7 +288,6 @@ static int quantize_config(const char *base, const json_t *body, struct arena *a
     int64_t bits = 4, group = 0;
     int rc = json_get_int(body, "bits", 4, &bits, err);
     rc = rc == 0 ? json_get_int(body, "group_size", 0, &group, err) : rc;
-    rc = rc == 0 ? name_check_base("as", body_string(body, "as"), err) : rc;
     if (rc == 0 &&
         ((bits != 4 && bits != 8) || (group != 0 && group != 32 && group != 64 && group != 128))) {
         rc = err_set(err, ERR_UNPROCESSABLE, "bits must be 4 or 8 and group_size 32, 64 or 128");
@@ -315,14 +314,10 @@ static int check_ids(struct hub *hub, const char *base, const char *as, struct a
                      struct err *err)
 {
     struct base_row row;
-    struct err missing = {0};
     char path[FS_PATH_BYTES_MAX];
     int rc = registry_get_base(hub->registry, base, arena, &row, err);
     rc = rc == 0 ? registry_base_path(hub->registry, base, arena, &row, path, err) : rc;
-    if (rc == 0 && registry_get_base(hub->registry, as, arena, &row, &missing) == 0) {
-        rc = err_set(err, ERR_CONFLICT, "Base model '%s' already exists", as);
-    }
-    return rc;
+    return rc == 0 ? registry_check_new_base(hub->registry, as, err) : rc;
 }
 
 HANDLER(bases_quantize)

@@ -211,18 +211,24 @@ static int resolve(struct registry *registry, const char *name, struct found_mod
     return rc;
 }
 
-static int find_name(struct found_model *model, const struct settings *settings, const char *name,
-                     struct err *err)
+static int open_registry(struct registry **registry, const struct settings *settings,
+                         struct err *err)
 {
     const struct registry_options options = {.database_url = settings->database_url,
                                              .base_path = settings->storage_base_path,
                                              .models_path = settings->storage_models_path,
                                              .datasets_path = settings->storage_datasets_path};
+    return registry_open(registry, &options, err);
+}
+
+static int find_name(struct found_model *model, const struct settings *settings, const char *name,
+                     struct err *err)
+{
     struct registry *registry = NULL;
     struct resolved_model resolved;
     int rc = check_database(settings, name, err);
     if (rc == 0) {
-        rc = registry_open(&registry, &options, err);
+        rc = open_registry(&registry, settings, err);
     }
     if (rc == 0) {
         rc = resolve(registry, name, model, &resolved, err);
@@ -253,4 +259,13 @@ void found_model_release(struct found_model *model)
 {
     arena_release(&model->arena);
     memset(model, 0, sizeof *model);
+}
+
+int check_new_base(const struct settings *settings, const char *id, struct err *err)
+{
+    struct registry *registry = NULL;
+    int rc = open_registry(&registry, settings, err);
+    rc = rc == 0 ? registry_check_new_base(registry, id, err) : rc;
+    registry_close(registry);
+    return rc;
 }

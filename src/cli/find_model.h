@@ -30,4 +30,7 @@ int find_model(struct found_model *model, const struct settings *settings, const
                struct err *err) MUST_CHECK;
 void found_model_release(struct found_model *model); /* safe on a zeroed struct */
 
+/* Whether the hub of these settings can take in a base of this name (registry_check_new_base). */
+int check_new_base(const struct settings *settings, const char *id, struct err *err) MUST_CHECK;
+
 #endif

@@ -157,6 +157,7 @@ static int run(const struct args *args, struct err *err)
         rc = err_set(err, ERR_INVALID, "'%s' is no version; name one: MODEL@1.0.0",
                      args->positional[0]);
     }
+    rc = rc == 0 ? check_new_base(&args->settings, id, err) : rc;
     rc = rc == 0 ? temp_folder(args, folder, err) : rc;
     spec.dest = folder;
     rc = rc == 0 ? merge_into(args, &model, &spec, &result, err) : rc;

@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "registry/blobs.h"
+#include "registry/jobs_int.h"
 #include "registry/names.h"
 #include "registry/registry_int.h"
 #include "store/models.h"
@@ -198,6 +199,57 @@ int registry_get_base(struct registry *registry, const char *id, struct arena *a
     if (rc == 0)
         rc = find(db, id, arena, row, err);
     return registry_end(db, rc, err);
+}
+
+/* The job that makes a base of this name, if there is one. */
+static int check_no_job(struct db *db, const char *id, struct arena *arena, struct err *err)
+{
+    static const char *const states[] = {"running", "queued"};
+    int rc = 0;
+
+    for (size_t s = 0; s < 2 && rc == 0; s++) {
+        struct job_filter filter = {.status = states[s], .limit = INT64_MAX};
+        struct job_row *rows = NULL;
+        size_t count = 0;
+
+        rc = job_row_list(db, &filter, arena, &rows, &count, err);
+        for (size_t i = 0; i < count && rc == 0; i++)
+            if (!rows[i].cancel_requested && jobs_make_base(rows[i].config, id))
+                rc = err_set(err, ERR_CONFLICT,
+                             "Job %s is about to make a base model '%s': wait for it, cancel it, "
+                             "or choose another name",
+                             rows[i].id, id);
+    }
+    return rc;
+}
+
+static int check_new(struct db *db, const char *id, struct arena *arena, struct err *err)
+{
+    struct base_row row;
+    bool found = false;
+    int rc = base_row_find(db, id, arena, &row, &found, err);
+
+    if (rc == 0 && found)
+        rc = err_set(err, ERR_CONFLICT, "Base model '%s' already exists", id);
+    if (rc == 0)
+        rc = registry_check_no_preset(db, id, arena, err);
+    return rc < 0 ? rc : check_no_job(db, id, arena, err);
+}
+
+int registry_check_new_base(struct registry *registry, const char *id, struct err *err)
+{
+    struct db *db = NULL;
+    struct arena arena;
+    int rc = name_check_base("as", id, err);
+
+    arena_init(&arena, 0);
+    if (rc == 0)
+        rc = registry_begin_read(registry, &db, err);
+    if (rc == 0)
+        rc = check_new(db, id, &arena, err);
+    rc = registry_end(db, rc, err);
+    arena_release(&arena);
+    return rc;
 }
 
 int registry_list_bases(struct registry *registry, int64_t limit, int64_t offset,

@@ -51,6 +51,10 @@ int registry_take_base(struct registry *registry, const char *path, const char *
 /* ERR_NOT_FOUND "Base model … not found". */
 int registry_get_base(struct registry *registry, const char *id, struct arena *arena,
                       struct base_row *row, struct err *err) MUST_CHECK;
+/* Whether a base of this name can still be made, for whoever is about to work long for one; taking
+ * it in looks again. ERR_UNPROCESSABLE for the name; ERR_CONFLICT when a base or a preset has it,
+ * or a job that is queued or running makes one. */
+int registry_check_new_base(struct registry *registry, const char *id, struct err *err) MUST_CHECK;
 int registry_list_bases(struct registry *registry, int64_t limit, int64_t offset,
                         struct arena *arena, struct base_row **rows, size_t *count, int64_t *total,
                         struct err *err) MUST_CHECK;

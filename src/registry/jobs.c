@@ -185,6 +185,16 @@ int jobs_insert(struct db *db, int64_t queue_max, struct arena *arena, struct jo
     return rc < 0 ? rc : job_row_get(db, id, arena, row, err);
 }
 
+bool jobs_make_base(const char *config, const char *as)
+{
+    const char *other = "";
+    json_t *tree = json_parse(config, strlen(config), NULL);
+    bool same = json_get_string(tree, "as", "", &other, NULL) == 0 && strcmp(other, as) == 0;
+
+    json_decref(tree);
+    return same;
+}
+
 static int settle(struct db *db, const struct job_draft *draft, struct train_config *config,
                   struct arena *arena, struct job_row *row, char warning[JOB_WARNING_BYTES],
                   struct err *err)

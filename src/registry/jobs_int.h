@@ -1,4 +1,4 @@
-/* Shared by jobs.c and pulls.c. Private to registry. */
+/* Shared by jobs.c, pulls.c and bases.c. Private to registry. */
 #ifndef REGISTRY_JOBS_INT_H
 #define REGISTRY_JOBS_INT_H
 
@@ -11,5 +11,7 @@ int jobs_new_row(enum job_kind kind, struct arena *arena, struct job_row *row,
 /* Into the queue, unless that holds queue_max jobs (ERR_BUSY); row is then as it is stored. */
 int jobs_insert(struct db *db, int64_t queue_max, struct arena *arena, struct job_row *row,
                 struct err *err) MUST_CHECK;
+/* Whether a job's config says that it makes a base model of this name. */
+bool jobs_make_base(const char *config, const char *as);
 
 #endif

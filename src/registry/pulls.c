@@ -48,16 +48,6 @@ int pull_config_read(const json_t *tree, struct pull_config *config, struct err 
     return repo_name_set_file(&config->name, file, err);
 }
 
-static bool has_as(const char *config, const char *as)
-{
-    const char *other = "";
-    json_t *tree = json_parse(config, strlen(config), NULL);
-    bool same = json_get_string(tree, "as", "", &other, NULL) == 0 && strcmp(other, as) == 0;
-
-    json_decref(tree);
-    return same;
-}
-
 /* The job that pulls this already. */
 static int find_active(struct db *db, const char *config, const char *as, struct arena *arena,
                        struct job_row *row, bool *found, struct err *err)
@@ -79,7 +69,7 @@ static int find_active(struct db *db, const char *config, const char *as, struct
             *found = strcmp(rows[i].config, config) == 0;
             if (*found)
                 *row = rows[i];
-            else if (has_as(rows[i].config, as))
+            else if (jobs_make_base(rows[i].config, as))
                 rc = err_set(err, ERR_CONFLICT,
                              "Something else is being pulled as '%s' (job %s): wait for it, cancel "
                              "it, or choose another name",

@@ -259,7 +259,7 @@ static void bases_are_quantised_by_a_job(void **state)
         {"org/base", "{\"as\":\"org/base\"}", 409, "Base model 'org/base' already exists"},
     };
     struct shop *shop = *state;
-    char url[256];
+    char url[256], says[256];
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         snprintf(url, sizeof url, "/base-models/%s/quantize", rows[i].base);
@@ -269,6 +269,12 @@ static void bases_are_quantised_by_a_job(void **state)
                        "{\"as\":\"org/small\",\"bits\":8}", 202);
     assert_string_equal(member(job, "kind"), "quantize");
     assert_true(json_is_null(json_object_get(job, "result")));
+    snprintf(says, sizeof says,
+             "Job %s is about to make a base model 'org/small': wait for it, cancel it, or choose "
+             "another name",
+             member(job, "id"));
+    call_refused(shop->hub, "POST", "/base-models/org/base/quantize", "{\"as\":\"org/small\"}", 409,
+                 says);
     json_decref(job);
 }
 

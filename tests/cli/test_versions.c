@@ -215,6 +215,11 @@ static void versions_are_merged(void **state)
     expect(2, r, "merge", "talker@1.0.0", "--as", "x", "--type", "q8_0");
     expect(1, r, "merge", "tiny", "--as", "x");
     assert_says(run_err(r), "is no version");
+    expect(1, r, "merge", "talker@1.1.0", "--as", "tiny");
+    assert_says(run_err(r), "Base model 'tiny' already exists");
+    assert_null(strstr(run_err(r), " MB")); /* no progress: nothing was written yet */
+    expect(1, r, "merge", "talker@1.1.0", "--as", "a/b/c");
+    assert_says(run_err(r), "as must not hold");
     expect(0, r, "merge", "talker@1.1.0", "--as", "tiny-merged", "--type", "f32");
     assert_says(run_out(r), "20 tensors, ");
     assert_says(run_out(r), "merged talker@1.1.0 into tiny-merged");
