@@ -217,6 +217,12 @@ static void print_completed(struct remote *r, const json_t *job)
     json_decref(model);
 }
 
+bool job_can_resume(const json_t *job)
+{
+    const char *kind = row_text(job, "kind");
+    return strcmp(kind, "train") == 0 || strcmp(kind, "pull") == 0;
+}
+
 static int report(const struct args *args, struct hub *hub, const json_t *job, struct err *err)
 {
     const char *status = row_text(job, "status");
@@ -232,9 +238,11 @@ static int report(const struct args *args, struct hub *hub, const json_t *job, s
     if (strcmp(status, "failed") == 0) {
         fprintf(stderr, "job %s failed: %s\nnext: mlx-hub job logs %.8s\n", row_text(job, "id"),
                 row_text(job, "error_message"), row_text(job, "id"));
-    } else {
+    } else if (job_can_resume(job)) {
         fprintf(stderr, "job %s was cancelled; mlx-hub job resume %.8s goes on with it\n",
                 row_text(job, "id"), row_text(job, "id"));
+    } else {
+        fprintf(stderr, "job %s was cancelled\n", row_text(job, "id"));
     }
     return EXIT_FAILED;
 }

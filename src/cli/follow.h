@@ -23,4 +23,7 @@ int follow_or_cancel(struct hub *hub, const char *id, bool quiet, json_t **job,
  * that says where the job is now. */
 int follow_and_report(const struct args *args, struct hub *hub, const char *id, struct err *err);
 
+/* Whether a job of this kind can be resumed: those that train or pull. */
+bool job_can_resume(const json_t *job);
+
 #endif

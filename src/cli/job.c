@@ -200,7 +200,13 @@ static void print_cancelled(const json_t *job)
 {
     const bool over = strcmp(row_text(job, "status"), "cancelled") == 0;
     printf("job %s %s\n", row_text(job, "id"),
-           over ? "is cancelled" : "was asked to stop; it ends after its current step");
+           over                                          ? "is cancelled"
+           : strcmp(row_text(job, "kind"), "train") == 0 ? "was asked to stop; it leaves a "
+                                                           "checkpoint of the steps it has done"
+                                                         : "was asked to stop");
+    if (job_can_resume(job)) {
+        printf("mlx-hub job resume %.8s goes on with it\n", row_text(job, "id"));
+    }
 }
 
 static int run_cancel(const struct args *args, struct err *err)

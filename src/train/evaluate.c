@@ -43,6 +43,7 @@ static int poll_hooks(void *ctx, struct err *err)
     }
     switch (e->hooks->poll(e->hooks->ctx)) {
     case TRAIN_CANCEL:
+    case TRAIN_ABANDON:
         return err_set(err, ERR_CANCELLED, "the evaluation was cancelled");
     case TRAIN_CHECKPOINT_AND_STOP:
         return err_set(err, ERR_CLOSED, "the evaluation was stopped");

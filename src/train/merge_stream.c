@@ -39,6 +39,7 @@ static int check_hooks(struct merge *m, struct err *err)
     }
     switch (m->hooks->poll(m->hooks->ctx)) {
     case TRAIN_CANCEL:
+    case TRAIN_ABANDON:
         return err_set(err, ERR_CANCELLED, "writing was cancelled");
     case TRAIN_CHECKPOINT_AND_STOP:
         return err_set(err, ERR_CLOSED, "writing was stopped");

@@ -185,7 +185,8 @@ int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
     if (rc == 0) {
         rc = publish(&run, result, err);
     }
-    if (rc != -ERR_CLOSED && run.quantised[0] != '\0' && fs_exists(run.quantised)) {
+    if (rc != -ERR_CLOSED && !run.abandoned && run.quantised[0] != '\0' &&
+        fs_exists(run.quantised)) {
         (void)!fs_remove_tree(run.quantised, NULL); /* made again should the run be resumed */
     }
     if (rc == 0) {

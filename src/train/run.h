@@ -45,7 +45,8 @@ struct run {
     struct train_state state;
     char resumed[FS_PATH_BYTES_MAX]; /* the checkpoint to go on from, "" = none */
     int64_t resumed_step;
-    bool saved; /* a checkpoint holds state */
+    bool saved;     /* a checkpoint holds state */
+    bool abandoned; /* checkpoint_dir is another's */
 
     double grad_norm; /* NaN until a step was taken */
     bool validated;   /* at state.step, by this process */

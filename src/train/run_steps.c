@@ -47,6 +47,9 @@ int run_poll(void *ctx, struct err *err)
         return err_set(err, ERR_CANCELLED, "cancelled at step %lld", (long long)run->state.step);
     case TRAIN_CHECKPOINT_AND_STOP:
         return err_set(err, ERR_CLOSED, "stopped at step %lld", (long long)run->state.step);
+    case TRAIN_ABANDON:
+        run->abandoned = true;
+        return err_set(err, ERR_CANCELLED, "abandoned at step %lld", (long long)run->state.step);
     case TRAIN_GO_ON:
         break;
     }
@@ -347,17 +350,26 @@ static int loop(struct run *run, struct err *err)
     return rc;
 }
 
+/* Of a run that was told to end with rc. One that is cancelled is so, whatever the disk says. */
+static int save_last(struct run *run, int rc, struct err *err)
+{
+    struct err why = {0};
+    if (save(run, &why) == 0) {
+        return rc;
+    }
+    if (rc == -ERR_CANCELLED) {
+        run_note(run, "%s", why.message);
+        return rc;
+    }
+    err_clear(err);
+    return err_set(err, why.code, "%s", why.message);
+}
+
 int run_steps(struct run *run, struct err *err)
 {
     run->started_ns = clock_monotonic_ns();
     run->first_step = run->state.step;
-    int rc = loop(run, err);
-    if (rc == -ERR_CLOSED) {
-        struct err why = {0};
-        if (save(run, &why) != 0) {
-            err_clear(err);
-            rc = err_set(err, why.code, "%s", why.message);
-        }
-    }
-    return rc;
+    const int rc = loop(run, err);
+    return (rc == -ERR_CLOSED || rc == -ERR_CANCELLED) && !run->abandoned ? save_last(run, rc, err)
+                                                                          : rc;
 }

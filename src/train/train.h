@@ -52,7 +52,9 @@ struct train_progress {
     double eta_seconds;
 };
 
-enum train_stop { TRAIN_GO_ON, TRAIN_CANCEL, TRAIN_CHECKPOINT_AND_STOP };
+/* The two that stop leave a checkpoint of the steps that were done. TRAIN_ABANDON: the job is
+ * another's by now, whose files are left alone. */
+enum train_stop { TRAIN_GO_ON, TRAIN_CANCEL, TRAIN_CHECKPOINT_AND_STOP, TRAIN_ABANDON };
 
 struct train_hooks {
     void *ctx;
@@ -81,13 +83,12 @@ struct train_result {
 };
 
 /* The adapter that is published is the one of the best validation loss; without rows to validate
- * with, or with `publish` "last", the one after the last step. ERR_CANCELLED after TRAIN_CANCEL;
- * ERR_CLOSED after TRAIN_CHECKPOINT_AND_STOP (the steps done are in a checkpoint); ERR_CORRUPT when
- * the dataset or base no longer has its checksum; ERR_INVALID "NaN/Inf loss detected at step N";
- * ERR_UNAVAILABLE when it would not fit; ERR_CONFLICT when output_dir holds something else. On any
- * error output_dir is not there, or is whole and lacks only the flush of its parent folder: running
- * again then finds it and returns its result, as it does for any version that this very run has
- * published. */
+ * with, or with `publish` "last", the one after the last step. ERR_CANCELLED after TRAIN_CANCEL
+ * and TRAIN_ABANDON; ERR_CLOSED after TRAIN_CHECKPOINT_AND_STOP; ERR_CORRUPT when the dataset or
+ * base no longer has its checksum; ERR_INVALID "NaN/Inf loss detected at step N"; ERR_UNAVAILABLE
+ * when it would not fit; ERR_CONFLICT when output_dir holds something else. On any error output_dir
+ * is not there, or is whole and lacks only the flush of its parent folder: running again then finds
+ * it and returns its result, as it does for any version that this very run has published. */
 int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
               struct train_result *result, struct err *err) MUST_CHECK;
 

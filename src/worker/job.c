@@ -139,7 +139,7 @@ static int settle(struct job_run *run, int outcome, const struct err *cause, str
         (void)snprintf(line, sizeof line, "stopped after a checkpoint; to be taken up again");
     } else if (outcome == -ERR_CANCELLED) {
         rc = registry_job_stopped(run->registry, id, fence, err);
-        (void)snprintf(line, sizeof line, "cancelled");
+        (void)snprintf(line, sizeof line, "%s", cause->message);
     } else {
         char reason[ERR_MESSAGE_BYTES_MAX + ADVICE_BYTES];
         (void)snprintf(reason, sizeof reason, "%s%s", cause->message,

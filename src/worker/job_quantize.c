@@ -126,7 +126,7 @@ int job_quantize(struct job_run *run, struct err *err)
         (void)snprintf(run->summary, sizeof run->summary, "quantised %.80s to %d bits as %.80s",
                        q.base, (int)q.bits, q.row.id);
     }
-    if (q.folder[0] != '\0') {
+    if (q.folder[0] != '\0' && !run->lost) {
         struct err ignored = {0};
         (void)!fs_remove_tree(q.folder, &ignored);
     }

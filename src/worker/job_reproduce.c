@@ -113,7 +113,7 @@ int job_reproduce(struct job_run *run, struct err *err)
                        result.pass ? "PASS" : "FAIL", result.expected,
                        result.actual[0] != '\0' ? result.actual : result.differences[0]);
     }
-    if (rc != -ERR_CLOSED && f.scratch[0] != '\0') {
+    if (rc != -ERR_CLOSED && !run->lost && f.scratch[0] != '\0') {
         remove_scratch(f.scratch);
     }
     manifest_release(&f.manifest);

@@ -143,7 +143,7 @@ static enum train_stop on_poll(void *ctx)
         job_report(run);
     }
     if (run->lost || run->cancel) {
-        return TRAIN_CANCEL;
+        return run->lost ? TRAIN_ABANDON : TRAIN_CANCEL;
     }
     return atomic_load(run->stop) ? TRAIN_CHECKPOINT_AND_STOP : TRAIN_GO_ON;
 }

@@ -357,10 +357,19 @@ static void through_a_server(void **state)
     assert_says(run_err(r), "goes on in the server");
 
     expect(0, r, "job", "cancel", "last");
+    assert_says(run_out(r), "it leaves a checkpoint of the steps it has done");
+    assert_says(run_out(r), "mlx-hub job resume ");
     expect(1, r, "job", "follow", "last");
-    assert_says(run_err(r), "was cancelled");
+    assert_says(run_err(r), "was cancelled; mlx-hub job resume ");
+    expect(0, r, "job", "logs", "last");
+    assert_says(run_out(r), " cancelled at step ");
     expect(0, r, "job", "resume", "last", "--json");
     json_t *job = run_json(r);
+    for (int i = 0; i < 2000 && strstr(run_out(r), "resumed from step ") == NULL; i++) {
+        expect(0, r, "job", "logs", text_of(job, "id"));
+        clock_sleep_ms(10);
+    }
+    assert_says(run_out(r), "resumed from step ");
     expect(0, r, "job", "cancel", text_of(job, "id"));
     json_decref(job);
     kill(pid, SIGTERM);

@@ -129,7 +129,7 @@ static void test_stop_anywhere_and_resume(void **state)
         struct run_fixture f;
         struct err err = {0};
         fixture_new(&f, config);
-        f.stop = TRAIN_CHECKPOINT_AND_STOP;
+        f.stop = at % 2 == 0 ? TRAIN_CHECKPOINT_AND_STOP : TRAIN_CANCEL;
         f.stop_at_poll = at;
         const int rc = train_run(&f.spec, &f.hooks, &f.result, &err);
         if (rc == 0) {
@@ -137,7 +137,7 @@ static void test_stop_anywhere_and_resume(void **state)
             fixture_free(&f);
             break;
         }
-        assert_int_equal(rc, -ERR_CLOSED);
+        assert_int_equal(rc, at % 2 == 0 ? -ERR_CLOSED : -ERR_CANCELLED);
         assert_false(fs_exists(f.output));
         const int64_t step = train_checkpoint_step(f.checkpoints);
         assert_int_equal(step, f.n_seen > 0
@@ -153,6 +153,25 @@ static void test_stop_anywhere_and_resume(void **state)
         fixture_free(&f);
     }
     assert_true(stopped > FIXTURE_STEPS);
+}
+
+/* A worker that is no longer the job's leaves its folder to the one that is. */
+static void test_an_abandoned_run_writes_nothing(void **state)
+{
+    static const char config[] = FIXTURE_CONFIG(FIXTURE_GOLDEN ",\"quantization\":\"4bit\"");
+    struct run_fixture f;
+    struct err err = {0};
+    char copy[FS_PATH_BYTES_MAX];
+    (void)state;
+    fixture_new(&f, config);
+    assert_ok(fs_join(copy, f.checkpoints, "base-4bit", &err), &err);
+    f.stop = TRAIN_ABANDON;
+    f.stop_at_poll = fixture_polls(config) - 3;
+    assert_err(train_run(&f.spec, &f.hooks, &f.result, &err), &err, ERR_CANCELLED);
+    assert_true(f.n_seen > 2);
+    assert_int_equal(train_checkpoint_step(f.checkpoints), 0);
+    assert_true(fs_exists(copy));
+    fixture_free(&f);
 }
 
 /* One stop after another within one job. */
@@ -582,6 +601,7 @@ int main(void)
         cmocka_unit_test(test_same_bits_on_every_path),
         cmocka_unit_test(test_another_seed_gives_other_bits),
         cmocka_unit_test(test_stop_anywhere_and_resume),
+        cmocka_unit_test(test_an_abandoned_run_writes_nothing),
         cmocka_unit_test(test_stop_at_every_step),
         cmocka_unit_test(test_version_folder),
         cmocka_unit_test(test_memory_is_planned),
