@@ -28,6 +28,7 @@
 #include "base/mem.h"
 #include "base/proc.h"
 #include "base/thread.h"
+#include "registry/checkpoints.h"
 #include "registry/claims.h"
 #include "registry/jobs.h"
 
@@ -60,7 +61,8 @@ struct supervisor {
     pthread_t thread;
     struct job_watch watch;
     int64_t watched_ns;
-    int n; /* with the one for pulls, the last */
+    int64_t expire_ns; /* when to look for old checkpoints; 0 = at once */
+    int n;             /* with the one for pulls, the last */
     struct worker_child children[SUPERVISE_WORKERS_MAX + 1];
     char env[ENV_MAX][ENV_BYTES];
     const char *env_list[ENV_MAX + 1];
@@ -330,6 +332,20 @@ static bool watch_heartbeats(struct supervisor *s)
     return given_up > 0;
 }
 
+static void expire_checkpoints(struct supervisor *s)
+{
+    struct err err = {0};
+    const int64_t now = clock_monotonic_ns();
+    if (now < s->expire_ns) {
+        return;
+    }
+    s->expire_ns = now + SUPERVISE_EXPIRE_MS * 1000000LL;
+    if (registry_expire_checkpoints(s->registry, s->settings->checkpoint_days, clock_wall_us(),
+                                    NULL, &err) != 0) {
+        log_event(LOG_WARNING, "api", "checkpoints_unread", "error=\"%s\"", err.message);
+    }
+}
+
 /* What a job needs; asked once. */
 static uint64_t need_of(struct supervisor *s, const struct job_row *row)
 {
@@ -516,6 +532,7 @@ static void *supervisor_main(void *ctx)
     for (;;) {
         bury_dead(s);
         wanted = watch_heartbeats(s) || wanted;
+        expire_checkpoints(s);
         const enum queue_state work = wanted && s->n > 1 ? settle_queue(s) : QUEUE_EMPTY;
         const enum queue_state pulls = wanted ? settle_pulls(s) : QUEUE_EMPTY;
         pthread_mutex_lock(&s->lock);

@@ -5,7 +5,8 @@
  * that the job is taken up from its last checkpoint, and starts another worker: immediately after a
  * single death, later and later while they die young. It also looks at the heartbeats of workers
  * that are nobody's children, and it keeps the job's side of the memory limit (memory.h): the head
- * of the queue is granted to a worker once its memory is free.
+ * of the queue is granted to a worker once its memory is free. Now and then it removes checkpoints
+ * that nobody has resumed for CHECKPOINT_DAYS.
  */
 #ifndef API_SUPERVISE_H
 #define API_SUPERVISE_H
@@ -16,10 +17,11 @@
 
 enum {
     SUPERVISE_WORKERS_MAX = 64,
-    SUPERVISE_WATCH_MS = 10000, /* between looks at heartbeats */
-    SUPERVISE_MEMORY_MS = 500,  /* between looks at memory, while a job waits for it */
-    SUPERVISE_BUSY_MS = 200,    /* between looks at the queue, while a job runs or may start */
-    SUPERVISE_GRANT_MS = 2000,  /* a job is granted again when nobody has taken it for so long */
+    SUPERVISE_WATCH_MS = 10000,    /* between looks at heartbeats */
+    SUPERVISE_EXPIRE_MS = 3600000, /* between looks for checkpoints that nobody resumed */
+    SUPERVISE_MEMORY_MS = 500,     /* between looks at memory, while a job waits for it */
+    SUPERVISE_BUSY_MS = 200,       /* between looks at the queue, while a job runs or may start */
+    SUPERVISE_GRANT_MS = 2000,     /* a job is granted again when nobody has taken it for so long */
     SUPERVISE_BACK_OFF_MAX_MS = 30000,
     SUPERVISE_YOUNG_MS = 60000, /* who lived longer died of something else */
     SUPERVISE_STOP_MS = 30000   /* for a checkpoint, when asked to stop */

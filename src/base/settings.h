@@ -45,6 +45,7 @@ struct settings {
     int max_connections;
     int workers;
     int64_t job_patience_ms; /* -1 = for ever */
+    int checkpoint_days;     /* -1 = for ever */
     char otlp_endpoint[1024];
     char hf_endpoint[1024];
     char hf_token[512];

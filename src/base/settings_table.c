@@ -65,6 +65,10 @@ static const struct setting_info INFOS[SETTING_COUNT] = {
                               "how long a job waits for busy models' memory before they take no "
                               "new requests until it starts",
                               false},
+    [SETTING_CHECKPOINT_DAYS] = {"CHECKPOINT_DAYS", "7", "0-36500; -1: for ever",
+                                 "how long a job that failed or was cancelled keeps its "
+                                 "checkpoints, to be resumed",
+                                 false},
     [SETTING_OTLP_ENDPOINT] = {"OTLP_ENDPOINT", "", "http:// or https:// address",
                                "OpenTelemetry collector to send traces and metrics to", false},
     [SETTING_HF_ENDPOINT] = {"HF_ENDPOINT", "https://huggingface.co", "http:// or https:// address",
@@ -112,6 +116,7 @@ static const struct setting_row ROWS[SETTING_COUNT] = {
     [SETTING_MAX_CONNECTIONS] = MEMBER(KIND_INT, max_connections, 8, 65536),
     [SETTING_WORKERS] = MEMBER(KIND_INT, workers, 0, 64),
     [SETTING_JOB_PATIENCE] = MEMBER(KIND_DURATION, job_patience_ms, 0, 0),
+    [SETTING_CHECKPOINT_DAYS] = MEMBER(KIND_INT, checkpoint_days, -1, 36500),
     [SETTING_OTLP_ENDPOINT] = MEMBER(KIND_URL, otlp_endpoint, 0, 0),
     [SETTING_HF_ENDPOINT] = MEMBER(KIND_URL, hf_endpoint, 0, 0),
     [SETTING_HF_TOKEN] = MEMBER(KIND_TOKEN, hf_token, 0, 0),

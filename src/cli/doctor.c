@@ -20,7 +20,7 @@
 #include "cli/self_test.h"
 #include "kernels/kernels.h"
 
-enum { CHECKS_MAX = 16, DETAIL_BYTES = 1200 };
+enum { CHECKS_MAX = 16, DETAIL_BYTES = 1200, TALLY_DEPTH_MAX = 8 };
 #define FREE_BYTES_WANTED 2e9
 
 enum verdict { OK, WARNING, FAILED };
@@ -151,6 +151,48 @@ static void check_storage(struct report *r, const struct settings *s)
         there ? "" : " (will be made)", size);
 }
 
+/* Files below a folder. */
+struct tally {
+    const char *dir;
+    int depth, folders; /* folders: at the top */
+    double bytes;
+};
+
+static int add_entry(void *ctx, const char *name, bool is_dir)
+{
+    struct tally *t = ctx;
+    char path[FS_PATH_BYTES_MAX];
+    uint64_t bytes = 0;
+    if (fs_join(path, t->dir, name, NULL) != 0) {
+        return 0;
+    }
+    if (is_dir && t->depth < TALLY_DEPTH_MAX) {
+        struct tally below = {.dir = path, .depth = t->depth + 1};
+        (void)!fs_list_dir(path, add_entry, &below, NULL);
+        t->bytes += below.bytes;
+        t->folders++;
+    } else if (!is_dir && fs_size(path, &bytes, NULL) == 0) {
+        t->bytes += (double)bytes;
+    }
+    return 0;
+}
+
+static void check_checkpoints(struct report *r, const struct settings *s)
+{
+    char dir[FS_PATH_BYTES_MAX], size[32], kept[64] = "until they are resumed";
+    struct tally tally = {.dir = dir};
+    if (fs_join(dir, s->storage_base_path, "checkpoints", NULL) != 0 || !fs_is_dir(dir) ||
+        fs_list_dir(dir, add_entry, &tally, NULL) != 0) {
+        return;
+    }
+    if (s->checkpoint_days >= 0) {
+        snprintf(kept, sizeof kept, "for %d days (CHECKPOINT_DAYS)", s->checkpoint_days);
+    }
+    format_bytes(tally.bytes, size);
+    add(r, "checkpoints", OK, "%s of %d jobs; failed and cancelled ones keep theirs %s", size,
+        tally.folders, kept);
+}
+
 static void check_database(struct report *r, const struct settings *s)
 {
     struct err err = {0};
@@ -265,6 +307,7 @@ static int run(const struct args *args, struct err *err)
     check_engine(&r, s);
     check_memory(&r, s);
     check_storage(&r, s);
+    check_checkpoints(&r, s);
     check_database(&r, s);
     check_port(&r, s);
     for (int i = 0; i < r.n; i++) {

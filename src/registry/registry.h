@@ -3,6 +3,7 @@
  *   models.h    models            versions.h   their versions, publication
  *   datasets.h  datasets          bases.h      base weights
  *   jobs.h      submitting jobs   claims.h     running them: claim, heartbeat, finish, sweep
+ *   checkpoints.h   how long what they left is kept
  *   resolve.h   naming a model    lineage.h    what came from what
  *
  * One `struct registry` per process, shared by all threads of its bounded pool; every call takes a

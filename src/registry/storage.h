@@ -2,7 +2,8 @@
  *
  *   blobs/sha256/<hex>                     a base model's file, or a folder of its files
  *   cache/<name>                           may be deleted at any time
- *   checkpoints/<job>/                     of a job, until it and its resumes are done
+ *   checkpoints/<job>/                     of a job, until one of it and its resumes is completed,
+ *                                          or all have ended CHECKPOINT_DAYS ago
  *   artifacts/<experiment>/<run>/          logs of jobs: jobs/<job>/; exports: exports/<job>/
  *   datasets/                              or STORAGE_DATASETS_PATH
  *   models/<folder>/versions/<version>/    or under STORAGE_MODELS_PATH; published by one rename

@@ -199,6 +199,39 @@ int job_row_active_of_dataset(struct db *db, const char *dataset_id, int64_t *co
     return rows_int(stmt, count, err);
 }
 
+static int read_line(struct db_stmt *stmt, struct arena *arena, void *out, struct err *err)
+{
+    struct job_line *line = out;
+
+    (void)err;
+    line->n = db_int(stmt);
+    line->active = db_int(stmt);
+    line->completed = db_int(stmt);
+    line->last_ended_at = db_text(stmt, arena);
+    return 0;
+}
+
+int job_row_line(struct db *db, const char *id, struct arena *arena, struct job_line *line,
+                 struct err *err)
+{
+    struct db_stmt *stmt = NULL;
+    bool found = false;
+    int rc = db_query(db, "job.line",
+                      "WITH RECURSIVE line (id) AS (SELECT id FROM training_jobs WHERE id = ? "
+                      "UNION SELECT j.id FROM training_jobs j JOIN line ON j.resumed_from = "
+                      "line.id) SELECT COUNT(*), "
+                      "COALESCE(SUM(CASE WHEN status IN ('queued', 'running') THEN 1 ELSE 0 END), "
+                      "0), COALESCE(SUM(CASE WHEN status = 'completed' THEN 1 ELSE 0 END), 0), "
+                      "COALESCE(MAX(completed_at), '') "
+                      "FROM training_jobs WHERE id IN (SELECT id FROM line)",
+                      &stmt, err);
+
+    if (rc < 0)
+        return rc;
+    db_bind_text(stmt, id);
+    return rows_one(stmt, arena, read_line, line, &found, err);
+}
+
 int job_row_first(struct db *db, enum job_lane lane, struct arena *arena, struct job_row *row,
                   bool *found, struct err *err)
 {

@@ -78,6 +78,13 @@ int job_row_active_of_model(struct db *db, const char *model_id, int64_t *count,
                             struct err *err) MUST_CHECK;
 int job_row_active_of_dataset(struct db *db, const char *dataset_id, int64_t *count,
                               struct err *err) MUST_CHECK;
+/* A job and all that resume it, directly or not. */
+struct job_line {
+    int64_t n, active, completed; /* of them; active: queued or running */
+    const char *last_ended_at;    /* "" = none has ended */
+};
+int job_row_line(struct db *db, const char *id, struct arena *arena, struct job_line *line,
+                 struct err *err) MUST_CHECK;
 /* The first of the lane's queue. */
 int job_row_first(struct db *db, enum job_lane lane, struct arena *arena, struct job_row *row,
                   bool *found, struct err *err) MUST_CHECK;

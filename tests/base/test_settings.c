@@ -72,7 +72,7 @@ static void test_defaults(void **state)
     assert_ok(load(&settings, &err), &err);
     size_t count;
     const struct setting_info *table = settings_table(&count);
-    assert_int_equal(count, 33);
+    assert_int_equal(count, 34);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(settings.source[i], SETTING_DEFAULT);
         assert_int_equal(setting_find(table[i].name), i);
@@ -85,6 +85,7 @@ static void test_defaults(void **state)
     assert_true(settings.keep_alive_ms == 300000);
     assert_string_equal(shown(&settings, "KEEP_ALIVE"), "5m");
     assert_true(settings.job_patience_ms == 300000);
+    assert_int_equal(settings.checkpoint_days, 7);
     assert_string_equal(settings.log_level, "INFO");
     assert_false(settings.log_json);
     assert_string_equal(settings.isa, "best");

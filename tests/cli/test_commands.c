@@ -361,6 +361,8 @@ static void through_a_server(void **state)
     assert_says(run_out(r), "mlx-hub job resume ");
     expect(1, r, "job", "follow", "last");
     assert_says(run_err(r), "was cancelled; mlx-hub job resume ");
+    expect(0, r, "doctor");
+    assert_says(run_out(r), " of 1 jobs; failed and cancelled ones keep theirs for 7 days");
     expect(0, r, "job", "logs", "last");
     assert_says(run_out(r), " cancelled at step ");
     expect(0, r, "job", "resume", "last", "--json");

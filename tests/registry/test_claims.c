@@ -4,6 +4,8 @@
 #include <math.h>
 #include <pthread.h>
 
+#include "registry/checkpoints.h"
+
 #define SECOND_NS 1000000000LL
 
 enum { CLAIMERS = 4, JOBS = 12 };
@@ -493,6 +495,70 @@ static void test_a_process_that_is_gone_needs_no_silence(void **state)
     assert_int_equal(watch.silent_pid[0], getpid());
 }
 
+static void put_checkpoints(struct hub *hub, const char *id)
+{
+    assert_ok(
+        fs_mkdirs(hub_path(hub, arena_printf(&hub->arena, "checkpoints/%s/step-1", id)), &hub->err),
+        &hub->err);
+}
+
+static bool has_checkpoints(struct hub *hub, const char *id)
+{
+    return hub_has(hub, arena_printf(&hub->arena, "checkpoints/%s", id));
+}
+
+/* How many folders are removed when everything that happened is so many days old. */
+static int expire(struct hub *hub, int days, double age_days)
+{
+    int removed = -1;
+    const int64_t now_us = clock_wall_us() + (int64_t)(age_days * 86400e6);
+
+    assert_ok(registry_expire_checkpoints(hub->registry, days, now_us, &removed, &hub->err),
+              &hub->err);
+    return removed;
+}
+
+static void test_checkpoints_expire(void **state)
+{
+    struct hub *hub = *state;
+    struct job_row failed, resumed;
+
+    hub_fill(hub);
+    (void)hub_job(hub);
+    assert_true(hub_claim(hub, &failed));
+    put_checkpoints(hub, failed.id);
+    put_checkpoints(hub, "not-of-a-job");
+    assert_int_equal(expire(hub, 0, 100), 0); /* it runs */
+    assert_ok(registry_job_fail(hub->registry, failed.id, failed.fence, "no", &hub->err),
+              &hub->err);
+    assert_int_equal(expire(hub, -1, 1000), 0);
+    assert_int_equal(expire(hub, 7, 6.9), 0);
+    assert_ok(registry_resume_job(hub->registry, failed.id, 0, &hub->arena, &resumed, &hub->err),
+              &hub->err);
+    assert_int_equal(expire(hub, 7, 100), 0); /* its resume waits, in the same folder */
+    assert_ok(registry_cancel_job(hub->registry, resumed.id, &hub->arena, &resumed, &hub->err),
+              &hub->err);
+    assert_int_equal(expire(hub, 7, 6.9), 0);
+    assert_true(has_checkpoints(hub, failed.id));
+    assert_int_equal(expire(hub, 7, 7.1), 1);
+    assert_false(has_checkpoints(hub, failed.id));
+    assert_int_equal(hub_entries(hub, "checkpoints"), 1);
+
+    /* what a worker that was killed after its last commit left goes at once */
+    (void)hub_job(hub);
+    assert_true(hub_claim(hub, &failed));
+    put_checkpoints(hub, failed.id);
+    (void)hub_publish(hub, &failed);
+    assert_int_equal(expire(hub, -1, 0), 1);
+
+    /* a job that is gone, and a removal that was interrupted */
+    put_checkpoints(hub, "00000000-0000-4000-8000-000000000000");
+    put_checkpoints(hub, ".expired-x");
+    assert_int_equal(expire(hub, 7, 6.9), 1);
+    assert_int_equal(expire(hub, 7, 7.1), 1);
+    assert_int_equal(hub_entries(hub, "checkpoints"), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -511,6 +577,7 @@ int main(void)
         HUB_TEST(test_silence),
         HUB_TEST(test_silence_with_a_checkpoint),
         HUB_TEST(test_a_process_that_is_gone_needs_no_silence),
+        HUB_TEST(test_checkpoints_expire),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
