@@ -87,31 +87,67 @@ static void warn(char warning[JOB_WARNING_BYTES], const char *fmt, ...)
     va_end(args);
 }
 
+/* "q_proj, v_proj" */
+static const char *name_targets(unsigned targets, struct arena *arena)
+{
+    const char *names = "";
+
+    for (int bit = 0; bit < TRAIN_TARGET_COUNT && names; bit++)
+        if (targets & (1u << bit))
+            names =
+                arena_printf(arena, "%s%s%s", names, *names ? ", " : "", train_target_name(bit));
+    return names ? names : "other layers";
+}
+
+/* The blocks that have factors, of a base of n_layers (0: not known). */
+static int64_t count_layers(const struct train_config *config, int64_t n_layers)
+{
+    return config->num_layers < 0 || (n_layers > 0 && config->num_layers > n_layers)
+               ? n_layers
+               : config->num_layers;
+}
+
+/* Factors go on only as they are: of the same rank, on the same matrices of the same blocks. */
+static int compare_factors(const char *version, const struct train_config *was,
+                           const struct train_config *now, int64_t n_layers, struct arena *arena,
+                           struct err *err)
+{
+    const int64_t had = count_layers(was, n_layers), has = count_layers(now, n_layers);
+
+    if (was->lora_rank != now->lora_rank)
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "Version %s has factors of rank %lld, which a run of rank %lld cannot go on "
+                       "from: set lora_rank %lld",
+                       version, (long long)was->lora_rank, (long long)now->lora_rank,
+                       (long long)was->lora_rank);
+    if (was->lora_targets != now->lora_targets)
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "Version %s has factors on %s, which a run on %s cannot go on from: name "
+                       "the same lora_targets",
+                       version, name_targets(was->lora_targets, arena),
+                       name_targets(now->lora_targets, arena));
+    if (had != has && (n_layers > 0 || (had > 0 && has > 0)))
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "Version %s has factors on the last %lld layers, which a run on the last "
+                       "%lld cannot go on from: set num_layers %lld",
+                       version, (long long)had, (long long)has, (long long)was->num_layers);
+    return 0;
+}
+
 /* Whether the config's factors are those of the version. A version that cannot be read is for the
  * job to say. */
 static int compare_start(const struct version_row *start, const struct train_config *config,
-                         char warning[JOB_WARNING_BYTES], struct err *err)
+                         int64_t n_layers, struct arena *arena, char warning[JOB_WARNING_BYTES],
+                         struct err *err)
 {
     struct manifest manifest = {0};
     struct err unread = {0};
-    int rc = 0;
 
     if (!start->artifact_path || manifest_read(&manifest, start->artifact_path, &unread) < 0)
         return 0;
-    const struct train_config *was = &manifest.config;
     const double scale = train_config_scale(config);
-    if (was->lora_rank != config->lora_rank)
-        rc = err_set(err, ERR_CONFLICT,
-                     "Version %s has factors of rank %lld, which a run of rank %lld cannot go on "
-                     "from: set lora_rank %lld",
-                     start->version, (long long)was->lora_rank, (long long)config->lora_rank,
-                     (long long)was->lora_rank);
-    else if (was->lora_targets != config->lora_targets)
-        rc = err_set(err, ERR_CONFLICT,
-                     "Version %s has factors on other layers than the config's lora_targets: name "
-                     "the same ones",
-                     start->version);
-    else if ((float)manifest.lora_scale != (float)scale)
+    int rc = compare_factors(start->version, &manifest.config, config, n_layers, arena, err);
+    if (rc == 0 && (float)manifest.lora_scale != (float)scale)
         warn(warning,
              "version %s was trained with its factors scaled by %g, this run scales them by %g: "
              "set lora_alpha %g to go on from what it does",
@@ -122,7 +158,8 @@ static int compare_start(const struct version_row *start, const struct train_con
 }
 
 static int check_start(struct db *db, struct train_config *config, const struct model_row *model,
-                       struct arena *arena, char warning[JOB_WARNING_BYTES], struct err *err)
+                       int64_t n_layers, struct arena *arena, char warning[JOB_WARNING_BYTES],
+                       struct err *err)
 {
     struct version_row start;
     struct model_row other;
@@ -140,7 +177,7 @@ static int check_start(struct db *db, struct train_config *config, const struct 
         rc = err_set(err, ERR_CONFLICT, "Version %s was trained on '%s', not on '%s'",
                      start.version, other.base_model, model->base_model);
     if (rc == 0)
-        rc = compare_start(&start, config, warning, err);
+        rc = compare_start(&start, config, n_layers, arena, warning, err);
     if (rc == 0)
         snprintf(config->init_from, sizeof config->init_from, "%s", start.id);
     return rc;
@@ -271,14 +308,14 @@ static int check_files(struct db *db, const struct job_row *row, const struct jo
     return rc;
 }
 
-/* The config as it takes effect on this base: no more layers than there are, no longer rows than
- * the context. */
+/* The config as it takes effect on this base: no more layers than there are (*n_layers; 0 = not
+ * known), no longer rows than the context. */
 static int fit_config(struct db *db, const char *base_model, struct train_config *config,
-                      struct arena *arena, char warning[JOB_WARNING_BYTES], struct err *err)
+                      int64_t *n_layers, struct arena *arena, char warning[JOB_WARNING_BYTES],
+                      struct err *err)
 {
     struct base_row base;
     struct err ignored = {0};
-    int64_t layers = 0;
     bool found = false;
     int rc = base_row_find(db, base_model, arena, &base, &found, err);
 
@@ -286,17 +323,17 @@ static int fit_config(struct db *db, const char *base_model, struct train_config
         return rc;
     json_t *details = json_parse(base.details, strlen(base.details), &ignored);
     if (details)
-        rc = json_get_int(details, "n_layers", 0, &layers, err);
+        rc = json_get_int(details, "n_layers", 0, n_layers, err);
     json_decref(details);
     if (base.context_length > 0 && config->max_seq_length > base.context_length) {
         warn(warning, "max_seq_length %lld is more than the model's context: %lld is used",
              (long long)config->max_seq_length, (long long)base.context_length);
         config->max_seq_length = base.context_length;
     }
-    if (layers > 0 && config->num_layers > layers) {
+    if (*n_layers > 0 && config->num_layers > *n_layers) {
         warn(warning, "num_layers %lld is more than the model has: %lld is used",
-             (long long)config->num_layers, (long long)layers);
-        config->num_layers = layers;
+             (long long)config->num_layers, (long long)*n_layers);
+        config->num_layers = *n_layers;
     }
     return rc;
 }
@@ -306,6 +343,7 @@ static int create(struct registry *registry, struct db *db, const struct job_dra
                   struct job_row *row, char warning[JOB_WARNING_BYTES], struct err *err)
 {
     struct model_row model;
+    int64_t n_layers = 0;
     int rc = model_row_get(db, draft->model_id, arena, &model, err);
 
     if (rc == 0)
@@ -313,11 +351,11 @@ static int create(struct registry *registry, struct db *db, const struct job_dra
     if (rc == 0)
         rc = check_files(db, row, files, arena, err);
     if (rc == 0)
-        rc = check_start(db, config, &model, arena, warning, err);
-    if (rc == 0)
         rc = check_weights(registry, db, model.base_model, arena, err);
     if (rc == 0)
-        rc = fit_config(db, model.base_model, config, arena, warning, err);
+        rc = fit_config(db, model.base_model, config, &n_layers, arena, warning, err);
+    if (rc == 0)
+        rc = check_start(db, config, &model, n_layers, arena, warning, err);
     if (rc == 0)
         rc = write_config(config, arena, &row->config, err);
     return rc < 0 ? rc : jobs_insert(db, draft->queue_max, arena, row, err);

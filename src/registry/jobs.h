@@ -21,7 +21,8 @@ struct job_draft {
 /* Adds a job of kind train to the queue. Checked in this order: config (ERR_UNPROCESSABLE), model,
  * dataset, val_dataset_id and init_from (ERR_NOT_FOUND), the dataset's file, which is read
  * (ERR_INVALID when it is gone, ERR_CONFLICT when it has changed), base weights and a version to
- * start from that is not ready or has other factors (ERR_CONFLICT), queue (ERR_BUSY). The config is
+ * start from that is not ready (ERR_CONFLICT) or has factors of another rank, on other matrices or
+ * on other layers (ERR_UNPROCESSABLE), queue (ERR_BUSY). The config is
  * stored as it takes effect: every key, warm-up capped, num_layers and max_seq_length what the base
  * has, init_from as an id. warning gets a sentence when a number was lowered, too little would be
  * learnt or factors are scaled otherwise than where they come from, else "".
