@@ -215,6 +215,15 @@ ROW256(q4_k, Q4_K_BYTES)
 ROW256(q5_k, Q5_K_BYTES)
 ROW256(q6_k, Q6_K_BYTES)
 
+/* All lines of a part of a row: its bytes begin anywhere in the first. */
+LANE_INLINE void ask_for(const uint8_t *from, size_t bytes)
+{
+    for (size_t i = 0; i < bytes; i += 64) {
+        __builtin_prefetch(from + i);
+    }
+    __builtin_prefetch(from + bytes);
+}
+
 /* Rows lie far apart and the hardware does not see the next one coming. `bits` only has to be close
  * to a column's share of a row. */
 #define UNPACK(type, bits)                                                                         \
@@ -223,7 +232,7 @@ ROW256(q6_k, Q6_K_BYTES)
     {                                                                                              \
         for (size_t i = 0; i < n_rows; i++) {                                                      \
             if (i + AHEAD < n_rows) {                                                              \
-                __builtin_prefetch(rows[i + AHEAD] + col * (bits) / 8);                            \
+                ask_for(rows[i + AHEAD] + col * (bits) / 8, n * (bits) / 8);                       \
             }                                                                                      \
             row_##type(out + i * ld, rows[i], col, n);                                             \
         }                                                                                          \
@@ -284,7 +293,8 @@ void KERNEL(train_unpack_affine)(float *out, size_t ld, const struct train_affin
 {
     for (size_t i = 0; i < n_rows; i++) {
         if (i + AHEAD < n_rows) {
-            __builtin_prefetch(w->quants + (row + i + AHEAD) * w->row_bytes + col * w->bits / 8);
+            ask_for(w->quants + (row + i + AHEAD) * w->row_bytes + col * w->bits / 8,
+                    n * w->bits / 8);
         }
         for (size_t j = 0; j < n; j += BLOCK) {
             affine_block(out + i * ld + j, w, row + i, col + j);
