@@ -57,17 +57,26 @@ static void put_base(struct names *names, const char *id, struct model_name *nam
     name->bytes = name->base.bytes;
 }
 
-/* What the version brings beside the weights. */
-static void put_version(struct model_name *name, const struct version_row *version)
+/* What the version brings beside the weights. A folder that is gone is told by whoever asks it to
+ * answer. */
+static void put_version(struct names *names, const struct version_row *version,
+                        struct model_name *name)
 {
     char path[FS_PATH_BYTES_MAX];
+    struct manifest manifest = {0};
     struct err gone = {0};
     uint64_t bytes = 0;
     if (version->artifact_path == NULL ||
         fs_join(path, version->artifact_path, MANIFEST_ADAPTER, &gone) != 0 ||
         fs_size(path, &bytes, &gone) != 0) {
-        bytes = 0; /* a folder that is gone is told by whoever asks it to answer */
+        bytes = 0;
     }
+    name->template = NULL;
+    if (bytes > 0 && manifest_read(&manifest, version->artifact_path, &gone) == 0 &&
+        manifest.chat_template != NULL) {
+        name->template = arena_strdup(names->arena, manifest.chat_template);
+    }
+    manifest_release(&manifest);
     name->digest = version->checksum;
     name->bytes = name->base.bytes + (int64_t)bytes;
 }
@@ -91,7 +100,7 @@ static int add_newest(struct names *names, const struct resolved_model *is, stru
     }
     name->tagged = name->id;
     if (newest.has_version) {
-        put_version(&latest, &newest.version);
+        put_version(names, &newest.version, &latest);
         latest.created_at = newest.version.created_at;
     }
     return add(names, &latest, err);
@@ -104,7 +113,7 @@ static int add_version(struct names *names, const struct model_row *model,
     struct model_name name = *like;
     name.tagged = NULL;
     name.id = arena_printf(names->arena, "%s@%s", model->name, version->version);
-    put_version(&name, version);
+    put_version(names, version, &name);
     name.created_at = version->created_at;
     int rc = add(names, &name, err);
     for (size_t i = 0; rc == 0 && i < version->n_aliases; i++) {
@@ -131,7 +140,7 @@ static int add_model(struct names *names, const struct model_row *model, struct 
                                &quiet) == 0 &&
         resolved.has_version) {
         rc = add_newest(names, &resolved, &name, err);
-        put_version(&name, &resolved.version);
+        put_version(names, &resolved.version, &name);
         name.created_at = resolved.version.created_at;
     }
     rc = rc == 0 ? add(names, &name, err) : rc;
@@ -169,6 +178,7 @@ static int add_models(struct names *names, struct err *err)
 static void put_preset(struct model_name *name, const struct preset_row *preset)
 {
     name->source = preset->source;
+    name->template = preset->template;
     name->digest = preset->digest;
     name->bytes = name->base.bytes + preset->adapter_bytes;
     name->created_at = preset->created_at;
@@ -254,7 +264,7 @@ int names_find(struct hub *hub, const char *id, struct arena *arena, struct mode
     put_base(&names, model.base_id, out);
     out->created_at = out->base.created_at;
     if (model.has_version) {
-        put_version(out, &model.version);
+        put_version(&names, &model.version, out);
         out->created_at = model.version.created_at;
     } else if (model.is_registered) {
         out->created_at = model.model.created_at;

@@ -51,7 +51,7 @@ int ollama_read_name(struct http_request *request, struct http_response *respons
                      const json_t **body, const char **name, struct err *err) MUST_CHECK;
 /* Members that lists and details share. */
 void ollama_put_details(const struct model_name *name, struct json_out *out);
-void ollama_put_capabilities(struct json_out *out);
+void ollama_put_capabilities(const struct model_name *name, struct json_out *out);
 
 /* --- ollama_blobs.c --- */
 /* Where the file of "sha256:<hex>" lies, which was sent. ERR_INVALID. */

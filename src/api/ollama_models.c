@@ -8,6 +8,7 @@
 #include "api/rows_json.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "infer/capabilities.h"
 #include "registry/bases.h"
 #include "registry/models.h"
 
@@ -77,9 +78,40 @@ static void put_tag(const char *tagged, struct json_out *out)
     json_out_kv_string(out, "model", tagged);
 }
 
-void ollama_put_capabilities(struct json_out *out)
+/* As inspection saw the base's own templates. */
+static struct capabilities capabilities_of_base(const struct base_row *base)
 {
-    json_out_kv_raw(out, "capabilities", "[\"completion\",\"tools\"]");
+    struct capabilities c = {0};
+    struct err unknown = {0};
+    size_t i;
+    const json_t *one;
+    json_t *details =
+        base->id != NULL ? json_parse(base->details, strlen(base->details), &unknown) : NULL;
+    json_array_foreach(json_object_get(details, "capabilities"), i, one)
+    {
+        const char *word = json_string_value(one);
+        c.tools = c.tools || (word != NULL && strcmp(word, "tools") == 0);
+        c.thinking = c.thinking || (word != NULL && strcmp(word, "thinking") == 0);
+    }
+    json_decref(details);
+    return c;
+}
+
+/* Every model answers; none takes a suffix (insert), and none was made to embed alone. */
+void ollama_put_capabilities(const struct model_name *name, struct json_out *out)
+{
+    const struct capabilities c = name->template != NULL ? capabilities_of_template(name->template)
+                                                         : capabilities_of_base(&name->base);
+    json_out_key(out, "capabilities");
+    json_out_array(out);
+    json_out_string(out, "completion");
+    if (c.tools) {
+        json_out_string(out, "tools");
+    }
+    if (c.thinking) {
+        json_out_string(out, "thinking");
+    }
+    json_out_array_end(out);
 }
 
 HANDLER(ollama_tags)
@@ -104,7 +136,7 @@ HANDLER(ollama_tags)
         json_out_kv_int(&out, "size", name->bytes);
         json_out_kv_string(&out, "digest", name->digest != NULL ? name->digest : "");
         ollama_put_details(name, &out);
-        ollama_put_capabilities(&out);
+        ollama_put_capabilities(name, &out);
         json_out_object_end(&out);
     }
     json_out_array_end(&out);

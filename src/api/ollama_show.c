@@ -214,7 +214,7 @@ HANDLER(ollama_show)
         if (json_is_true(json_object_get(body, "verbose")) && s.contents != NULL) {
             json_out_kv_tree(&out, "tensors", json_object_get(s.contents, "tensors"));
         }
-        ollama_put_capabilities(&out);
+        ollama_put_capabilities(&s.name, &out);
         json_out_kv_string(&out, "modified_at", s.name.created_at);
         json_out_object_end(&out);
         rc = http_reply_json(response, 200, err);

@@ -8,6 +8,7 @@
 #include "engine/engine.h"
 #include "engine/tokenizer_files.h"
 #include "formats/model_files.h"
+#include "infer/capabilities.h"
 #include "text/template.h"
 
 static const struct ask_kind kind = {
@@ -18,6 +19,22 @@ static const struct ask_kind kind = {
     .broken = "the process that read the model's files ended unexpectedly: they are damaged, or "
               "hostile",
 };
+
+/* Of the template for tools, which is NULL where there is none of its own, as of the other. */
+static void put_capabilities(const char *source, const char *with_tools, struct json_out *out)
+{
+    const struct capabilities plain = capabilities_of_template(source);
+    const struct capabilities tools = capabilities_of_template(with_tools);
+    json_out_key(out, "capabilities");
+    json_out_array(out);
+    if (plain.tools || tools.tools) {
+        json_out_string(out, "tools");
+    }
+    if (plain.thinking || tools.thinking) {
+        json_out_string(out, "thinking");
+    }
+    json_out_array_end(out);
+}
 
 static int describe(const char *path, struct json_out *out, struct err *err)
 {
@@ -67,6 +84,7 @@ static int describe(const char *path, struct json_out *out, struct err *err)
                                   pages * ENGINE_KV_PAGE_TOKENS * estimate.kv_bytes_per_token));
         json_out_kv_bool(out, "has_tokenizer", tokenizer != NULL);
         json_out_kv_bool(out, "has_template", source != NULL);
+        put_capabilities(source, with_tools, out);
         json_out_key(out, "eos");
         json_out_array(out);
         for (unsigned i = 0; i < c->n_eos; i++) {

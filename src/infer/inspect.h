@@ -10,9 +10,10 @@ enum { INSPECT_CONTENTS_BYTES_MAX = 16 << 20 };
 /* What an import needs to know, as one JSON object appended to out: {"format":"gguf"|"safetensors",
  * "architecture","parameters","quantization","bytes","context_length","vocab_size","n_layers",
  * "memory_bytes" (weights packed, workspace and one full session),"kv_bytes_per_token",
- * "has_template","eos":[…]}. Opens files and compiles tokenizer and template, so a base that passes
- * can be served. Errors are the parsers'; ERR_CORRUPT when the child was ended by a signal or
- * limit. program: the executable to run, NULL for this one. */
+ * "has_template","capabilities":["tools","thinking"] as its templates have them,"eos":[…]}. Opens
+ * files and compiles tokenizer and template, so a base that passes can be served. Errors are the
+ * parsers'; ERR_CORRUPT when the child was ended by a signal or limit. program: the executable to
+ * run, NULL for this one. */
 int inspect_model(const char *program, const char *path, struct buf *out,
                   struct err *err) MUST_CHECK;
 

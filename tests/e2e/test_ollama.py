@@ -1,6 +1,8 @@
 """Ollama's own client against the hub, and the wire where the client hides it."""
 
 import json
+import pathlib
+import shutil
 
 import ollama
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from conftest import wait_for
 
 MODEL = "smol"
+TINY = pathlib.Path(__file__).resolve().parents[1] / "fixtures" / "train" / "base"
 PROMPT = "Tell me about lighthouses."
 MESSAGES = [{"role": "user", "content": PROMPT}]
 GREEDY = {"temperature": 0, "num_predict": 12, "repeat_penalty": 1.0}
@@ -35,7 +38,7 @@ def test_models_are_listed_and_shown(client):
         shown = client.show(name)
         assert shown.details.parameter_size == "135M"
         assert shown.modelinfo["llama.context_length"] == 8192
-        assert "completion" in shown.capabilities
+        assert shown.capabilities == ["completion"]
     with pytest.raises(ollama.ResponseError) as raised:
         client.show("nobody")
     assert raised.value.status_code == 404
@@ -191,6 +194,32 @@ def test_a_stream_tells_whole_calls(client):
         assert "".join(line.message.content for line in lines) == plain.content
     finally:
         client.delete("caller")
+
+
+def capabilities(hub, client, name):
+    """As shown, which is as listed."""
+    shown = client.show(name).capabilities
+    listed = hub.ask("GET", "/api/tags", 200)["models"]
+    assert {model["name"]: model["capabilities"] for model in listed}[f"{name}:latest"] == shown
+    return shown
+
+
+def test_a_template_says_what_its_model_can(hub, client, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(TINY, own)
+    (own / "chat_template.jinja").write_text("{{ tools }}" + THINKING)
+    for path, name in ((TINY, "tiny"), (own, "own")):
+        hub.ask("POST", "/base-models/import", 201, json={"path": str(path), "as": name})
+    for name, from_, template in (("caller", MODEL, BARE_CALLS), ("thinker", "own", THINKING)):
+        client.create(name, from_=from_, template=template)
+    client.create("heir", from_="own", system="Be brief.")
+    assert capabilities(hub, client, "tiny") == ["completion"]
+    assert capabilities(hub, client, "own") == ["completion", "tools", "thinking"]
+    assert capabilities(hub, client, "heir") == ["completion", "tools", "thinking"]
+    assert capabilities(hub, client, "caller") == ["completion", "tools"]
+    assert capabilities(hub, client, "thinker") == ["completion", "thinking"]
+    for name in ("caller", "thinker", "heir", "tiny", "own"):
+        client.delete(name)
 
 
 def test_a_format_is_kept(hub, client):

@@ -1,6 +1,7 @@
 /* Which form of calls a published template stands for, and that what is told of earlier calls is
  * what is looked for in an answer. */
 #include "base/json.h"
+#include "infer/capabilities.h"
 #include "infer/prompt_tools.h"
 #include "infer/tool_format.h"
 #include "test.h"
@@ -36,6 +37,29 @@ static const char *source_of(const char *name)
     }
     fail_msg("no template of %s", name);
     return NULL;
+}
+
+static void published_templates_say_what_their_models_can(void **state)
+{
+    static const struct {
+        const char *name;
+        bool tools, thinking;
+    } rows[] = {
+        {"Qwen-Qwen2.5-7B-Instruct", true, false},
+        {"Qwen-Qwen3-0.6B", true, true},
+        {"HuggingFaceTB-SmolLM3-3B", false, true},
+        {"deepseek-ai-DeepSeek-R1-Distill-Llama-8B", false, true},
+        {"meta-llama-Llama-3.2-3B-Instruct", true, false},
+        {"microsoft-Phi-3.5-mini-instruct", false, false},
+        {"google-gemma-2-2b-it", false, false},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const struct capabilities c = capabilities_of_template(source_of(rows[i].name));
+        assert_int_equal(c.tools, rows[i].tools);
+        assert_int_equal(c.thinking, rows[i].thinking);
+    }
+    assert_false(capabilities_of_template(NULL).tools);
 }
 
 static void published_templates_stand_for_their_forms(void **state)
@@ -165,6 +189,7 @@ static void mistral_takes_any_ids(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(published_templates_say_what_their_models_can),
         cmocka_unit_test(published_templates_stand_for_their_forms),
         cmocka_unit_test(mistral_takes_any_ids),
         cmocka_unit_test(calls_are_told_in_the_family_s_form),
