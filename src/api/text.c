@@ -1,11 +1,14 @@
 /* /tokenize, /detokenize, /apply-template, as llama.cpp serves them: its clients send what they
- * like, so members that are not known pass. `model` is any name that the hub resolves. */
+ * like, so members that are not known pass. `model` is any name that the hub resolves; they often
+ * send none, since their server has one model: then it is the one that is loaded, or where none is,
+ * the only one there is. */
 #include <string.h>
 
 #include "api/handlers.h"
 #include "api/members.h"
 #include "api/presets.h"
 #include "api/spec.h"
+#include "registry/bases.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -13,7 +16,7 @@ enum { ANSWER_BYTES_MAX = 64 << 20 };
 
 #define MODEL_FIELD                                                                                \
     {                                                                                              \
-        .name = "model", .kind = HTTP_STRING, .flags = HTTP_REQUIRED | HTTP_MIN | HTTP_MAX,        \
+        .name = "model", .kind = HTTP_STRING, .flags = HTTP_NULLABLE | HTTP_MIN | HTTP_MAX,        \
         .min = 1, .max = 800                                                                       \
     }
 
@@ -81,6 +84,34 @@ static int put_messages(const struct resolved_model *model, const json_t *body, 
     return rc;
 }
 
+/* What is meant where nothing is named. */
+static int only_model(struct hub *hub, struct arena *arena, const char **name, struct err *err)
+{
+    struct infer_cache cache;
+    struct base_row *rows = NULL;
+    size_t count = 0;
+    int64_t total = 0;
+    int rc = infer_list(hub->infer, &cache, err);
+    if (rc != 0) {
+        return rc;
+    }
+    const int n = cache.n_models;
+    *name = n == 1 ? arena_strdup(arena, cache.models[0].base_id) : NULL;
+    rc = n != 1 || *name != NULL ? 0 : mem_err(err, 0);
+    mem_free(cache.models);
+    if (rc == 0 && n == 0) {
+        rc = registry_list_bases(hub->registry, 1, 0, arena, &rows, &count, &total, err);
+        *name = rc == 0 && total == 1 && count == 1 ? rows[0].id : NULL;
+    }
+    if (rc == 0 && *name == NULL) {
+        rc = n > 0 ? err_set(err, ERR_UNPROCESSABLE, "'model' is required: %d are loaded", n)
+                   : err_set(err, ERR_UNPROCESSABLE,
+                             "'model' is required: none is loaded, and there are %lld",
+                             (long long)total);
+    }
+    return rc;
+}
+
 /* Runs one operation; *result is the caller's. *result NULL with 0: the answer was given. */
 static int run(struct hub *hub, enum infer_text_op op, const struct api_body *table,
                const char *const *names, struct http_request *request,
@@ -91,6 +122,7 @@ static int run(struct hub *hub, enum infer_text_op op, const struct api_body *ta
     struct resolved_model model;
     struct infer_spec spec;
     struct buf answer;
+    const char *name = NULL;
     json_t *arguments = NULL;
     *result = NULL;
     http_issues_init(&issues);
@@ -101,8 +133,11 @@ static int run(struct hub *hub, enum infer_text_op op, const struct api_body *ta
     http_issues_release(&issues);
     buf_init(&answer, ANSWER_BYTES_MAX);
     if (rc == 0) {
-        rc = registry_resolve_model(hub->registry, body_string(*body, "model"), request->arena,
-                                    &model, err);
+        name = body_string(*body, "model");
+        rc = name == NULL ? only_model(hub, request->arena, &name, err) : 0;
+    }
+    if (rc == 0) {
+        rc = registry_resolve_model(hub->registry, name, request->arena, &model, err);
     }
     if (rc == 0) {
         rc = spec_of(hub, &model, request->arena, &spec, err);

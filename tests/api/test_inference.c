@@ -304,10 +304,36 @@ static void text_is_tokenized_and_back(void **state)
              "{\"model\":\"org/tiny\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}", 200);
     assert_non_null(strstr(member(answer, "prompt"), "Hi"));
     json_decref(answer);
-    answer = call(hub, "POST", "/tokenize", "{\"content\":\"a\"}", 400);
-    assert_string_equal(member(json_object_get(answer, "error"), "type"), "invalid_request_error");
-    json_decref(answer);
-    answer = call(hub, "POST", "/tokenize", "{\"model\":\"no\",\"content\":\"a\"}", 404);
+    call_quiet(hub, "POST", "/tokenize", "{\"model\":\"no\",\"content\":\"a\"}", 404);
+}
+
+/* Clients of llama.cpp's server, which has one model, name none. */
+static void without_a_name_the_only_model_is_meant(void **state)
+{
+    static const char plain[] = "{\"content\":\"What?\"}";
+    struct hub_fixture *hub = *state;
+    json_t *only = call(hub, "POST", "/tokenize", plain, 200); /* none is loaded, one is there */
+    json_t *loaded = call(hub, "POST", "/tokenize", plain, 200);
+    json_t *named =
+        call(hub, "POST", "/tokenize", "{\"model\":\"org/tiny\",\"content\":\"What?\"}", 200);
+
+    assert_true(json_equal(only, named) && json_equal(loaded, named));
+    json_decref(only);
+    json_decref(loaded);
+    json_decref(named);
+    call_quiet(hub, "POST", "/detokenize", "{\"tokens\":[5]}", 200);
+    call_quiet(hub, "POST", "/apply-template",
+               "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}", 200);
+    call_quiet(hub, "POST", "/base-models/import", "{\"path\":\"" BASE "\",\"as\":\"org/two\"}",
+               201);
+    call_quiet(hub, "POST", "/tokenize", plain, 200);
+    call_quiet(hub, "DELETE", "/inference/cache", NULL, 204);
+    wait_until_unloaded(hub);
+    json_t *answer = call(hub, "POST", "/tokenize", plain, 400);
+    const json_t *error = json_object_get(answer, "error");
+    assert_string_equal(member(error, "type"), "invalid_request_error");
+    assert_string_equal(member(error, "message"),
+                        "'model' is required: none is loaded, and there are 2");
     json_decref(answer);
 }
 
@@ -409,6 +435,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_client_that_leaves_stops_its_work, setup, hub_teardown),
         cmocka_unit_test_setup_teardown(loaded_models_are_listed_and_unloaded, setup, hub_teardown),
         cmocka_unit_test_setup_teardown(text_is_tokenized_and_back, setup, hub_teardown),
+        cmocka_unit_test_setup_teardown(without_a_name_the_only_model_is_meant, setup,
+                                        hub_teardown),
         cmocka_unit_test_setup_teardown(a_job_is_trained_published_and_answers, setup,
                                         hub_teardown),
     };
