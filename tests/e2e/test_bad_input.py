@@ -150,7 +150,8 @@ def test_more_answers_than_there_is_room_for_fail_before_the_stream(model_file, 
         assert "5 answers" in never.json()["error"]["message"]
         long = {**body, "max_tokens": 7000, "ignore_eos": True}
         with small.http.stream("POST", "/v1/chat/completions", json=long) as running:
-            next(running.iter_lines())
+            lines = running.iter_lines()  # held: a generator that is thrown away hangs up
+            next(lines)
             full = small.http.post("/v1/chat/completions", json={**body, "n": 4})
             assert full.status_code == 429
             assert int(full.headers["retry-after"]) >= 1
