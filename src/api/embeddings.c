@@ -1,8 +1,8 @@
 /* POST /v1/embeddings, /api/embed and /api/embeddings: the mean of a text's hidden states, of
- * length
- * 1, or of its first `dimensions` numbers, again of length 1. As many texts as there are sessions
- * are embedded together; what is too long for the context is refused, and cut only where Ollama's
- * clients ask to `truncate`. */
+ * length 1, or of its first `dimensions` numbers, again of length 1. As many texts as there are
+ * sessions are embedded together; what is too long for the context is refused, and cut only where
+ * Ollama's clients ask to `truncate`. Where these send nothing to embed the model is loaded, and
+ * the answer is a list of nothing. */
 #include <math.h>
 #include <string.h>
 
@@ -183,6 +183,14 @@ static int embed_batch(struct hub *hub, const struct inputs *inputs, size_t firs
                : rc;
 }
 
+/* Ollama's clients may send nothing: no member, no text, an empty list. */
+static bool is_nothing(const json_t *input)
+{
+    return input == NULL || json_is_null(input) ||
+           (json_is_string(input) && json_string_length(input) == 0) ||
+           (json_is_array(input) && json_array_size(input) == 0);
+}
+
 /* Writes one vector per input through `put`; *tokens counts all of them. */
 static int embed_all(struct hub *hub, const struct inputs *inputs, struct infer_spec *spec,
                      struct http_request *request, struct json_out *out,
@@ -332,9 +340,11 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
     if (rc != 0 || body == NULL) {
         return rc;
     }
+    const char *member = old ? "prompt" : "input";
+    const bool nothing = is_nothing(json_object_get(body, member));
     rc = ollama_model_name(body, &name, err);
     if (rc == 0) {
-        rc = read_inputs(body, old ? "prompt" : "input", &inputs, err);
+        rc = read_inputs(body, member, &inputs, err);
     }
     if (rc == 0) {
         rc = member_int(json_object_get(body, "options"), "num_ctx", &num_ctx, err);
@@ -348,6 +358,10 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
     if (rc == 0) {
         spec.truncate = json_is_true(json_object_get(body, "truncate"));
     }
+    if (rc == 0 && nothing) {
+        inputs.n = 0;
+        rc = ollama_load(hub, &spec, err);
+    }
     if (rc != 0) {
         return rc;
     }
@@ -357,15 +371,17 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
         json_out_kv_string(&out, "model", name);
     }
     json_out_key(&out, old ? "embedding" : "embeddings");
-    if (!old) {
+    if (!old || nothing) {
         json_out_array(&out);
     }
     rc = embed_all(hub, &inputs, &spec, request, &out, put_bare, &tokens, err);
     if (rc != 0) {
         return rc;
     }
-    if (!old) {
+    if (!old || nothing) {
         json_out_array_end(&out);
+    }
+    if (!old) {
         json_out_kv_int(&out, "total_duration", clock_monotonic_ns() - started);
         json_out_kv_int(&out, "load_duration", 0);
         json_out_kv_int(&out, "prompt_eval_count", tokens);

@@ -38,6 +38,8 @@ int ollama_check_context(const struct hub *hub, const struct resolved_model *mod
                          struct err *err) MUST_CHECK;
 /* Members that generate and chat share. */
 int ollama_request_read(const json_t *body, struct ollama_request *out, struct err *err) MUST_CHECK;
+/* Opens the model's base, if it is not open; it stays for as long as the spec says. */
+int ollama_load(struct hub *hub, const struct infer_spec *spec, struct err *err) MUST_CHECK;
 /* keep_alive: seconds, or a duration like "5m"; negative for ever. */
 int ollama_keep_alive(const json_t *body, bool *given, int64_t *ms, struct err *err) MUST_CHECK;
 /* `x:latest` is x, when that is what is registered. In the arena; NULL for lack of memory. */

@@ -375,24 +375,19 @@ static int load(struct hub *hub, const struct ollama_request *asked, struct infe
                 bool chat, struct http_response *response, struct err *err)
 {
     struct json_out out;
-    struct buf nothing;
-    json_t *arguments = json_pack("{s:s}", "content", "");
     const bool unload = asked->has_keep_alive && asked->keep_alive_ms == 0;
     struct err unneeded = {0};
-    int rc = arguments != NULL ? 0 : mem_err(err, 0);
-    buf_init(&nothing, 1 << 16);
-    if (rc == 0 && unload) {
+    int rc = 0;
+    if (unload) {
         rc = infer_unload(hub->infer, spec->base_key, &unneeded);
         if (rc == -ERR_NOT_FOUND) {
             rc = 0; /* it is not loaded: all the better */
         } else if (rc != 0) {
             rc = err_set(err, unneeded.code, "%s", unneeded.message);
         }
-    } else if (rc == 0) {
-        rc = infer_text(hub->infer, INFER_TOKENIZE, spec, arguments, &nothing, err);
+    } else {
+        rc = ollama_load(hub, spec, err);
     }
-    json_decref(arguments);
-    buf_release(&nothing);
     if (rc != 0) {
         return rc;
     }

@@ -150,6 +150,19 @@ int ollama_check_context(const struct hub *hub, const struct resolved_model *mod
     return 0;
 }
 
+int ollama_load(struct hub *hub, const struct infer_spec *spec, struct err *err)
+{
+    json_t *arguments = json_pack("{s:s}", "content", "");
+    struct buf nothing;
+    buf_init(&nothing, 1 << 16);
+    const int rc = arguments != NULL
+                       ? infer_text(hub->infer, INFER_TOKENIZE, spec, arguments, &nothing, err)
+                       : mem_err(err, 0);
+    json_decref(arguments);
+    buf_release(&nothing);
+    return rc;
+}
+
 /* Whether an action of a template, which begins at `at`, is none that Jinja knows: ".Prompt",
  * "$x", "if .System", "range .Messages". */
 static bool is_go_action(const char *at)

@@ -63,6 +63,23 @@ def test_ollama_says_the_same(hub, client):
     assert list(theirs.embeddings(MODEL, TEXTS[0]).embedding) == ours.data[0].embedding
 
 
+def test_nothing_to_embed_loads_the_model(hub, smollm):
+    """As Ollama's server has it, whose clients take the empty list."""
+    theirs = ollama.Client(host=hub.url)
+    hub.http.delete("/inference/cache")
+    wait_for(lambda: hub.runners() == [])
+    assert theirs.embed(MODEL, []).embeddings == []
+    assert len(hub.runners()) == 1
+    assert theirs.embed(MODEL, "").embeddings == []
+    assert theirs.embeddings(MODEL, "").embedding == []
+    for asked in ({}, {"input": None}):
+        assert hub.ask("POST", "/api/embed", 200, json={"model": MODEL, **asked})["embeddings"] == []
+    for bad in ([""], [1, "x"], 7, {}, True):
+        asked = {"model": MODEL, "input": bad}
+        assert "input" in hub.ask("POST", "/api/embed", 400, json=asked)["error"]
+    hub.ask("POST", "/api/embed", 404, json={"model": "nobody", "input": []})
+
+
 def test_bad_inputs_are_refused(client):
     for asked in [
         {"input": ""},
