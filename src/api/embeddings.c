@@ -1,8 +1,8 @@
 /* POST /v1/embeddings, /api/embed and /api/embeddings: the mean of a text's hidden states, of
  * length 1, or of its first `dimensions` numbers, again of length 1. As many texts as there are
  * sessions are embedded together; what is too long for the context is refused, and cut only where
- * Ollama's clients ask to `truncate`. Where these send nothing to embed the model is loaded, and
- * the answer is a list of nothing. */
+ * Ollama's clients ask to `truncate` or give a `num_ctx`. Where these send nothing to embed the
+ * model is loaded, and the answer is a list of nothing. */
 #include <math.h>
 #include <string.h>
 
@@ -356,7 +356,7 @@ static int ollama(struct hub *hub, bool old, struct http_request *request,
         rc = ollama_keep_alive(body, &spec.has_keep_alive, &spec.keep_alive_ms, err);
     }
     if (rc == 0) {
-        spec.truncate = json_is_true(json_object_get(body, "truncate"));
+        spec.truncate = ollama_truncates(body, num_ctx);
     }
     if (rc == 0 && nothing) {
         inputs.n = 0;

@@ -23,8 +23,7 @@ struct ollama_request {
     bool stream;
     bool has_keep_alive;
     int64_t keep_alive_ms;
-    int num_ctx;   /* 0: not given */
-    bool truncate; /* only when it is asked for: else what is too long is refused */
+    int num_ctx; /* 0: not given */
     struct infer_sampling sampling;
 };
 
@@ -38,6 +37,9 @@ int ollama_check_context(const struct hub *hub, const struct resolved_model *mod
                          struct err *err) MUST_CHECK;
 /* Members that generate and chat share. */
 int ollama_request_read(const json_t *body, struct ollama_request *out, struct err *err) MUST_CHECK;
+/* Whether what is too long is cut: as the body says, and else where num_ctx, of the request or of
+ * its model, says what too long is. What the model's own context does not hold is refused. */
+bool ollama_truncates(const json_t *body, int num_ctx);
 /* Opens the model's base, if it is not open; it stays for as long as the spec says. */
 int ollama_load(struct hub *hub, const struct infer_spec *spec, struct err *err) MUST_CHECK;
 /* keep_alive: seconds, or a duration like "5m"; negative for ever. */

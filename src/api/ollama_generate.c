@@ -560,7 +560,7 @@ static int run(struct hub *hub, struct http_request *request, struct http_respon
             spec.chat_template = body_string(body, "template");
         }
         spec.sampling = asked.sampling;
-        spec.truncate = asked.truncate;
+        spec.truncate = ollama_truncates(body, asked.num_ctx);
         spec.context_tokens = asked.num_ctx;
         spec.prompt = raw ? json_string_value(prompt) : NULL;
         spec.prompt_bytes = json_string_length(prompt);

@@ -1,7 +1,7 @@
 /* Options that only say how a model is held in memory (num_batch, num_gpu, main_gpu, use_mmap,
  * num_thread) are the server's own business here and pass, and so does num_keep: nothing is ever
- * dropped from a context but what `truncate` asks for, whole messages. Options that would change
- * the answer and are not served are refused by name. */
+ * dropped from a context but whole messages, as `truncate` or `num_ctx` ask for. Options that would
+ * change the answer and are not served are refused by name. */
 #include "api/ollama.h"
 
 #include <string.h>
@@ -118,9 +118,6 @@ int ollama_request_read(const json_t *body, struct ollama_request *out, struct e
         rc = member_bool(body, "stream", &out->stream, err);
     }
     if (rc == 0) {
-        rc = member_bool(body, "truncate", &out->truncate, err);
-    }
-    if (rc == 0) {
         rc = ollama_keep_alive(body, &out->has_keep_alive, &out->keep_alive_ms, err);
     }
     if (rc == 0) {
@@ -148,6 +145,12 @@ int ollama_check_context(const struct hub *hub, const struct resolved_model *mod
                        (long long)served);
     }
     return 0;
+}
+
+bool ollama_truncates(const json_t *body, int num_ctx)
+{
+    const json_t *truncate = json_object_get(body, "truncate");
+    return json_is_boolean(truncate) ? json_is_true(truncate) : num_ctx > 0;
 }
 
 int ollama_load(struct hub *hub, const struct infer_spec *spec, struct err *err)

@@ -63,11 +63,13 @@ struct infer_spec {
     /* What is too long is cut: of messages the oldest go, system messages stay; a text to embed
      * loses its end. Nothing else is cut. */
     bool truncate;
-    int context_tokens; /* with truncate: what prompt and answer are to fit in; 0: the context */
-    bool score_prompt;  /* the prompt's own tokens come with their log-probabilities */
-    bool tell_prompt;   /* `accepted` brings the prompt's tokens */
-    bool cold;          /* all of the prompt is computed, whatever is kept of it */
-    bool embed;         /* infer_embed's own */
+    /* What is too long, fewer than the context holds; 0: what that does not hold. A prompt that is
+     * cut may be longer even so, one that is not to be cut is refused. */
+    int context_tokens;
+    bool score_prompt; /* the prompt's own tokens come with their log-probabilities */
+    bool tell_prompt;  /* `accepted` brings the prompt's tokens */
+    bool cold;         /* all of the prompt is computed, whatever is kept of it */
+    bool embed;        /* infer_embed's own */
     bool has_keep_alive;
     int64_t keep_alive_ms; /* how long the base stays loaded after this request: -1 for ever */
     const char *trace_id;  /* for logs and spans, or NULL */

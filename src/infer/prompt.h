@@ -37,7 +37,8 @@ int prompter_tokens(struct prompter *prompter, const json_t *request, struct tok
  * fewer, with room for an answer of one token: the oldest messages are left out, up to one of the
  * user's, until the rest fits; system messages stay, and what begins with the user's last one. A
  * text to {embed} loses its end. What does not fit even so comes as it is, for the scheduler to
- * refuse. */
+ * refuse if the context does not hold it. Where the request does not say {truncate}, ERR_INVALID
+ * when it is too long for {context_tokens}. */
 int prompter_fit(struct prompter *prompter, const json_t *request, struct token_ids *out,
                  struct err *err) MUST_CHECK;
 

@@ -101,17 +101,24 @@ int prompter_fit(struct prompter *p, const json_t *request, struct token_ids *ou
 {
     const int64_t context = engine_model_info(p->model)->context_length;
     const int64_t asked = json_integer_value(json_object_get(request, "context_tokens"));
-    const int64_t limit = (asked > 1 && asked < context ? asked : context) - 1;
+    const bool is_less = asked > 0 && asked < context;
+    const int64_t most = is_less ? asked : context;
+    const size_t limit = most > 1 ? (size_t)most - 1 : 1; /* there is an answer to come */
     const int rc = prompter_tokens(p, request, out, err);
-    if (rc != 0 || !json_is_true(json_object_get(request, "truncate")) || limit < 1 ||
-        out->n <= (size_t)limit) {
+    if (rc != 0 || out->n <= limit) {
         return rc;
     }
+    if (!json_is_true(json_object_get(request, "truncate"))) {
+        return is_less ? err_set(err, ERR_INVALID,
+                                 "the prompt is %zu tokens; the context holds %lld (num_ctx)",
+                                 out->n, (long long)asked)
+                       : 0;
+    }
     if (json_is_true(json_object_get(request, "embed"))) {
-        cut_text(p, (size_t)limit, out);
+        cut_text(p, limit, out);
         return 0;
     }
     return json_array_size(json_object_get(request, "messages")) > 1
-               ? cut_messages(p, request, (size_t)limit, out, err)
+               ? cut_messages(p, request, limit, out, err)
                : 0;
 }

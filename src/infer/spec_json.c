@@ -179,6 +179,8 @@ void spec_write(struct json_out *out, const struct infer_spec *spec)
     json_out_kv_bool(out, "cold", spec->cold);
     if (spec->truncate) {
         json_out_kv_bool(out, "truncate", true);
+    }
+    if (spec->context_tokens > 0) {
         json_out_kv_int(out, "context_tokens", spec->context_tokens);
     }
     if (spec->tools != NULL) {

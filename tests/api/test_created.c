@@ -264,9 +264,10 @@ static int64_t prompt_tokens(json_t *answer)
 
 #define OPTIONS(n) ",\"options\":{\"num_predict\":1,\"num_ctx\":" #n "}"
 
-static void the_oldest_messages_go_when_asked(void **state)
+static void the_oldest_messages_go(void **state)
 {
     struct hub_fixture *hub = *state;
+    char text[128];
 
     call_quiet(hub, "POST", "/api/create",
                "{\"model\":\"bare-template\",\"from\":\"org/tiny\",\"template\":\"" TEMPLATE "\"}",
@@ -275,10 +276,15 @@ static void the_oldest_messages_go_when_asked(void **state)
     const int64_t each = prompt_tokens(converse(hub, 1, OPTIONS(200), 200)) - none;
     const int64_t whole = prompt_tokens(converse(hub, 4, OPTIONS(200), 200));
     assert_true(each > 0 && whole > none);
-    /* without the word, num_ctx cuts nothing */
-    assert_int_equal(prompt_tokens(converse(hub, 4, OPTIONS(60), 200)), whole);
     const int64_t cut = prompt_tokens(converse(hub, 4, ",\"truncate\":true" OPTIONS(60), 200));
     assert_true(cut < 60 && cut >= none);
+    /* num_ctx alone says so, too */
+    assert_int_equal(prompt_tokens(converse(hub, 4, OPTIONS(60), 200)), cut);
+    json_t *refused = converse(hub, 4, ",\"truncate\":false" OPTIONS(60), 400);
+    snprintf(text, sizeof text, "the prompt is %d tokens; the context holds 60 (num_ctx)",
+             (int)whole);
+    assert_string_equal(member(refused, "error"), text);
+    json_decref(refused);
     /* what is left is a conversation of fewer turns */
     int turns = 0;
     while (turns < 4 && prompt_tokens(converse(hub, turns, OPTIONS(200), 200)) != cut)
@@ -299,7 +305,7 @@ int main(void)
         cmocka_unit_test(it_is_shown_listed_copied_and_deleted),
         cmocka_unit_test(a_name_is_listed_once),
         cmocka_unit_test(bad_ones_are_named),
-        cmocka_unit_test(the_oldest_messages_go_when_asked),
+        cmocka_unit_test(the_oldest_messages_go),
     };
     return cmocka_run_group_tests(tests, setup, hub_teardown);
 }

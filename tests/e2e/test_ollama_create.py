@@ -412,7 +412,7 @@ def test_a_copy_of_a_version_lives_on(hub, client, version, pirate):
     assert not blob.exists()
 
 
-def test_what_is_too_long_is_cut_only_when_asked(hub, client, pirate):
+def test_what_is_too_long_is_cut_when_asked(hub, client, pirate):
     turns = []
     for i in range(400):
         turns.append({"role": "user", "content": f"Question {i}: " + "why is the sea salty? " * 4})
@@ -424,9 +424,18 @@ def test_what_is_too_long_is_cut_only_when_asked(hub, client, pirate):
         assert "the prompt is" in error and "the context holds 8192" in error
     cut = hub.ask("POST", "/api/chat", 200, json={**body, "truncate": True})
     assert 8000 < cut["prompt_eval_count"] < 8192
-    short = {**body, "truncate": True, "options": {**GREEDY, "num_ctx": 500}}
-    cut = hub.ask("POST", "/api/chat", 200, json=short)
-    assert 400 < cut["prompt_eval_count"] < 500
+    short = {**body, "options": {**GREEDY, "num_ctx": 500}}
+    cut = client.chat(BASE, told, options=short["options"])
+    assert 400 < cut.prompt_eval_count < 500
+    for more in ({"truncate": True}, {"truncate": None}):
+        again = hub.ask("POST", "/api/chat", 200, json={**short, **more})
+        assert again["message"]["content"] == cut.message.content
+    error = hub.ask("POST", "/api/chat", 400, json={**short, "truncate": False})["error"]
+    assert "the prompt is" in error and "the context holds 500 (num_ctx)" in error
+    client.create("short", from_=BASE, parameters={"num_ctx": 500})
+    assert client.chat("short", told, options=GREEDY).message.content == cut.message.content
+    client.delete("short")
+    cut = again
     for kept in range(0, 40, 2):  # the rest is what it would be without the oldest
         rest = {**body, "messages": [told[0], *turns[len(turns) - kept:], *MESSAGES]}
         said = hub.ask("POST", "/api/chat", 200, json={**rest, "options": {**GREEDY, "num_predict": 1}})
@@ -448,8 +457,9 @@ def test_texts_to_embed_are_cut_when_asked(hub, client):
     long = "the sea is salty " * 3000
     body = {"model": BASE, "input": long}
     assert "the context holds" in hub.ask("POST", "/api/embed", 400, json=body)["error"]
-    body = {"model": BASE, "input": "the sea is salty " * 100, "truncate": True,
-            "options": {"num_ctx": 33}}
+    body = {"model": BASE, "input": "the sea is salty " * 100, "options": {"num_ctx": 33}}
+    error = hub.ask("POST", "/api/embed", 400, json={**body, "truncate": False})["error"]
+    assert "the context holds 33 (num_ctx)" in error
     cut = hub.ask("POST", "/api/embed", 200, json=body)
     assert cut["prompt_eval_count"] == 32
     same = client.embed(BASE, "the sea is salty " * 8)
