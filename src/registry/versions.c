@@ -83,6 +83,19 @@ int registry_get_version_by_id(struct registry *registry, const char *id, struct
     return registry_end(db, rc, err);
 }
 
+int registry_find_version_checksum(struct registry *registry, const char *sha256,
+                                   struct arena *arena, struct version_row *row, bool *found,
+                                   struct err *err)
+{
+    struct db *db = NULL;
+    int rc = registry_begin_read(registry, &db, err);
+
+    *found = false;
+    if (rc == 0)
+        rc = version_row_by_checksum(db, sha256, arena, row, found, err);
+    return registry_end(db, rc, err);
+}
+
 /* --- patch --- */
 
 static int check_patch(const struct version_patch *patch, enum version_status *status,

@@ -24,6 +24,10 @@ int registry_get_version(struct registry *registry, const char *model_id, const 
 /* Of whichever model. ERR_NOT_FOUND "Version <id> not found". */
 int registry_get_version_by_id(struct registry *registry, const char *id, struct arena *arena,
                                struct version_row *row, struct err *err) MUST_CHECK;
+/* One whose adapter has this SHA-256, of whichever model and ready or archived: the newest. */
+int registry_find_version_checksum(struct registry *registry, const char *sha256,
+                                   struct arena *arena, struct version_row *row, bool *found,
+                                   struct err *err) MUST_CHECK;
 
 struct version_patch {
     const char *status; /* ready or archived, or NULL to leave it */

@@ -136,6 +136,22 @@ int version_row_by_alias(struct db *db, const char *model_id, const char *alias,
     return one(db, stmt, arena, row, found, err);
 }
 
+int version_row_by_checksum(struct db *db, const char *checksum, struct arena *arena,
+                            struct version_row *row, bool *found, struct err *err)
+{
+    struct db_stmt *stmt = NULL;
+    int rc = db_query(db, "version.by_checksum",
+                      SELECT_VERSIONS "WHERE checksum = ? AND status IN ('ready', 'archived') "
+                                      "ORDER BY created_at DESC, id LIMIT 1",
+                      &stmt, err);
+
+    *found = false;
+    if (rc < 0)
+        return rc;
+    db_bind_text(stmt, checksum);
+    return one(db, stmt, arena, row, found, err);
+}
+
 int version_row_newest_ready(struct db *db, const char *model_id, struct arena *arena,
                              struct version_row *row, bool *found, struct err *err)
 {

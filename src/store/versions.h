@@ -33,6 +33,9 @@ int version_row_find(struct db *db, const char *model_id, const char *version, s
 int version_row_by_alias(struct db *db, const char *model_id, const char *alias,
                          struct arena *arena, struct version_row *row, bool *found,
                          struct err *err) MUST_CHECK;
+/* The newest whose adapter has this checksum, ready or archived, of any model. */
+int version_row_by_checksum(struct db *db, const char *checksum, struct arena *arena,
+                            struct version_row *row, bool *found, struct err *err) MUST_CHECK;
 int version_row_newest_ready(struct db *db, const char *model_id, struct arena *arena,
                              struct version_row *row, bool *found, struct err *err) MUST_CHECK;
 /* Newest first. */

@@ -31,21 +31,23 @@ static int find_dataset(struct job_run *run, const char *sha256, const char **pa
     return rc;
 }
 
-/* What it went on from; the version may be gone. */
+/* What it went on from: any version with those bytes, or what was made of one that is gone. */
 static int find_init(struct job_run *run, struct found *f, struct err *err)
 {
+    const char *sha256 = f->manifest.init_sha256;
     struct version_row version;
-    struct err gone = {0};
-    if (f->manifest.config.init_from[0] == '\0') {
+    bool found = false;
+    if (sha256 == NULL) {
         return 0;
     }
-    int rc = registry_get_version_by_id(run->registry, f->manifest.config.init_from, &run->arena,
-                                        &version, &gone);
-    if (rc != 0 || version.artifact_path == NULL) {
-        return rc == 0 || rc == -ERR_NOT_FOUND ? 0 : err_set(err, gone.code, "%s", gone.message);
+    int rc =
+        registry_find_version_checksum(run->registry, sha256, &run->arena, &version, &found, err);
+    if (rc == 0 && found && version.artifact_path != NULL) {
+        rc = fs_join(f->init, version.artifact_path, MANIFEST_ADAPTER, err);
+    } else if (rc == 0) {
+        rc = storage_blob(registry_storage(run->registry), sha256, f->init, err);
     }
-    rc = fs_join(f->init, version.artifact_path, MANIFEST_ADAPTER, err);
-    f->spec.init_adapter_path = rc == 0 ? f->init : NULL;
+    f->spec.init_adapter_path = rc == 0 && fs_exists(f->init) ? f->init : NULL;
     return rc;
 }
 
