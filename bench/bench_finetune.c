@@ -64,8 +64,8 @@ static int tell_plan(const char *path, const struct train_config *config, struct
 {
     struct engine_estimate estimate;
     uint64_t foretold = 0;
-    int rc = engine_estimate_open(path, &estimate, err);
-    rc = rc == 0 ? train_estimate(path, config, &foretold, err) : rc;
+    int rc = engine_estimate_open(path, 0, &estimate, err);
+    rc = rc == 0 ? train_estimate(path, config, 0, &foretold, err) : rc;
     if (rc == 0) {
         const struct engine_lora lora = {.rank = (int)config->lora_rank,
                                          .targets = config->lora_targets};

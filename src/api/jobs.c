@@ -159,8 +159,9 @@ static int check_fits(struct hub *hub, struct job_draft *draft, struct arena *ar
     if (rc != 0) {
         return rc;
     }
+    const struct memory_asker asker = {hub->program, hub->settings.threads};
     uint64_t bytes = 0;
-    if (memory_of_training(hub->registry, hub->program, draft->model_id, draft->dataset_id, &config,
+    if (memory_of_training(hub->registry, &asker, draft->model_id, draft->dataset_id, &config,
                            &bytes, &missing) != 0) {
         return err_set(err, ERR_UNPROCESSABLE, "%s", missing.message);
     }
@@ -234,7 +235,8 @@ static int check_resume_fits(struct hub *hub, const char *id, struct arena *aren
         !job_status_final(old.status)) {
         return 0;
     }
-    return memory_check(hub->registry, hub->program, &old, hub->settings.memory_limit_gb, err);
+    const struct memory_asker asker = {hub->program, hub->settings.threads};
+    return memory_check(hub->registry, &asker, &old, hub->settings.memory_limit_gb, err);
 }
 
 HANDLER(jobs_resume)

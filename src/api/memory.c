@@ -29,9 +29,9 @@ static uint64_t rows_bytes(struct registry *registry, const char *dataset_id, in
     return train_rows_estimate(row.rows, row.bytes, tokens_max);
 }
 
-static uint64_t estimate(struct registry *registry, const char *program, const char *model_id,
-                         const char *dataset_id, const struct train_config *config, bool evaluate,
-                         struct err *refused)
+static uint64_t estimate(struct registry *registry, const struct memory_asker *asker,
+                         const char *model_id, const char *dataset_id,
+                         const struct train_config *config, bool evaluate, struct err *refused)
 {
     struct err err = {0};
     struct arena arena;
@@ -44,7 +44,8 @@ static uint64_t estimate(struct registry *registry, const char *program, const c
     if (rc == 0) {
         rc = registry_base_path(registry, model.base_model, &arena, &base, path, &err);
     }
-    if (rc == 0 && train_inspect_estimate(program, path, config, evaluate, &bytes, &err) != 0) {
+    if (rc == 0 && train_inspect_estimate(asker->program, path, config, evaluate, asker->threads,
+                                          &bytes, &err) != 0) {
         log_event(LOG_DEBUG, "api", "no_estimate", "base=%s error=\"%s\"", base.id, err.message);
         bytes = 0;
         if (err.code == ERR_UNSUPPORTED) {
@@ -89,16 +90,16 @@ static uint64_t weights_bytes(struct registry *registry, const struct job_row *r
     return bytes;
 }
 
-int memory_of_training(struct registry *registry, const char *program, const char *model_id,
-                       const char *dataset_id, const struct train_config *config, uint64_t *bytes,
-                       struct err *err)
+int memory_of_training(struct registry *registry, const struct memory_asker *asker,
+                       const char *model_id, const char *dataset_id,
+                       const struct train_config *config, uint64_t *bytes, struct err *err)
 {
     struct err refused = {0};
-    *bytes = estimate(registry, program, model_id, dataset_id, config, false, &refused);
+    *bytes = estimate(registry, asker, model_id, dataset_id, config, false, &refused);
     return refused.code == ERR_NONE ? 0 : err_set(err, refused.code, "%s", refused.message);
 }
 
-static uint64_t version_bytes(struct registry *registry, const char *program,
+static uint64_t version_bytes(struct registry *registry, const struct memory_asker *asker,
                               const struct job_row *row, struct arena *arena)
 {
     struct err err = {0};
@@ -109,14 +110,15 @@ static uint64_t version_bytes(struct registry *registry, const char *program,
         registry_get_version_by_id(registry, row->model_version_id, arena, &version, &err) == 0 &&
         version.artifact_path != NULL &&
         manifest_read(&manifest, version.artifact_path, &err) == 0) {
-        bytes = estimate(registry, program, version.model_id, row->dataset_id, &manifest.config,
+        bytes = estimate(registry, asker, version.model_id, row->dataset_id, &manifest.config,
                          row->kind == JOB_EVALUATE, &err);
     }
     manifest_release(&manifest);
     return bytes;
 }
 
-uint64_t memory_of_job(struct registry *registry, const char *program, const struct job_row *row)
+uint64_t memory_of_job(struct registry *registry, const struct memory_asker *asker,
+                       const struct job_row *row)
 {
     struct err err = {0};
     struct train_config config;
@@ -126,13 +128,12 @@ uint64_t memory_of_job(struct registry *registry, const char *program, const str
     switch (row->kind) {
     case JOB_TRAIN:
         if (train_config_parse_text(&config, row->config, &err) == 0) {
-            bytes =
-                estimate(registry, program, row->model_id, row->dataset_id, &config, false, &err);
+            bytes = estimate(registry, asker, row->model_id, row->dataset_id, &config, false, &err);
         }
         break;
     case JOB_EVALUATE:
     case JOB_REPRODUCE:
-        bytes = version_bytes(registry, program, row, &arena);
+        bytes = version_bytes(registry, asker, row, &arena);
         break;
     case JOB_EXPORT:
     case JOB_QUANTIZE:
@@ -145,11 +146,11 @@ uint64_t memory_of_job(struct registry *registry, const char *program, const str
     return bytes;
 }
 
-int memory_check(struct registry *registry, const char *program, const struct job_row *row,
-                 double limit_gb, struct err *err)
+int memory_check(struct registry *registry, const struct memory_asker *asker,
+                 const struct job_row *row, double limit_gb, struct err *err)
 {
     const bool writes = row->kind == JOB_EXPORT || row->kind == JOB_QUANTIZE;
-    const double gb = writes ? 0.0 : (double)memory_of_job(registry, program, row) / 1073741824.0;
+    const double gb = writes ? 0.0 : (double)memory_of_job(registry, asker, row) / 1073741824.0;
     if (gb > limit_gb) {
         return err_set(err, ERR_UNPROCESSABLE,
                        "The job (%s) needs %.2f GB and the memory limit is %.2f GB: raise "

@@ -24,20 +24,29 @@
 
 enum { MEMORY_TEXT_BYTES = 256 };
 
+/* The program that is asked (NULL: this one), and for how many threads (MLX_HUB_THREADS; 0: all
+ * cores). */
+struct memory_asker {
+    const char *program;
+    int threads;
+};
+
 /* Bytes that a training job of this model on this dataset (NULL: without rows) would hold; 0 when
  * that cannot be told (weights missing or unreadable), which is for the job itself to say.
  * ERR_UNSUPPORTED when the weights are not what the config needs. */
-int memory_of_training(struct registry *registry, const char *program, const char *model_id,
-                       const char *dataset_id, const struct train_config *config, uint64_t *bytes,
+int memory_of_training(struct registry *registry, const struct memory_asker *asker,
+                       const char *model_id, const char *dataset_id,
+                       const struct train_config *config, uint64_t *bytes,
                        struct err *err) MUST_CHECK;
 /* The same for a job of any kind, as its row says: evaluations and reproductions by the version's
  * manifest, those that write weights by the weights that they read. */
-uint64_t memory_of_job(struct registry *registry, const char *program, const struct job_row *row);
+uint64_t memory_of_job(struct registry *registry, const struct memory_asker *asker,
+                       const struct job_row *row);
 
 /* ERR_UNPROCESSABLE, with both numbers, for a job about a version or one that resumes which can
  * never fit. What writes weights holds as little as it must, and always may. */
-int memory_check(struct registry *registry, const char *program, const struct job_row *row,
-                 double limit_gb, struct err *err) MUST_CHECK;
+int memory_check(struct registry *registry, const struct memory_asker *asker,
+                 const struct job_row *row, double limit_gb, struct err *err) MUST_CHECK;
 
 /* Whether `bytes` will not fit before busy models come to rest; with both numbers in text. */
 bool memory_is_short(struct infer *infer, uint64_t bytes, char text[MEMORY_TEXT_BYTES]);

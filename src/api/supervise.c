@@ -351,8 +351,9 @@ static uint64_t need_of(struct supervisor *s, const struct job_row *row)
 {
     if (strcmp(s->need_id, row->id) != 0) {
         struct infer_memory memory;
+        const struct memory_asker asker = {s->program, s->settings->threads};
         infer_memory(s->infer, &memory);
-        s->need_bytes = memory_of_job(s->registry, s->program, row);
+        s->need_bytes = memory_of_job(s->registry, &asker, row);
         /* What reads weights that no model here could be of goes on; any other job says itself
          * that it cannot fit, where it would hold the queue up for ever. */
         if (s->need_bytes > memory.bytes_max) {

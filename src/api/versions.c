@@ -166,7 +166,8 @@ static int check_fits(struct hub *hub, const struct task_draft *draft, struct ar
     }
     const struct job_row row = {
         .kind = draft->kind, .model_version_id = version.id, .dataset_id = draft->dataset_id};
-    return memory_check(hub->registry, hub->program, &row, hub->settings.memory_limit_gb, err);
+    const struct memory_asker asker = {hub->program, hub->settings.threads};
+    return memory_check(hub->registry, &asker, &row, hub->settings.memory_limit_gb, err);
 }
 
 static int queue_task(struct hub *hub, struct http_request *request, struct http_response *response,

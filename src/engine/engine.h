@@ -87,7 +87,8 @@ struct engine_estimate {
     uint64_t workspace_bytes;
     struct engine_info info; /* as engine_model_info would say, but for isa and weight_bytes */
 };
-int engine_estimate_open(const char *path, struct engine_estimate *estimate,
+/* threads as in engine_options. */
+int engine_estimate_open(const char *path, int threads, struct engine_estimate *estimate,
                          struct err *err) MUST_CHECK;
 
 /* --- adapters ------------------------------------------------------------------------------- */

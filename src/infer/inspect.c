@@ -42,7 +42,7 @@ static int describe(const char *path, struct json_out *out, struct err *err)
     struct tokenizer *tokenizer = NULL;
     struct template *template = NULL;
     struct engine_estimate estimate;
-    int rc = engine_estimate_open(path, &estimate, err);
+    int rc = engine_estimate_open(path, 0, &estimate, err);
     if (rc == 0) {
         rc = model_files_open(path, &files, err);
     }

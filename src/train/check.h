@@ -70,8 +70,8 @@ int train_inspect_rows(const char *program, const char *path, const char *name, 
 /* train_estimate in a child: bytes that a run would hold; with `evaluate`, an evaluation of rows as
  * long as the config says. */
 int train_inspect_estimate(const char *program, const char *base_path,
-                           const struct train_config *config, bool evaluate, uint64_t *bytes,
-                           struct err *err) MUST_CHECK;
+                           const struct train_config *config, bool evaluate, int threads,
+                           uint64_t *bytes, struct err *err) MUST_CHECK;
 /* The child's main; its exit status. */
 int train_inspect_main(int control_fd);
 

@@ -74,13 +74,16 @@ static int estimate(const json_t *tree, struct json_out *out, struct err *err)
     struct train_config config;
     const char *base = NULL;
     bool evaluate = false;
+    int64_t threads = 0;
     uint64_t bytes = 0;
     int rc = train_config_parse(&config, json_object_get(tree, "config"), err);
     rc = rc == 0 ? json_get_string(tree, "base", "", &base, err) : rc;
     rc = rc == 0 ? json_get_bool(tree, "evaluate", false, &evaluate, err) : rc;
+    rc = rc == 0 ? json_get_int(tree, "threads", 0, &threads, err) : rc;
     if (rc == 0) {
-        rc = evaluate ? train_evaluate_estimate(base, config.max_seq_length, 0, &bytes, err)
-                      : train_estimate(base, &config, &bytes, err);
+        rc = evaluate
+                 ? train_evaluate_estimate(base, config.max_seq_length, (int)threads, &bytes, err)
+                 : train_estimate(base, &config, (int)threads, &bytes, err);
     }
     if (rc == 0) {
         json_out_object(out);
@@ -220,8 +223,8 @@ int train_inspect_rows(const char *program, const char *path, const char *name, 
 }
 
 int train_inspect_estimate(const char *program, const char *base_path,
-                           const struct train_config *config, bool evaluate, uint64_t *bytes,
-                           struct err *err)
+                           const struct train_config *config, bool evaluate, int threads,
+                           uint64_t *bytes, struct err *err)
 {
     struct buf text, answer_buf;
     struct json_out json;
@@ -233,6 +236,7 @@ int train_inspect_estimate(const char *program, const char *base_path,
     json_out_kv_string(&json, "op", "estimate");
     json_out_kv_string(&json, "base", base_path);
     json_out_kv_bool(&json, "evaluate", evaluate);
+    json_out_kv_int(&json, "threads", threads);
     json_out_key(&json, "config");
     train_config_write(config, &json);
     json_out_object_end(&json);

@@ -128,7 +128,7 @@ static int open_model(struct evaluation *e, struct err *err)
 {
     const struct evaluate_spec *spec = e->spec;
     struct engine_estimate estimate;
-    int rc = engine_estimate_open(spec->base_path, &estimate, err);
+    int rc = engine_estimate_open(spec->base_path, spec->threads, &estimate, err);
     if (rc != 0) {
         return rc;
     }

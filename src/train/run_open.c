@@ -123,7 +123,7 @@ static int quantize_base(struct run *run, struct err *err)
     struct engine_estimate estimate;
     struct merge_result unused;
     run->base_path = spec->base_path;
-    int rc = engine_estimate_open(spec->base_path, &estimate, err);
+    int rc = engine_estimate_open(spec->base_path, spec->threads, &estimate, err);
     const int bits = rc == 0 ? run_quantized_bits(run->config, estimate.info.quantization) : 0;
     if (bits == 0) {
         return rc;
@@ -228,7 +228,7 @@ static int open_model(struct run *run, struct err *err)
 {
     const struct train_spec *spec = run->spec;
     struct engine_estimate estimate;
-    int rc = engine_estimate_open(run->base_path, &estimate, err);
+    int rc = engine_estimate_open(run->base_path, spec->threads, &estimate, err);
     if (rc != 0) {
         return rc;
     }

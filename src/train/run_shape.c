@@ -1,7 +1,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/machine.h"
 #include "train/evaluate.h"
 #include "train/run.h"
 
@@ -111,12 +110,11 @@ int run_memory(const char *base_path, const struct train_config *config, int thr
     struct engine_estimate estimate;
     struct engine_lora lora;
     uint64_t trainer = 0;
-    int rc = engine_estimate_open(base_path, &estimate, err);
+    int rc = engine_estimate_open(base_path, threads, &estimate, err);
     if (rc != 0) {
         return rc;
     }
     struct engine_info *info = &estimate.info;
-    info->threads = threads > 0 ? threads : cpu_count();
     const struct engine_train_plan plan = {.tokens_max = run_tokens_max(config, info),
                                            .dropout = (float)config->lora_dropout};
     const int bits = run_quantized_bits(config, info->quantization);
@@ -153,7 +151,7 @@ int train_evaluate_estimate(const char *base_path, int64_t max_seq_length, int t
     config.max_seq_length = max_seq_length;
     config.lora_targets = TRAIN_ALL_LINEAR;
     int rc = run_memory(base_path, &config, threads, bytes, err);
-    rc = rc == 0 ? engine_estimate_open(base_path, &estimate, err) : rc;
+    rc = rc == 0 ? engine_estimate_open(base_path, threads, &estimate, err) : rc;
     if (rc == 0) {
         const uint64_t tokens = (uint64_t)run_tokens_max(&config, &estimate.info);
         *bytes += estimate.weight_bytes + estimate.workspace_bytes +
@@ -163,8 +161,8 @@ int train_evaluate_estimate(const char *base_path, int64_t max_seq_length, int t
     return rc;
 }
 
-int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,
-                   struct err *err)
+int train_estimate(const char *base_path, const struct train_config *config, int threads,
+                   uint64_t *bytes, struct err *err)
 {
-    return run_memory(base_path, config, 0, bytes, err);
+    return run_memory(base_path, config, threads, bytes, err);
 }

@@ -92,10 +92,10 @@ struct train_result {
 int train_run(const struct train_spec *spec, const struct train_hooks *hooks,
               struct train_result *result, struct err *err) MUST_CHECK;
 
-/* Bytes a run would hold on all cores, without its rows (five bytes a token): weights, trainer,
- * adapter, optimizer. Reads only headers. */
-int train_estimate(const char *base_path, const struct train_config *config, uint64_t *bytes,
-                   struct err *err) MUST_CHECK;
+/* Bytes a run would hold, without its rows (five bytes a token): weights, trainer, adapter,
+ * optimizer. threads 0: all cores. Reads only headers. */
+int train_estimate(const char *base_path, const struct train_config *config, int threads,
+                   uint64_t *bytes, struct err *err) MUST_CHECK;
 /* About what the rows of a file of so many bytes are held in, read with a tokenizer as most are. */
 uint64_t train_rows_estimate(int64_t rows, int64_t file_bytes, int64_t max_seq_length);
 /* The step of the newest valid checkpoint in the folder, 0 when there is none. */

@@ -12,22 +12,29 @@
 
 enum { POLLS_MAX = 600, POLL_MS = 50, ROOM = 100000 /* for the rows */ };
 
-static uint64_t needed(const char *text)
+static uint64_t needed_by(const char *text, int threads)
 {
     struct train_config config;
     struct err err = {0};
     uint64_t bytes = 0;
 
     assert_ok(train_config_parse_text(&config, text, &err), &err);
-    assert_ok(train_estimate(BASE, &config, &bytes, &err), &err);
+    assert_ok(train_estimate(BASE, &config, threads, &bytes, &err), &err);
     return bytes;
 }
 
+static uint64_t needed(const char *text)
+{
+    return needed_by(text, 1); /* as the fixture's hub */
+}
+
 /* A hub with a base, a model and a dataset, whose limit is set by hand. */
-static struct hub_fixture *open_hub(double limit_bytes, char model[64], char dataset[64])
+static struct hub_fixture *open_hub_of(int threads, double limit_bytes, char model[64],
+                                       char dataset[64])
 {
     struct hub_fixture *hub = hub_make();
 
+    hub->settings.threads = threads;
     hub->settings.memory_limit_gb = limit_bytes / 1073741824.0;
     hub_start(hub, true);
     call_quiet(hub, "POST", "/base-models/import", "{\"path\":\"" BASE "\",\"as\":\"org/tiny\"}",
@@ -36,6 +43,11 @@ static struct hub_fixture *open_hub(double limit_bytes, char model[64], char dat
     make(hub, "/models", "{\"name\":\"M\",\"base_model\":\"org/tiny\"}", model);
     make(hub, "/datasets", "{\"name\":\"D\",\"path\":\"a.jsonl\"}", dataset);
     return hub;
+}
+
+static struct hub_fixture *open_hub(double limit_bytes, char model[64], char dataset[64])
+{
+    return open_hub_of(1, limit_bytes, model, dataset);
 }
 
 static void body_of(const char *model, const char *dataset, const char *config, char body[512])
@@ -194,6 +206,7 @@ static void what_jobs_that_write_hold(void **state)
     struct hub_fixture *fixture = open_hub((double)needed(CONFIG) + ROOM, model, dataset);
     const struct registry_options options = {.database_url = fixture->settings.database_url,
                                              .base_path = fixture->dir};
+    const struct memory_asker asker = {NULL, 0};
     struct registry *registry = NULL;
     struct err err = {0};
     void *hub = fixture;
@@ -209,10 +222,29 @@ static void what_jobs_that_write_hold(void **state)
                                     .config = rows[i].config,
                                     .model_id = rows[i].kind == JOB_EXPORT ? model : NULL};
 
-        assert_true(memory_of_job(registry, NULL, &row) == (rows[i].weights ? bytes : 0));
+        assert_true(memory_of_job(registry, &asker, &row) == (rows[i].weights ? bytes : 0));
     }
     registry_close(registry);
     hub_teardown(&hub);
+}
+
+/* What a job holds grows with the threads that it has, which are not always all cores. */
+static void threads_that_a_job_has_are_counted(void **state)
+{
+    static const struct {
+        int threads, status;
+    } rows[] = {{1, 201}, {2, 422}, {64, 422}};
+    const double limit = (double)needed_by(CONFIG, 1) + ROOM;
+    char model[64], dataset[64], body[512];
+
+    (void)state;
+    assert_true((double)needed_by(CONFIG, 2) > limit);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        void *hub = open_hub_of(rows[i].threads, limit, model, dataset);
+        body_of(model, dataset, CONFIG, body);
+        call_quiet(hub, "POST", "/training/jobs", body, rows[i].status);
+        hub_teardown(&hub);
+    }
 }
 
 static void what_is_quantised_when_imported(void **state)
@@ -248,6 +280,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_learnt_is_refused),
         cmocka_unit_test(an_idle_model_goes_for_a_job),
         cmocka_unit_test(what_jobs_that_write_hold),
+        cmocka_unit_test(threads_that_a_job_has_are_counted),
         cmocka_unit_test(a_context_ends_within_a_page),
     };
 

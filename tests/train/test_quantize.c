@@ -97,8 +97,8 @@ static void test_trains_on_a_quantised_base(void **state)
         manifest_release(&m);
         snprintf(copy, sizeof copy, "%.*s/base-%s", 1024, f.checkpoints, i == 0 ? "4bit" : "8bit");
         assert_false(fs_exists(copy));
-        assert_ok(train_estimate(FIXTURE_BASE, &plain.config, &whole, &err), &err);
-        assert_ok(train_estimate(FIXTURE_BASE, &f.config, &less, &err), &err);
+        assert_ok(train_estimate(FIXTURE_BASE, &plain.config, 0, &whole, &err), &err);
+        assert_ok(train_estimate(FIXTURE_BASE, &f.config, 0, &less, &err), &err);
         assert_true(less <= whole);
         fixture_free(&f);
     }

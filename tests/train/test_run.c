@@ -248,7 +248,7 @@ static void test_memory_is_planned(void **state)
     fixture_run(&f);
     assert_int_equal(f.used_at_first, f.used_at_most);
     assert_int_equal(mem_used(), before);
-    assert_ok(train_estimate(FIXTURE_BASE, &f.config, &bytes, &err), &err);
+    assert_ok(train_estimate(FIXTURE_BASE, &f.config, 0, &bytes, &err), &err);
     assert_true(bytes > 0);
     fixture_free(&f);
 }

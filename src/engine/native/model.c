@@ -226,7 +226,8 @@ const char *engine_model_tool_template(const struct engine_model *model)
     return model_files_tool_template(model->files);
 }
 
-int engine_estimate_open(const char *path, struct engine_estimate *estimate, struct err *err)
+int engine_estimate_open(const char *path, int threads, struct engine_estimate *estimate,
+                         struct err *err)
 {
     struct engine_model m = {0};
     int rc = model_files_open(path, &m.files, err);
@@ -235,7 +236,7 @@ int engine_estimate_open(const char *path, struct engine_estimate *estimate, str
     }
     if (rc == 0) {
         describe(&m.info, m.files, 0);
-        m.info.threads = cpu_count();
+        m.info.threads = threads > 0 ? threads : cpu_count();
         estimate->weight_bytes = model_files_weight_bytes(m.files);
         estimate->kv_bytes_per_token = m.info.kv_page_bytes / ENGINE_KV_PAGE_TOKENS;
         estimate->workspace_bytes = workspace_bytes(&m);
