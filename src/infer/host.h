@@ -134,7 +134,7 @@ int host_find(struct infer *infer, const struct infer_spec *spec, struct host **
 /* 0 when a host of `bytes` fits. 1 after idle ones were asked to end and something changed, or the
  * job was asked about (once: `asked` is the caller's, false at first): the lock was given up, so
  * look at everything again. ERR_UNAVAILABLE with both numbers, and nobody is ended, when that would
- * not be enough. */
+ * not be enough; ERR_UNPROCESSABLE when it never would be. */
 int ledger_make_room(struct infer *infer, uint64_t bytes, bool *asked, struct err *err) MUST_CHECK;
 /* Lets a host have more keys and values where the limit leaves enough. */
 void ledger_grow(struct host *h);

@@ -13,7 +13,8 @@
  * infer's own threads, one request's events never at once and in order; they must not block and
  * must not call back into infer except infer_cancel. After `done` or `failed` no event follows.
  * Bounds: max_queue requests wait in all (ERR_BUSY beyond), max_models runners, memory_bytes_max
- * over all runners and the running job (ERR_UNAVAILABLE with both numbers).
+ * over all runners and the running job (ERR_UNAVAILABLE with both numbers; ERR_UNPROCESSABLE for
+ * what can never fit).
  */
 #ifndef INFER_INFER_H
 #define INFER_INFER_H

@@ -18,6 +18,8 @@
 #include "infer/host.h"
 #include "telemetry/metrics.h"
 
+#define GB 1073741824.0 /* as MLX_MEMORY_LIMIT_GB counts */
+
 static bool is_idle(const struct host *h)
 {
     return h->state == HOST_READY && h->sent.n == 0 && h->waiting.n == 0;
@@ -197,13 +199,13 @@ static int refuse(const struct infer *infer, uint64_t bytes, uint64_t busy, int 
     char job[96] = "";
     if (infer->held_bytes > 0) {
         (void)snprintf(job, sizeof job, ", %.2f GB by a running job",
-                       (double)infer->held_bytes / 1e9);
+                       (double)infer->held_bytes / GB);
     }
     return err_set(err, ERR_UNAVAILABLE,
                    "the model needs %.2f GB; %.2f of %.2f GB are in use by %d busy models (at most "
                    "%d)%s",
-                   (double)bytes / 1e9, (double)busy / 1e9, (double)infer->memory_bytes_max / 1e9,
-                   n, infer->settings.max_models, job);
+                   (double)bytes / GB, (double)busy / GB, (double)infer->memory_bytes_max / GB, n,
+                   infer->settings.max_models, job);
 }
 
 /* The job may have ended without anybody having said so yet. Gives the lock up. */
@@ -222,9 +224,10 @@ static void recheck(struct infer *infer)
 int ledger_make_room(struct infer *infer, uint64_t bytes, bool *asked, struct err *err)
 {
     if (bytes > infer->memory_bytes_max) {
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the model needs %.2f GB and the memory limit is %.2f GB",
-                       (double)bytes / 1e9, (double)infer->memory_bytes_max / 1e9);
+        return err_set(err, ERR_UNPROCESSABLE,
+                       "the model needs %.2f GB and the memory limit is %.2f GB: raise "
+                       "MLX_MEMORY_LIMIT_GB",
+                       (double)bytes / GB, (double)infer->memory_bytes_max / GB);
     }
     if (infer->n_hosts < infer->settings.max_models &&
         infer_memory_used(infer) + infer->held_bytes + bytes <= infer->memory_bytes_max) {

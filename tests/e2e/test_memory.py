@@ -146,6 +146,29 @@ def test_what_can_never_fit_is_refused_with_both_numbers(small, model_file):
     assert " GB and the memory limit is 1.00 GB" in refused
 
 
+def test_a_model_that_can_never_fit_is_not_to_be_tried_again(tmp_path, model_file):
+    """No 503, no Retry-After: clients would come back for ever."""
+    hub = Hub(tmp_path / "hub", "--mlx-memory-limit-gb", "0.25").start()
+    hub.ask("POST", "/base-models/import", 201, json={"path": model_file, "as": "org/large"})
+    prompt = {"model": "org/large", "prompt": "x"}
+    chat = {"model": "org/large", "messages": [{"role": "user", "content": "x"}]}
+    for path, body, status in (
+        ("/inference", prompt, 422),
+        ("/inference/stream", prompt, 422),
+        ("/v1/chat/completions", chat, 400),
+        ("/v1/chat/completions", {**chat, "stream": True}, 400),
+        ("/v1/embeddings", {"model": "org/large", "input": "x"}, 400),
+        ("/api/chat", chat, 400),
+        ("/api/generate", {"model": "org/large"}, 400),
+        ("/tokenize", {"model": "org/large", "content": "x"}, 400),
+    ):
+        answer = hub.http.post(path, json=body)
+        assert answer.status_code == status, (path, answer.text)
+        assert " GB and the memory limit is 0.25 GB" in answer.text
+        assert "retry-after" not in answer.headers
+    hub.stop()
+
+
 def test_a_limit_that_was_lowered_holds_nobody_up(tmp_path, model_file):
     """Whatever was trained, queued or stopped under a higher one."""
     hub = Hub(tmp_path / "hub").start()

@@ -282,8 +282,8 @@ static void nobody_is_evicted_in_vain(void **state)
     assert_non_null(strstr(err.message, "0.06 of 0.10 GB are in use by 1 busy models"));
     err_clear(&err);
     assert_true(is_loaded(infer, "idle"));
-    assert_int_equal(load(infer, "giant", 101, &err), -ERR_UNAVAILABLE);
-    assert_non_null(strstr(err.message, "the memory limit is 0.10 GB"));
+    assert_int_equal(load(infer, "giant", 110, &err), -ERR_UNPROCESSABLE); /* for good */
+    assert_non_null(strstr(err.message, "needs 0.11 GB and the memory limit is 0.10 GB"));
     err_clear(&err);
     assert_ok(load(infer, "fits", 40, &err), &err);
     wait_until_gone(infer, "idle");
