@@ -1,8 +1,7 @@
-/* Selection works on token ids ordered by (probability descending, id ascending), a total order, so
- * what is kept never depends on how the selection went about it:
- *   top-k   quickselect of the k first, then those are sorted
- *   top-p   without top-k: ever larger prefixes are selected and sorted until their mass suffices
- *   min-p   a cut in the sorted prefix
+/* What may be drawn is a prefix of the tokens in (probability descending, id ascending) order:
+ *   top-k   the k first
+ *   top-p   without top-k: ever larger prefixes are selected until their mass suffices
+ *   min-p   none that is less likely is selected
  * The draw walks the kept prefix: the first token at which the running sum exceeds u × mass. */
 #include "infer/sampler.h"
 
@@ -13,18 +12,18 @@
 #include "base/rng.h"
 
 enum { PREFIX_FIRST = 256 };
+static const float NEVER = -1e30f;
 
 int sampler_init(struct sampler *s, const struct engine_model *model, struct err *err)
 {
     s->model = model;
     s->vocab_size = engine_model_info(model)->vocab_size;
-    s->order = mem_calloc((size_t)s->vocab_size, sizeof *s->order);
-    return s->order != NULL ? 0 : mem_err(err, (size_t)s->vocab_size * sizeof *s->order);
+    return select_init(&s->select, s->vocab_size, err);
 }
 
 void sampler_release(struct sampler *s)
 {
-    mem_free(s->order);
+    select_release(&s->select);
     memset(s, 0, sizeof *s);
 }
 
@@ -78,73 +77,6 @@ static bool before(const float *p, int32_t a, int32_t b)
     return p[a] > p[b] || (p[a] == p[b] && a < b);
 }
 
-static void swap(int32_t *a, int32_t *b)
-{
-    const int32_t t = *a;
-    *a = *b;
-    *b = t;
-}
-
-/* Moves the k first of order[0, n) to the front, in any order among themselves (Hoare). */
-static void select_first(const float *p, int32_t *order, int n, int k)
-{
-    int low = 0;
-    int high = n - 1;
-    while (low < high) {
-        const int32_t pivot = order[low + (high - low) / 2];
-        int i = low;
-        int j = high;
-        while (i <= j) {
-            while (before(p, order[i], pivot)) {
-                i++;
-            }
-            while (before(p, pivot, order[j])) {
-                j--;
-            }
-            if (i <= j) {
-                swap(&order[i++], &order[j--]);
-            }
-        }
-        if (k - 1 <= j) {
-            high = j;
-        } else if (k - 1 >= i) {
-            low = i;
-        } else {
-            return;
-        }
-    }
-}
-
-/* Heap sort of order[0, n): no recursion, no worst case. */
-static void sift(const float *p, int32_t *order, int root, int n)
-{
-    for (;;) {
-        int child = 2 * root + 1;
-        if (child >= n) {
-            return;
-        }
-        if (child + 1 < n && before(p, order[child], order[child + 1])) {
-            child++;
-        }
-        if (!before(p, order[root], order[child])) {
-            return;
-        }
-        swap(&order[root], &order[child]);
-        root = child;
-    }
-}
-
-static void sort_order(const float *p, int32_t *order, int n)
-{
-    for (int i = n / 2 - 1; i >= 0; i--) {
-        sift(p, order, i, n);
-    }
-    for (int i = n - 1; i > 0; i--) {
-        swap(&order[0], &order[i]);
-        sift(p, order, 0, i);
-    }
-}
-
 /* Length of the prefix of order[0, n) whose mass reaches top_p; n + 1 when it does not. */
 static int mass_prefix(const float *p, const int32_t *order, int n, float top_p)
 {
@@ -158,34 +90,22 @@ static int mass_prefix(const float *p, const int32_t *order, int n, float top_p)
     return n + 1;
 }
 
-/* Leaves the tokens that may be drawn sorted at the front of order; returns how many. */
-static int keep(const struct infer_sampling *s, const float *p, int32_t *order, int n)
+/* Leaves the tokens that may be drawn sorted in select->ids; returns how many. */
+static int keep(const struct infer_sampling *s, const float *p, struct select *select)
 {
-    int kept = s->top_k > 0 && s->top_k < n ? s->top_k : n;
-    int sorted = kept;
-    if (s->top_p < 1.0f && s->top_k == 0) {
-        for (sorted = PREFIX_FIRST < n ? PREFIX_FIRST : n; sorted < n; sorted *= 4) {
-            select_first(p, order, n, sorted);
-            sort_order(p, order, sorted);
-            if (mass_prefix(p, order, sorted, s->top_p) <= sorted) {
-                break;
-            }
+    int wanted = s->top_k > 0 ? s->top_k : s->top_p < 1.0f ? PREFIX_FIRST : select->n;
+    for (;;) {
+        const int n = select_first(select, p, wanted, s->min_p);
+        const int first = s->top_k > 0 && s->top_k < n ? s->top_k : n;
+        const int prefix = s->top_p < 1.0f ? mass_prefix(p, select->ids, first, s->top_p) : first;
+        if (prefix <= first) {
+            return prefix;
         }
-        sorted = sorted < n ? sorted : n;
+        if (s->top_k > 0 || n < wanted) {
+            return first;
+        }
+        wanted *= 4;
     }
-    if (sorted < n) {
-        select_first(p, order, n, sorted);
-    }
-    sort_order(p, order, sorted);
-    if (s->top_p < 1.0f) {
-        const int prefix = mass_prefix(p, order, sorted, s->top_p);
-        kept = prefix < kept ? prefix : kept;
-    }
-    const float floor = s->min_p * p[order[0]];
-    while (kept > 1 && (p[order[kept - 1]] < floor || p[order[kept - 1]] == 0.0f)) {
-        kept--;
-    }
-    return kept;
 }
 
 static int32_t draw(const float *p, const int32_t *order, int kept, float u)
@@ -205,30 +125,17 @@ static int32_t draw(const float *p, const int32_t *order, int kept, float u)
     return order[kept - 1];
 }
 
-static bool masked(const uint64_t *mask, int32_t id)
-{
-    return mask != NULL && (mask[id / 64] >> (id % 64) & 1) == 0;
-}
-
 /* Masked logits become low enough that their probability is 0. Penalties and temperature treat each
  * logit alone, so this may come after them. */
 static void apply_mask(const uint64_t *mask, int n, float *logits)
 {
-    static const float never = -1e30f;
     for (int i = 0; mask != NULL && i < n; i++) {
-        logits[i] = masked(mask, i) ? never : logits[i];
-    }
-}
-
-static int32_t highest(const float *logits, int n, const uint64_t *mask)
-{
-    int best = -1;
-    for (int i = 0; i < n; i++) {
-        if (!masked(mask, i) && (best < 0 || logits[i] > logits[best])) {
-            best = i;
+        if (mask[i / 64] == UINT64_MAX) {
+            i += 63;
+        } else if ((mask[i / 64] >> (i % 64) & 1) == 0) {
+            logits[i] = NEVER;
         }
     }
-    return best;
 }
 
 int sampler_top(const float *logits, int n, int n_top, int32_t *top)
@@ -256,8 +163,8 @@ int sampler_pick(struct sampler *s, const struct infer_sampling *sampling, uint6
     add_bias(sampling, n, logits);
     penalise(sampling, history, n_history, n, logits);
     if (sampling->temperature == 0.0f) {
-        *token = highest(logits, n, mask);
-        return 0;
+        *token = select_highest(logits, n, mask);
+        return *token >= 0 ? 0 : err_set(err, ERR_INVALID, "none of the logits is a number");
     }
     for (int i = 0; i < n; i++) {
         logits[i] = logits[i] / sampling->temperature;
@@ -267,11 +174,8 @@ int sampler_pick(struct sampler *s, const struct infer_sampling *sampling, uint6
     if (rc != 0) {
         return rc;
     }
-    for (int i = 0; i < n; i++) {
-        s->order[i] = i;
-    }
-    const int kept = keep(sampling, logits, s->order, n);
+    const int kept = keep(sampling, logits, &s->select);
     const float u = rng_uniform(seed, RNG_SAMPLE, choice, (uint64_t)n_history);
-    *token = draw(logits, s->order, kept, u);
+    *token = draw(logits, s->select.ids, kept, u);
     return 0;
 }

@@ -11,11 +11,12 @@
 #include "base/err.h"
 #include "engine/engine.h"
 #include "infer/sampling.h"
+#include "infer/select.h"
 
 struct sampler {
     const struct engine_model *model;
     int vocab_size;
-    int32_t *order; /* vocab_size token ids: scratch of the selection */
+    struct select select; /* of vocab_size values */
 };
 
 int sampler_init(struct sampler *sampler, const struct engine_model *model,
