@@ -15,6 +15,7 @@
 #include "registry/models.h"
 #include "registry/versions.h"
 #include "train/check.h"
+#include "train/evaluate.h"
 #include "train/train.h"
 
 static uint64_t rows_bytes(struct registry *registry, const char *dataset_id, int64_t tokens_max,
@@ -109,7 +110,9 @@ static uint64_t version_bytes(struct registry *registry, const struct memory_ask
     if (row->model_version_id != NULL &&
         registry_get_version_by_id(registry, row->model_version_id, arena, &version, &err) == 0 &&
         version.artifact_path != NULL &&
-        manifest_read(&manifest, version.artifact_path, &err) == 0) {
+        manifest_read(&manifest, version.artifact_path, &err) == 0 &&
+        (row->kind != JOB_EVALUATE || row->config == NULL ||
+         train_evaluate_limits(row->config, &manifest.config, &err) == 0)) {
         bytes = estimate(registry, asker, version.model_id, row->dataset_id, &manifest.config,
                          row->kind == JOB_EVALUATE, &err);
     }

@@ -151,6 +151,12 @@ HANDLER(versions_delete)
 
 static const struct http_field evaluate_fields[] = {
     {.name = "dataset_id", .kind = HTTP_UUID, .flags = HTTP_REQUIRED},
+    {.name = "max_seq_length",
+     .kind = HTTP_INT,
+     .flags = HTTP_NULLABLE | HTTP_MIN | HTTP_MAX,
+     .min = 8,
+     .max = 1048576},
+    {.name = "mask_prompt", .kind = HTTP_BOOL, .flags = HTTP_NULLABLE},
 };
 const struct api_body version_evaluate_body = {evaluate_fields, COUNT_OF(evaluate_fields), false};
 
@@ -164,8 +170,10 @@ static int check_fits(struct hub *hub, const struct task_draft *draft, struct ar
                              &missing) != 0) {
         return 0;
     }
-    const struct job_row row = {
-        .kind = draft->kind, .model_version_id = version.id, .dataset_id = draft->dataset_id};
+    const struct job_row row = {.kind = draft->kind,
+                                .model_version_id = version.id,
+                                .dataset_id = draft->dataset_id,
+                                .config = draft->config};
     const struct memory_asker asker = {hub->program, hub->settings.threads};
     return memory_check(hub->registry, &asker, &row, hub->settings.memory_limit_gb, err);
 }
@@ -185,6 +193,25 @@ static int queue_task(struct hub *hub, struct http_request *request, struct http
     return reply_task(response, &row, err);
 }
 
+/* Where rows are cut and which tokens count, where that is to be other than in training. */
+static int evaluate_config(const json_t *body, struct arena *arena, const char **config,
+                           struct err *err)
+{
+    const json_t *limit = json_object_get(body, "max_seq_length");
+    const json_t *mask = json_object_get(body, "mask_prompt");
+    const char *length = json_is_integer(limit) ? arena_printf(arena, "\"max_seq_length\":%lld",
+                                                               (long long)json_integer_value(limit))
+                                                : "";
+    const char *masked = json_is_true(mask)    ? "\"mask_prompt\":true"
+                         : json_is_false(mask) ? "\"mask_prompt\":false"
+                                               : "";
+    *config = length == NULL
+                  ? NULL
+                  : arena_printf(arena, "{%s%s%s}", length,
+                                 length[0] != '\0' && masked[0] != '\0' ? "," : "", masked);
+    return *config != NULL ? 0 : mem_err(err, 0);
+}
+
 HANDLER(versions_evaluate)
 {
     struct hub *hub = ctx;
@@ -201,6 +228,7 @@ HANDLER(versions_evaluate)
         draft.dataset_id = lower_id(request->arena, body_string(body, "dataset_id"));
         rc = draft.dataset_id != NULL ? 0 : mem_err(err, 0);
     }
+    rc = rc == 0 ? evaluate_config(body, request->arena, &draft.config, err) : rc;
     return rc == 0 ? queue_task(hub, request, response, &draft, err) : rc;
 }
 

@@ -57,24 +57,21 @@ static enum train_stop poll(void *ctx)
     return interrupted() ? TRAIN_CANCEL : TRAIN_GO_ON;
 }
 
-/* Rows are cut and masked as for the version beside it, so that both answer the same. */
-static int choose_limits(const struct settings *settings, const char *beside,
-                         struct train_config *limits, struct err *err)
+int eval_limits_read(const struct settings *settings, const char *name, struct eval_limits *limits,
+                     bool *known, struct err *err)
 {
-    struct found_model other;
+    struct found_model model;
     struct manifest manifest = {0};
-    train_config_defaults(limits);
-    if (beside == NULL) {
-        return 0;
-    }
-    int rc = find_model(&other, settings, beside, err);
-    if (rc == 0 && other.version_dir != NULL) {
-        rc = manifest_read(&manifest, other.version_dir, err);
+    struct err unknown = {0};
+    int rc = 0;
+    *known = find_model(&model, settings, name, &unknown) == 0 && model.version_dir != NULL;
+    if (*known) {
+        rc = manifest_read(&manifest, model.version_dir, err);
         limits->max_seq_length = manifest.config.max_seq_length;
         limits->mask_prompt = manifest.config.mask_prompt;
     }
     manifest_release(&manifest);
-    found_model_release(&other);
+    found_model_release(&model);
     return rc;
 }
 
@@ -94,7 +91,7 @@ static int held_by_hub(struct hub *hub, uint64_t *bytes, struct err *err)
 }
 
 static int measure(const struct settings *settings, uint64_t held, const struct infer_spec *model,
-                   const struct train_config *limits, const struct dataset_record *data, bool quiet,
+                   const struct eval_limits *limits, const struct dataset_record *data, bool quiet,
                    struct evaluate_result *result, struct err *err)
 {
     const uint64_t limit = (uint64_t)(settings->memory_limit_gb * 1073741824.0);
@@ -154,23 +151,25 @@ static int write_result(const struct dataset_record *data, const char *name,
 }
 
 int eval_bare(struct hub *hub, const struct settings *settings, const char *name,
-              const char *beside, const json_t *dataset, bool quiet, json_t **result,
+              const struct eval_limits *limits, const json_t *dataset, bool quiet, json_t **result,
               struct err *err)
 {
     uint64_t held = 0;
-    struct train_config limits;
+    struct train_config usual;
     struct found_model model;
     struct dataset_record data;
     struct evaluate_result measured = {0};
     struct arena arena;
     *result = NULL;
+    train_config_defaults(&usual);
+    const struct eval_limits as_usual = {usual.max_seq_length, usual.mask_prompt};
+    limits = limits != NULL ? limits : &as_usual;
     arena_init(&arena, 0);
     interrupt_catch();
     int rc = find_model(&model, settings, name, err);
     rc = rc == 0 ? find_dataset(settings, row_text(dataset, "id"), &arena, &data, err) : rc;
-    rc = rc == 0 ? choose_limits(settings, beside, &limits, err) : rc;
     rc = rc == 0 ? held_by_hub(hub, &held, err) : rc;
-    rc = rc == 0 ? measure(settings, held, &model.spec, &limits, &data, quiet, &measured, err) : rc;
+    rc = rc == 0 ? measure(settings, held, &model.spec, limits, &data, quiet, &measured, err) : rc;
     rc = rc == 0 ? write_result(&data, name, &measured, result, err) : rc;
     evaluate_result_release(&measured);
     found_model_release(&model);

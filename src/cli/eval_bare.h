@@ -15,12 +15,22 @@
  * machine's storage does not know, is not: the hub may. */
 bool eval_is_bare(const struct settings *settings, const char *name);
 
-/* beside: what it is compared with, or NULL; a version's manifest says where rows are cut. dataset:
- * a row of the hub's, whose file this process can read. *result is the caller's and looks like the
- * evaluation that a version gets. It takes of the memory limit what a running hub leaves of it,
- * else ERR_UNAVAILABLE. */
+/* Where rows are cut, and whether only answers count. */
+struct eval_limits {
+    int64_t max_seq_length;
+    bool mask_prompt;
+};
+
+/* As a version was trained, by its manifest. *known false: it is bare, or this process cannot read
+ * the manifest. */
+int eval_limits_read(const struct settings *settings, const char *name, struct eval_limits *limits,
+                     bool *known, struct err *err) MUST_CHECK;
+
+/* limits NULL: the defaults of training. dataset: a row of the hub's, whose file this process can
+ * read. *result is the caller's and looks like the evaluation that a version gets. It takes of the
+ * memory limit what a running hub leaves of it, else ERR_UNAVAILABLE. */
 int eval_bare(struct hub *hub, const struct settings *settings, const char *name,
-              const char *beside, const json_t *dataset, bool quiet, json_t **result,
+              const struct eval_limits *limits, const json_t *dataset, bool quiet, json_t **result,
               struct err *err) MUST_CHECK;
 
 #endif

@@ -195,12 +195,67 @@ static int check_version(struct remote *r, const char *name, struct err *err)
     return rc;
 }
 
+/* What two versions are compared on: rows cut where the shorter of them was trained, and answers
+ * alone unless both were trained on prompts, too. */
+struct common {
+    struct eval_limits limits[VERSIONS_MAX], of_both;
+    bool known[VERSIONS_MAX], differ;
+};
+
+static int find_common(struct common *common, const struct settings *settings,
+                       const char *const *names, int n, struct err *err)
+{
+    const struct eval_limits *one = &common->limits[0], *other = &common->limits[1];
+    memset(common, 0, sizeof *common);
+    for (int i = 0; i < n; i++) {
+        const int rc =
+            eval_limits_read(settings, names[i], &common->limits[i], &common->known[i], err);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    common->of_both = common->known[0] ? *one : *other;
+    if (common->known[0] && common->known[1]) {
+        common->of_both.max_seq_length = one->max_seq_length < other->max_seq_length
+                                             ? one->max_seq_length
+                                             : other->max_seq_length;
+        common->of_both.mask_prompt = one->mask_prompt || other->mask_prompt;
+        common->differ =
+            one->max_seq_length != other->max_seq_length || one->mask_prompt != other->mask_prompt;
+    }
+    return 0;
+}
+
+static void print_common(const struct common *common, const char *const *names)
+{
+    const struct eval_limits *one = &common->limits[0], *other = &common->limits[1];
+    if (one->max_seq_length != other->max_seq_length) {
+        printf("both on rows cut to %lld tokens: %s was trained on %lld, %s on %lld\n",
+               (long long)common->of_both.max_seq_length, names[0], (long long)one->max_seq_length,
+               names[1], (long long)other->max_seq_length);
+    }
+    if (one->mask_prompt != other->mask_prompt) {
+        printf("both on answers alone: %s was trained on prompts, too\n",
+               names[one->mask_prompt ? 1 : 0]);
+    }
+}
+
+static json_t *body_of(const json_t *dataset, const struct common *common)
+{
+    const char *id = row_text(dataset, "id");
+    return common->differ ? json_pack("{s:s, s:I, s:b}", "dataset_id", id, "max_seq_length",
+                                      (json_int_t)common->of_both.max_seq_length, "mask_prompt",
+                                      common->of_both.mask_prompt)
+                          : json_pack("{s:s}", "dataset_id", id);
+}
+
 int eval_dataset_run(const struct args *args, struct err *err)
 {
     const char *against = args_get(args, "against");
     const char *const names[VERSIONS_MAX] = {args->positional[0], against};
     const int n = against != NULL ? 2 : 1;
     struct hub hub = {0};
+    struct common common;
     json_t *dataset = NULL, *body = NULL;
     json_t *results[VERSIONS_MAX] = {NULL, NULL};
     bool bare[VERSIONS_MAX] = {false, false};
@@ -211,14 +266,19 @@ int eval_dataset_run(const struct args *args, struct err *err)
         bare[i] = eval_is_bare(&args->settings, names[i]);
         rc = bare[i] ? 0 : check_version(&hub.remote, names[i], err);
     }
+    rc = rc == 0 ? find_common(&common, &args->settings, names, n, err) : rc;
     if (rc == 0) {
-        body = json_pack("{s:s}", "dataset_id", row_text(dataset, "id"));
+        body = body_of(dataset, &common);
         rc = body != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
     }
     for (int i = 0; i < n && rc == 0; i++) {
-        rc = bare[i] ? eval_bare(&hub, &args->settings, names[i], n > 1 ? names[1 - i] : NULL,
+        rc = bare[i] ? eval_bare(&hub, &args->settings, names[i],
+                                 common.known[0] || common.known[1] ? &common.of_both : NULL,
                                  dataset, args->json, &results[i], err)
                      : version_task(&hub, names[i], "evaluate", body, args->json, &results[i], err);
+    }
+    if (rc == 0 && common.differ && !args->json) {
+        print_common(&common, names);
     }
     if (rc == 0) {
         status = print_all(args, names, results, n, err);

@@ -351,6 +351,8 @@ static int compare(struct evaluation *e, struct evaluate_result *result, struct 
 
 static void fill(const struct evaluation *e, struct evaluate_result *result)
 {
+    result->max_seq_length = e->tokens_max;
+    result->mask_prompt = e->spec->mask_prompt;
     result->rows = (int64_t)e->rows.n_rows;
     result->dropped = e->rows.dropped;
     result->truncated = e->rows.truncated;
@@ -359,6 +361,19 @@ static void fill(const struct evaluation *e, struct evaluate_result *result)
     result->perplexity = det_exp(result->loss);
     result->exact_match = (double)result->matches / (double)result->rows;
     result->seconds = (double)(clock_monotonic_ns() - e->begun_ns) / 1e9;
+}
+
+int train_evaluate_limits(const char *text, struct train_config *config, struct err *err)
+{
+    json_t *json = json_parse(text, strlen(text), err);
+    int rc = json != NULL ? json_get_int(json, "max_seq_length", config->max_seq_length,
+                                         &config->max_seq_length, err)
+                          : -(int)err->code;
+    rc = rc == 0
+             ? json_get_bool(json, "mask_prompt", config->mask_prompt, &config->mask_prompt, err)
+             : rc;
+    json_decref(json);
+    return rc;
 }
 
 int train_evaluate(const struct evaluate_spec *spec, const struct train_hooks *hooks,
@@ -392,6 +407,8 @@ void evaluate_result_release(struct evaluate_result *result)
 
 void evaluate_result_write(const struct evaluate_result *result, struct json_out *out)
 {
+    json_out_kv_int(out, "max_seq_length", result->max_seq_length);
+    json_out_kv_bool(out, "mask_prompt", result->mask_prompt);
     json_out_kv_int(out, "rows", result->rows);
     json_out_kv_int(out, "rows_dropped", result->dropped);
     json_out_kv_int(out, "rows_truncated", result->truncated);

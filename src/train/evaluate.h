@@ -43,6 +43,8 @@ struct evaluate_sample {
 };
 
 struct evaluate_result {
+    int64_t max_seq_length; /* where rows were cut: the spec's, or the model's context */
+    bool mask_prompt;
     int64_t rows, dropped, truncated, targets, matches; /* rows: with a target left */
     double loss, perplexity, exact_match;               /* exact_match: a share of rows */
     double seconds;
@@ -58,9 +60,14 @@ int train_evaluate(const struct evaluate_spec *spec, const struct train_hooks *h
  * session over packed ones. threads 0: all cores. Reads only headers. */
 int train_evaluate_estimate(const char *base_path, int64_t max_seq_length, int threads,
                             uint64_t *bytes, struct err *err) MUST_CHECK;
+/* The limits of an evaluate job's config (JSON text): max_seq_length and mask_prompt of *config
+ * become what it says, and stay where it says nothing. */
+int train_evaluate_limits(const char *text, struct train_config *config,
+                          struct err *err) MUST_CHECK;
 void evaluate_result_release(struct evaluate_result *result); /* safe on a zeroed struct */
-/* The members of an object that the caller has opened: "rows", "targets", "loss", "perplexity",
- * "exact_match", "samples": [{"row", "prompt", "expected", "answer", "match"}, …], …. */
+/* The members of an object that the caller has opened: "max_seq_length", "rows", "targets", "loss",
+ * "perplexity", "exact_match", "samples": [{"row", "prompt", "expected", "answer", "match"}, …], ….
+ */
 void evaluate_result_write(const struct evaluate_result *result, struct json_out *out);
 
 #endif

@@ -36,6 +36,7 @@ static int evaluate(struct job_run *run, const struct version_row *version,
     char adapter[FS_PATH_BYTES_MAX];
     int rc = job_find_base(run, version->model_id, &base, err);
     rc = rc == 0 ? manifest_read(&manifest, version->artifact_path, err) : rc;
+    rc = rc == 0 ? train_evaluate_limits(run->row->config, &manifest.config, err) : rc;
     rc = rc == 0 ? fs_join(adapter, version->artifact_path, MANIFEST_ADAPTER, err) : rc;
     if (rc == 0) {
         const struct evaluate_spec spec = {.base_id = base.id,

@@ -329,7 +329,7 @@ static void jobs_about_a_version(void **state)
     struct err err = {0};
     struct job_row row;
     struct version_row version;
-    char id[64], path[FS_PATH_BYTES_MAX], url[256], body[128];
+    char id[64], path[FS_PATH_BYTES_MAX], url[256], body[128], limited[256];
     const struct version_result result = {"{}", "0123"};
 
     submit(shop, id);
@@ -352,6 +352,16 @@ static void jobs_about_a_version(void **state)
     assert_string_equal(member(job, "kind"), "evaluate");
     assert_string_equal(member(job, "dataset_id"), shop->dataset);
     json_decref(job);
+    snprintf(limited, sizeof limited,
+             "{\"dataset_id\":\"%s\",\"max_seq_length\":16,\"mask_prompt\":true}", shop->dataset);
+    job = call(shop->hub, "POST", url, limited, 202);
+    const json_t *config = json_object_get(job, "config");
+    assert_int_equal(json_integer_value(json_object_get(config, "max_seq_length")), 16);
+    assert_true(json_is_true(json_object_get(config, "mask_prompt")));
+    json_decref(job);
+    snprintf(limited, sizeof limited, "{\"dataset_id\":\"%s\",\"max_seq_length\":7}",
+             shop->dataset);
+    call_quiet(shop->hub, "POST", url, limited, 422);
     call_refused(shop->hub, "POST", url, "{}", 422, "body.dataset_id: Field required");
     call_refused(shop->hub, "POST", url, "{\"dataset_id\":\"" NOBODY "\"}", 404,
                  "Dataset " NOBODY " not found");

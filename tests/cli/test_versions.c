@@ -127,8 +127,30 @@ static void evaluations_join_the_version(void **state)
     expect(2, r, "eval", "talker", "--dataset", "talks", "--text", dataset);
 }
 
-/* Versions that cut rows differently are not measured on the same tokens; samples are of the same
- * rows all the same, although one of them lost the first. */
+/* The base, with a tokenizer that merges nothing. */
+static void base_of_characters(struct run *r, char out[FS_PATH_BYTES_MAX])
+{
+    static const char *const same[] = {"config.json", "generation_config.json", "model.safetensors",
+                                       "chat_template.jinja", "tokenizer_config.json"};
+    struct err err = {0};
+    char from[FS_PATH_BYTES_MAX], to[FS_PATH_BYTES_MAX];
+    assert_ok(fs_join(out, r->dir, "characters", &err), &err);
+    assert_ok(fs_mkdirs(out, &err), &err);
+    for (size_t i = 0; i < sizeof same / sizeof same[0]; i++) {
+        assert_ok(fs_join(from, base, same[i], &err), &err);
+        assert_ok(fs_join(to, out, same[i], &err), &err);
+        assert_ok(fs_copy_file(from, to, &err), &err);
+    }
+    assert_ok(fs_join(from, base, "tokenizer.json", &err), &err);
+    assert_ok(fs_join(to, out, "tokenizer.json", &err), &err);
+    json_t *tree = json_parse_file(from, 8 << 20, &err);
+    json_object_set_new(json_object_get(tree, "model"), "merges", json_array());
+    assert_int_equal(json_dump_file(tree, to, 0), 0);
+    json_decref(tree);
+}
+
+/* Versions that cut rows differently are compared on what both take; a version alone is measured as
+ * it was trained. */
 static void versions_that_cut_rows_differently(void **state)
 {
     static const char rows[] =
@@ -144,20 +166,40 @@ static void versions_that_cut_rows_differently(void **state)
     expect(0, r, "dataset", "add", path, "--name", "cut");
     expect(0, r, "train", "talker", "--dataset", "cut", "--max-steps", "1", "--max-seq-length",
            "16");
+    expect(0, r, "eval", "talker@1.0.0", "--dataset", "cut", "--json");
+    json_t *alone = run_json(r);
+    assert_int_equal(json_integer_value(json_object_get(alone, "rows")), 3);
+    assert_int_equal(json_integer_value(json_object_get(alone, "max_seq_length")), 96);
+    json_decref(alone);
     expect(0, r, "eval", "talker", "--dataset", "cut", "--against", "talker@1.0.0", "--json");
     json_t *both = run_json(r);
     const json_t *one = json_object_get(both, "version"), *other = json_object_get(both, "against");
+    assert_int_equal(json_integer_value(json_object_get(other, "max_seq_length")), 16);
     assert_int_equal(json_integer_value(json_object_get(one, "rows")), 2);
-    assert_int_equal(json_integer_value(json_object_get(other, "rows")), 3);
-    assert_int_equal(json_integer_value(json_object_get(at(one, "samples", 0), "row")), 2);
-    assert_int_equal(json_integer_value(json_object_get(at(other, "samples", 1), "row")), 2);
+    assert_int_equal(json_integer_value(json_object_get(other, "rows")), 2);
+    assert_true(real_of(one, "targets") == real_of(other, "targets"));
+    assert_int_equal(json_integer_value(json_object_get(at(other, "samples", 0), "row")), 2);
     json_decref(both);
     expect(0, r, "eval", "talker", "--dataset", "cut", "--against", "talker@1.0.0");
-    assert_says(run_out(r), "loss and perplexity do not compare");
+    assert_says(run_out(r), "both on rows cut to 16 tokens: talker was trained on 16, talker@1.0.0 "
+                            "on 96\n2 rows, ");
+    assert_null(strstr(run_out(r), "do not compare"));
     const char *second = strstr(run_out(r), "\nrow 2\n");
     assert_non_null(second);
     assert_null(strstr(run_out(r), "\nrow 1\n"));
     assert_non_null(strstr(second, "two<|im_end|>"));
+
+    /* one that learnt prompts, too, is compared on answers */
+    expect(0, r, "train", "talker", "--dataset", "cut", "--max-steps", "1", "--max-seq-length",
+           "16", "--mask-prompt", "false");
+    expect(0, r, "eval", "talker", "--dataset", "cut", "--against", "talker@1.2.0");
+    assert_says(run_out(r), "both on answers alone: talker was trained on prompts, too\n");
+    assert_null(strstr(run_out(r), "do not compare"));
+
+    /* another tokenizer has other tokens: nothing makes these the same */
+    base_of_characters(r, path);
+    expect(0, r, "eval", path, "--dataset", "cut", "--against", "talker");
+    assert_says(run_out(r), "loss and perplexity do not compare");
 }
 
 /* What a run goes on from is named as everywhere, and has the factors that the run makes. */
