@@ -102,7 +102,9 @@ static json_t *make_body(const struct source *source, const json_t *messages,
         rc = json_object_set_new(body, "stop", json_string(s->stops[0]));
     }
     if (rc == 0 && messages != NULL) {
-        rc = json_object_set_new(body, "messages", json_deep_copy(messages));
+        /* thoughts are shown as they are written, as a runner of one's own shows them */
+        rc = json_object_set_new(body, "reasoning_format", json_string("none"));
+        rc = rc == 0 ? json_object_set_new(body, "messages", json_deep_copy(messages)) : rc;
     } else if (rc == 0) {
         rc = json_object_set_new(
             body, "prompt", json_stringn(prompt->data != NULL ? prompt->data : "", prompt->len));

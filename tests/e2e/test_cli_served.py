@@ -10,6 +10,7 @@ import pytest
 
 from conftest import BINARY
 from test_life import ROWS
+from test_ollama import THINKING
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,17 @@ def test_chat_speaks_json(ask):
     lines = ask("chat", "smollm2", "--json", "--max-tokens", "4", stdin="Hello\nAgain\n").stdout
     answers = [json.loads(line) for line in lines.splitlines()]
     assert [a["tokens_generated"] <= 4 and bool(a["text"]) for a in answers] == [True, True]
+
+
+def test_thoughts_are_shown_as_without_a_hub(ask, hub, model_file):
+    """A template that opens a thought, which the model goes on with."""
+    hub.ask("POST", "/api/create", 200, json={"model": "thinker", "from": "smollm2", "template": THINKING})
+    how = ("--temperature", "0", "--max-tokens", "16", "--json")
+    said = json.loads(ask("generate", "thinker", "Name a colour.", *how).stdout)
+    talk = json.loads(ask("chat", "thinker", *how, stdin="Name a colour.\n").stdout)
+    prompt = "user: Name a colour.\nassistant: <think>\n"
+    alone = json.loads(ask("generate", model_file, prompt, "--raw", *how).stdout)
+    assert said["text"] == talk["text"] == alone["text"] != ""
 
 
 def test_another_program_on_the_port_is_no_hub(tmp_path):
