@@ -179,6 +179,7 @@ static void put_preset(struct model_name *name, const struct preset_row *preset)
 {
     name->source = preset->source;
     name->template = preset->template;
+    name->parameters = preset->parameters;
     name->digest = preset->digest;
     name->bytes = name->base.bytes + preset->adapter_bytes;
     name->created_at = preset->created_at;

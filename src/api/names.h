@@ -17,6 +17,7 @@ struct model_name {
     const char *base_model; /* id of the weights under it */
     struct base_row base;   /* id NULL: never imported */
     const char *source;     /* of a preset: what it was made of; else base_model */
+    const char *parameters; /* of a preset, a JSON object; or NULL */
     const char *template;   /* of a version or preset; NULL: the base's own */
     const char *digest;     /* SHA-256 of what answers: adapter, preset or base; may be NULL */
     int64_t bytes;          /* of the weights and the adapter */

@@ -55,6 +55,9 @@ static void put_name(const struct model_name *name, const struct infer_cache *ca
         json_out_kv_int(out, "size", name->base.bytes);
     }
     json_out_kv_string(out, "base_model", name->base_model);
+    if (name->parameters != NULL) {
+        json_out_kv_raw(out, "parameters", name->parameters);
+    }
     json_out_object_end(out);
     json_out_key(out, "status");
     json_out_object(out);

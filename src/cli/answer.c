@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "api/presets.h"
 #include "cli/interrupt.h"
 #include "cli/print.h"
 
@@ -104,8 +105,8 @@ static void wait_for_end(struct local *l, struct infer_request *request)
     pthread_mutex_unlock(&l->lock);
 }
 
-static int answer_local(struct source *s, const json_t *messages, const struct buf *prompt,
-                        struct answer *a, struct err *err)
+static int run(struct source *s, const json_t *messages, const struct buf *prompt, struct answer *a,
+               struct err *err)
 {
     static const struct infer_events events = {
         .accepted = on_accepted, .token = on_token, .done = on_done, .failed = on_failed};
@@ -131,14 +132,26 @@ static int answer_local(struct source *s, const json_t *messages, const struct b
     return rc;
 }
 
+static int answer_local(struct source *s, const json_t *messages, const struct buf *prompt,
+                        struct answer *a, struct err *err)
+{
+    json_t *all = json_incref((json_t *)messages);
+    int rc = preset_messages(&s->model.resolved, &all, err);
+    rc = rc == 0 ? run(s, all, prompt, a, err) : rc;
+    json_decref(all);
+    return rc;
+}
+
 /* --- sources ------------------------------------------------------------------------------------
  */
 
 int source_open(struct source *source, const struct args *args,
-                const struct infer_sampling *sampling, struct err *err)
+                const struct infer_sampling *sampling, const json_t *given, struct err *err)
 {
+    int ignored = 0; /* num_ctx, as OpenAI's clients cannot say it either */
     memset(source, 0, sizeof *source);
     source->name = args->positional[0];
+    source->given = given;
     int rc = is_model_path(source->name)
                  ? 0
                  : remote_find(&source->remote, &args->settings, &source->served, err);
@@ -151,12 +164,15 @@ int source_open(struct source *source, const struct args *args,
         rc = answer_find_remote(source, err);
     }
     source->spec.sampling = *sampling;
-    return rc;
+    return rc == 0 ? preset_sampling(&source->model.resolved, given, &source->spec.sampling,
+                                     &ignored, err)
+                   : rc;
 }
 
 void source_close(struct source *source)
 {
     infer_free(source->infer, DRAIN_MS);
+    json_decref(source->parameters);
     found_model_release(&source->model);
     remote_release(&source->remote);
 }

@@ -28,19 +28,25 @@ void answer_release(struct answer *answer);
 /* Adds text to the answer and, where it streams, to standard output. */
 void answer_take(struct answer *answer, const char *text, size_t n);
 
-/* A model and where it runs. */
+/* A model and where it runs. What a created name brings (system prompt, messages, parameters) holds
+ * both ways. */
 struct source {
     bool served; /* by the hub behind remote */
     struct remote remote;
-    const char *name; /* the MODEL argument */
+    const char *name;    /* the MODEL argument */
+    const json_t *given; /* the caller's */
+    json_t *parameters;  /* of a created name that is served; or NULL */
     struct infer *infer;
-    struct infer_spec spec; /* sampling holds for both ways */
+    struct infer_spec spec; /* its sampling is what holds */
     struct found_model model;
 };
 
-/* MODEL is the first positional argument. */
+/* MODEL is the first positional argument. `given` has a member for each part of `sampling` that the
+ * user gave, called as in OpenAI's protocol: a created name's parameters give way to these alone.
+ * It must outlive the source. */
 int source_open(struct source *source, const struct args *args,
-                const struct infer_sampling *sampling, struct err *err) MUST_CHECK;
+                const struct infer_sampling *sampling, const json_t *given,
+                struct err *err) MUST_CHECK;
 void source_close(struct source *source); /* safe on a zeroed struct */
 
 /* Either messages, or prompt when messages is NULL. */
@@ -48,7 +54,7 @@ int source_ask(struct source *source, const json_t *messages, const struct buf *
                struct answer *answer, struct err *err) MUST_CHECK;
 
 /* --- answer_remote.c: the same over HTTP, in OpenAI's protocol --- */
-/* 0 when the hub knows the name: it is told before anything is asked. */
+/* 0 when the hub knows the name, whose parameters it tells: before anything is asked. */
 int answer_find_remote(struct source *source, struct err *err) MUST_CHECK;
 int answer_remote(struct source *source, const json_t *messages, const struct buf *prompt,
                   struct answer *answer, struct err *err) MUST_CHECK;

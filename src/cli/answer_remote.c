@@ -85,6 +85,25 @@ static int on_chunk(void *ctx, const char *event, const json_t *data, struct err
     return 0;
 }
 
+/* Leaves to the hub what the name brings and the user did not give. */
+static void leave_out(json_t *body, const struct source *source)
+{
+    static const char *const members[][2] = {
+        {"max_tokens", "num_predict"},
+        {"temperature", "temperature"},
+        {"top_p", "top_p"},
+        {"top_k", "top_k"},
+        {"min_p", "min_p"},
+        {"repetition_penalty", "repeat_penalty"},
+    };
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        if (json_object_get(source->given, members[i][0]) == NULL &&
+            json_object_get(source->parameters, members[i][1]) != NULL) {
+            json_object_del(body, members[i][0]);
+        }
+    }
+}
+
 static json_t *make_body(const struct source *source, const json_t *messages,
                          const struct buf *prompt)
 {
@@ -95,6 +114,7 @@ static json_t *make_body(const struct source *source, const json_t *messages,
                              "top_p", (double)s->top_p, "top_k", s->top_k, "min_p",
                              (double)s->min_p, "repetition_penalty", (double)s->repetition_penalty);
     int rc = body != NULL ? 0 : -1;
+    leave_out(body, source);
     if (rc == 0 && s->has_seed) {
         rc = json_object_set_new(body, "seed", json_integer((json_int_t)s->seed));
     }
@@ -120,11 +140,14 @@ int answer_find_remote(struct source *source, struct err *err)
 {
     char name[NAME_BYTES_MAX];
     char path[NAME_BYTES_MAX + 16];
+    json_t *model = NULL;
     int rc = http_escape(source->name, name, sizeof name, err);
     if (rc == 0) {
         snprintf(path, sizeof path, "/v1/models/%s", name);
-        rc = remote_call(&source->remote, "GET", path, NULL, NULL, err);
+        rc = remote_call(&source->remote, "GET", path, NULL, &model, err);
     }
+    source->parameters = json_incref(json_object_get(json_object_get(model, "meta"), "parameters"));
+    json_decref(model);
     return rc;
 }
 

@@ -225,22 +225,22 @@ static int find_name(struct found_model *model, const struct settings *settings,
                      struct err *err)
 {
     struct registry *registry = NULL;
-    struct resolved_model resolved;
+    struct resolved_model *resolved = &model->resolved;
     int rc = check_database(settings, name, err);
     if (rc == 0) {
         rc = open_registry(&registry, settings, err);
     }
     if (rc == 0) {
-        rc = resolve(registry, name, model, &resolved, err);
+        rc = resolve(registry, name, model, resolved, err);
     }
     if (rc == 0) {
-        rc = take_base(model, registry, resolved.base_id, err);
+        rc = take_base(model, registry, resolved->base_id, err);
     }
-    if (rc == 0 && resolved.has_version) {
-        rc = take_version(model, &resolved.version, err);
+    if (rc == 0 && resolved->has_version) {
+        rc = take_version(model, &resolved->version, err);
     }
-    if (rc == 0 && resolved.has_preset) {
-        rc = take_preset(model, registry, &resolved.preset, err);
+    if (rc == 0 && resolved->has_preset) {
+        rc = take_preset(model, registry, &resolved->preset, err);
     }
     registry_close(registry);
     return rc;

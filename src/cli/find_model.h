@@ -12,11 +12,13 @@
 #include "base/mem.h"
 #include "base/settings.h"
 #include "infer/infer.h"
+#include "registry/resolve.h"
 
 struct found_model {
     struct infer_spec spec;  /* base, adapter and template filled in; strings live in arena */
     bool is_path;            /* spec.base_path is what the user gave, made absolute */
     const char *version_dir; /* of the version that was named or chosen, or NULL: the bare base */
+    struct resolved_model resolved; /* of a name; zeroed for a path. Its texts live in arena */
     struct arena arena;
 };
 

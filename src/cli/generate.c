@@ -75,6 +75,44 @@ static int read_sampling(const struct args *args, struct infer_sampling *s, stru
     return rc == 0 ? infer_sampling_check(s, err) : rc;
 }
 
+/* A member for each that the user gave. */
+static json_t *read_given(const struct args *args, struct err *err)
+{
+    static const char *const names[][2] = {
+        {"max-tokens", "max_tokens"},
+        {"temperature", "temperature"},
+        {"top-p", "top_p"},
+        {"top-k", "top_k"},
+        {"min-p", "min_p"},
+        {"repetition-penalty", "repetition_penalty"},
+        {"seed", "seed"},
+        {"stop", "stop"},
+    };
+    json_t *given = json_object();
+    int failed = given == NULL;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && failed == 0; i++) {
+        failed = args_get(args, names[i][0]) != NULL
+                     ? json_object_set(given, names[i][1], json_true())
+                     : 0;
+    }
+    if (failed != 0) {
+        json_decref(given);
+        (void)mem_err(err, 0);
+        return NULL;
+    }
+    return given;
+}
+
+/* What the user gave of settings, and the model with it; *given is the caller's. */
+static int open_source(struct source *source, const struct args *args, json_t **given,
+                       struct err *err)
+{
+    struct infer_sampling sampling;
+    const int rc = read_sampling(args, &sampling, err);
+    *given = rc == 0 ? read_given(args, err) : NULL;
+    return *given != NULL ? source_open(source, args, &sampling, *given, err) : -(int)err->code;
+}
+
 static int add_message(json_t *messages, const char *role, const char *content, struct err *err)
 {
     json_t *message = json_pack("{s:s, s:s}", "role", role, "content", content);
@@ -136,7 +174,7 @@ static int read_prompt(const struct args *args, struct buf *prompt, struct err *
 static int run_generate(const struct args *args, struct err *err)
 {
     struct source source = {0};
-    struct infer_sampling sampling;
+    json_t *given = NULL;
     struct answer a;
     struct buf prompt;
     const bool raw = args_get(args, "raw") != NULL;
@@ -144,8 +182,7 @@ static int run_generate(const struct args *args, struct err *err)
     answer_init(&a, !args->json);
     buf_init(&prompt, INFER_PROMPT_BYTES_MAX);
     interrupt_catch();
-    int rc = read_sampling(args, &sampling, err);
-    rc = rc == 0 ? source_open(&source, args, &sampling, err) : rc;
+    int rc = open_source(&source, args, &given, err);
     rc = rc == 0 ? read_prompt(args, &prompt, err) : rc;
     if (rc == 0 && !raw && args_get(args, "system") != NULL) {
         rc = add_message(messages, "system", args_get(args, "system"), err);
@@ -166,6 +203,7 @@ static int run_generate(const struct args *args, struct err *err)
     source_close(&source);
     buf_release(&prompt);
     answer_release(&a);
+    json_decref(given);
     json_decref(messages);
     return status;
 }
@@ -228,12 +266,11 @@ static int take_turn(struct source *source, bool json, json_t *messages, const c
 static int run_chat(const struct args *args, struct err *err)
 {
     struct source source = {0};
-    struct infer_sampling sampling;
+    json_t *given = NULL;
     json_t *messages = json_array();
     char *line = mem_alloc(LINE_BYTES_MAX);
     interrupt_catch();
-    int rc = read_sampling(args, &sampling, err);
-    rc = rc == 0 ? source_open(&source, args, &sampling, err) : rc;
+    int rc = open_source(&source, args, &given, err);
     if (rc == 0 && args_get(args, "system") != NULL) {
         rc = add_message(messages, "system", args_get(args, "system"), err);
     }
@@ -247,6 +284,7 @@ static int run_chat(const struct args *args, struct err *err)
     }
     source_close(&source);
     mem_free(line);
+    json_decref(given);
     json_decref(messages);
     return rc == 0 ? EXIT_DONE : EXIT_FAILED;
 }

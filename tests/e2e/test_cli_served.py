@@ -21,9 +21,9 @@ def ask(hub, model_file, tmp_path_factory):
     env.update(MLX_HUB_PORT=str(hub.port),
                MLX_HUB_STORAGE_BASE_PATH=str(tmp_path_factory.mktemp("elsewhere") / "storage"))
 
-    def run(*words, status=0, stdin=""):
-        done = subprocess.run([BINARY, *words], env=env, input=stdin, capture_output=True,
-                              text=True, timeout=300, check=False)
+    def run(*words, status=0, stdin="", **more):
+        done = subprocess.run([BINARY, *words], env={**env, **more}, input=stdin,
+                              capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == status, done.stdout + done.stderr
         return done
 
@@ -63,6 +63,37 @@ def test_thoughts_are_shown_as_without_a_hub(ask, hub, model_file):
     prompt = "user: Name a colour.\nassistant: <think>\n"
     alone = json.loads(ask("generate", model_file, prompt, "--raw", *how).stdout)
     assert said["text"] == talk["text"] == alone["text"] != ""
+
+
+@pytest.mark.parametrize("how, most", [
+    ((), 6),
+    (("--max-tokens", "3"), 3),
+    (("--seed", "9", "--top-k", "2"), 6),
+    (("--system", "You are a monk."), 6),
+    (("--raw",), 6),
+])
+def test_a_created_name_brings_all_of_its_own(ask, hub, how, most):
+    """System prompt, messages and parameters, but what the user gave; with a hub and without."""
+    hub.ask("POST", "/api/create", 200, json={
+        "model": "pirate", "from": "smollm2", "system": "You are a pirate.",
+        "messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Arr!"}],
+        "parameters": {"num_predict": 6, "temperature": 1.5, "seed": 4, "top_k": 0, "min_p": 0.01}})
+    nowhere = {"MLX_HUB_PORT": "0", "MLX_HUB_STORAGE_BASE_PATH": str(hub.folder / "storage")}
+    served, alone = (json.loads(ask("generate", "pirate", "Name a colour.", "--json", *how, **env).stdout)
+                     for env in ({}, nowhere))
+    for key in ("text", "finish_reason", "prompt_tokens", "tokens_generated", "seed"):
+        assert served[key] == alone[key], key
+    assert served["tokens_generated"] == most or served["finish_reason"] == "stop"
+    assert served["seed"] == (9 if "--seed" in how else 4)
+    base = ask("generate", "smollm2", "Name a colour.", "--json", "--max-tokens", "1",
+               *(how if how == ("--raw",) else ()))
+    raw = how == ("--raw",)
+    assert (served["prompt_tokens"] == json.loads(base.stdout)["prompt_tokens"]) == raw
+    if not raw:
+        talk, alone = (ask("chat", "pirate", *how, "--json", stdin="Hello\nAgain\n", **env).stdout
+                       for env in ({}, nowhere))
+        assert [json.loads(line)["text"] for line in talk.splitlines()] == [
+            json.loads(line)["text"] for line in alone.splitlines()]
 
 
 def test_another_program_on_the_port_is_no_hub(tmp_path):
