@@ -45,6 +45,7 @@ int row_maker_init_with(struct row_maker *maker, const struct row_model *with, c
     maker->end_id = with->n_eos > 0 ? with->eos[0] : tokenizer_eos(maker->tokenizer);
     buf_init(&maker->full, TEMPLATE_OUTPUT_BYTES_MAX);
     buf_init(&maker->part, TEMPLATE_OUTPUT_BYTES_MAX);
+    buf_init(&maker->header, TEMPLATE_OUTPUT_BYTES_MAX);
     token_ids_init(&maker->ids, TRAIN_ROW_IDS_MAX);
     int rc = template_new(source, strlen(source), &maker->template, err);
     if (rc == 0) {
@@ -80,6 +81,7 @@ void row_maker_release(struct row_maker *maker)
     mem_free(maker->eos);
     buf_release(&maker->full);
     buf_release(&maker->part);
+    buf_release(&maker->header);
     token_ids_release(&maker->ids);
     mem_free(maker->targets);
     memset(maker, 0, sizeof *maker);
@@ -188,6 +190,47 @@ static int put_turn(struct row_maker *maker, size_t begin, size_t end, bool last
     return last ? put_end(maker, err) : 0;
 }
 
+/* What the template writes in front of any answer: what asking for one adds to a question. Left
+ * empty where that cannot be told, by a template that writes nothing or will not have the question.
+ */
+static int find_header(struct row_maker *maker, struct err *err)
+{
+    struct err refused = {0};
+    struct buf *asked = &maker->part, *header = &maker->header;
+    json_t *question = json_pack("[{s:s, s:s}]", "role", "user", "content", "?");
+    int rc = question != NULL ? 0 : err_set(&refused, ERR_NOMEM, "out of memory");
+    rc = rc == 0 ? render(maker, question, NULL, false, header, &refused) : rc;
+    rc = rc == 0 ? render(maker, question, NULL, true, asked, &refused) : rc;
+    const size_t n = header->len;
+    const bool told =
+        rc == 0 && asked->len > n && (n == 0 || memcmp(asked->data, header->data, n) == 0);
+    buf_clear(header);
+    if (told) {
+        buf_append(header, asked->data + n, asked->len - n);
+    }
+    json_decref(question);
+    maker->header_known = refused.code != ERR_NOMEM;
+    return maker->header_known ? buf_check(header, "an answer's header", err)
+                               : err_set(err, refused.code, "%s", refused.message);
+}
+
+/* Where the first of `messages` begins, an answer to nothing: behind the header in front of it.
+ * Nothing can be rendered before it, which for later turns tells the same. */
+static int find_first_answer(struct row_maker *maker, const json_t *first, const json_t *tools,
+                             size_t *begin, struct err *err)
+{
+    *begin = 0;
+    int rc = maker->header_known ? 0 : find_header(maker, err);
+    rc = rc == 0 ? render(maker, first, tools, false, &maker->part, err) : rc;
+    if (rc != 0 || maker->header.len == 0 || !begins_with(maker, 0)) {
+        return rc;
+    }
+    const char *at =
+        memmem(maker->full.data, maker->part.len, maker->header.data, maker->header.len);
+    *begin = at != NULL ? (size_t)(at - maker->full.data) + maker->header.len : 0;
+    return 0;
+}
+
 /* Where the answer of the last of `messages` begins: behind what stands before it with a generation
  * prompt, or without one where a template asks differently than it writes. prefix: the messages
  * before. */
@@ -214,6 +257,26 @@ static int put_last_turn(struct row_maker *maker, const json_t *prefix, const js
     return rc == 0 ? put_turn(maker, maker->part.len, maker->full.len, true, err) : rc;
 }
 
+/* Where the assistant turn behind the messages of `prefix` begins. *rewritten: the template does
+ * not tell, since what it writes is not how the whole begins. */
+static int find_answer(struct row_maker *maker, const json_t *prefix, json_t *message,
+                       const json_t *tools, size_t cursor, size_t *begin, bool *rewritten,
+                       struct err *err)
+{
+    int rc;
+    if (json_array_size(prefix) == 0) {
+        json_t *first = json_pack("[O]", message);
+        rc = first != NULL ? find_first_answer(maker, first, tools, begin, err)
+                           : mem_err(err, sizeof(void *));
+        json_decref(first);
+        return rc;
+    }
+    rc = render(maker, prefix, tools, true, &maker->part, err);
+    *rewritten = rc == 0 && !begins_with(maker, cursor);
+    *begin = maker->part.len;
+    return rc;
+}
+
 /* Every assistant turn of messages[0, n), the last of which is one, until the row is full: *cut.
  * *rewritten: the template does not allow it; then nothing that was put counts. */
 static int put_turns(struct row_maker *maker, const json_t *messages, size_t n, json_t *prefix,
@@ -229,11 +292,7 @@ static int put_turns(struct row_maker *maker, const json_t *messages, size_t n, 
         json_t *message = json_array_get(messages, i);
         size_t begin = 0;
         if (is_assistant(message)) {
-            if (i > 0) {
-                rc = render(maker, prefix, tools, true, &maker->part, err);
-                *rewritten = rc == 0 && !begins_with(maker, cursor);
-                begin = maker->part.len;
-            }
+            rc = find_answer(maker, prefix, message, tools, cursor, &begin, rewritten, err);
             if (rc != 0 || *rewritten) {
                 return rc;
             }

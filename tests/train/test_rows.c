@@ -57,6 +57,11 @@ static void test_golden_rows(void **state)
 static const char chatml[] =
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+/* One that says something by itself, but not before there is a message. */
+static const char preamble[] =
+    "{% for m in messages %}{% if loop.first %}<|im_start|>system\nassist<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 /* Earlier answers are shortened, as reasoning is by many templates. */
 static const char rewriting[] = "{% for m in messages %}<|im_start|>{{ m.role }}\n"
                                 "{% if m.role == 'assistant' and loop.last %}(thought) {% endif %}"
@@ -147,7 +152,11 @@ static void test_targets(void **state)
          CHAT(USER("a") "," BOT("b") "," USER("thanks")),
          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n[b<|im_end|>]", false},
         {"two answers in a row", chatml, CHAT(BOT("a") "," BOT("b")),
-         "<|im_start|>[assistant\na<|im_end|>]\n<|im_start|>assistant\n[b<|im_end|>]", false},
+         "<|im_start|>assistant\n[a<|im_end|>]\n<|im_start|>assistant\n[b<|im_end|>]", false},
+        {"an answer to nothing, behind a preamble", preamble, CHAT(BOT("a")),
+         "<|im_start|>system\nassist<|im_end|>\n<|im_start|>assistant\n[a<|im_end|>]", false},
+        {"an answer to nothing from a template that asks differently", asking, CHAT(BOT("b")),
+         "[[assistant] b<|im_end|>]", false},
         {"a template that rewrites", rewriting,
          CHAT(USER("a") "," BOT("b") "," USER("c") "," BOT("d")),
          "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"
