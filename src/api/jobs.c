@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/job_rows.h"
 #include "api/memory.h"
 #include "api/rows_json.h"
 #include "api/supervise.h"
@@ -9,14 +10,10 @@
 #include "base/clock.h"
 #include "formats/train_config.h"
 #include "registry/bases.h"
-#include "registry/datasets.h"
 #include "registry/jobs.h"
 #include "registry/models.h"
-#include "train/check.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-
-enum { ROWS_CHECKED_BYTES_MAX = 64 << 20 }; /* some seconds' work */
 
 const char *const job_statuses[] = {"queued", "running", "completed", "failed", "cancelled", NULL};
 
@@ -73,64 +70,19 @@ static void check_config(const json_t *body, struct http_issues *issues)
     }
 }
 
-/* What the rows' tokens say, of a file that is still the one registered. */
-static int judge_rows(const json_t *answer, const struct dataset_record *row, struct err *err)
-{
-    const char *sha256 = json_string_value(json_object_get(answer, "sha256"));
-    const char *bad = json_string_value(json_array_get(json_object_get(answer, "bad"), 0));
-    const json_int_t n_bad = json_integer_value(json_object_get(answer, "bad_rows"));
-    const json_int_t rows = json_integer_value(json_object_get(answer, "rows"));
-    if (sha256 == NULL || strcmp(sha256, row->checksum) != 0) {
-        return 0;
-    }
-    if (bad != NULL && n_bad > 1) {
-        return err_set(err, ERR_INVALID, "%s; and %lld more rows, which a dataset check shows", bad,
-                       (long long)n_bad - 1);
-    }
-    if (bad != NULL) {
-        return err_set(err, ERR_INVALID, "%s", bad);
-    }
-    if (rows == json_integer_value(json_object_get(answer, "dropped"))) {
-        return err_set(err, ERR_INVALID,
-                       "Dataset '%s': nothing to learn: none of its %lld rows has a target within "
-                       "max_seq_length %lld",
-                       row->name, (long long)rows,
-                       (long long)json_integer_value(json_object_get(answer, "max_seq_length")));
-    }
-    return 0;
-}
-
-/* Rows that the model's chat template refuses, and those that leave nothing to learn, are told
- * before a job waits for its turn with them. A large file is read when the job starts. */
+/* Of the dataset to train on and the one to validate with. */
 static int check_rows(struct hub *hub, const char *dataset_id, const char *base_path,
                       const struct train_config *config, struct arena *arena, struct err *err)
 {
-    struct err unread = {0};
-    struct dataset_record row;
-    struct buf text;
-    json_t *answer = NULL;
     char today[CLOCK_ISO_BYTES];
-    if (dataset_id[0] == '\0' ||
-        registry_get_dataset(hub->registry, dataset_id, arena, &row, &unread) != 0 ||
-        row.bytes > ROWS_CHECKED_BYTES_MAX) {
-        return 0;
-    }
     clock_format_iso(clock_wall_us(), today);
     today[sizeof "YYYY-MM-DD" - 1] = '\0';
-    const struct check_request request = {.dataset_path = row.path,
-                                          .columns = row.columns,
-                                          .base_path = base_path,
-                                          .date = today,
-                                          .max_seq_length = config->max_seq_length,
-                                          .mask_prompt = config->mask_prompt};
-    buf_init(&text, CHECK_ANSWER_BYTES_MAX);
-    if (train_inspect_check(hub->program, &request, &text, &unread) == 0) {
-        answer = json_parse(text.data, text.len, &unread);
-    }
-    buf_release(&text);
-    const int rc = judge_rows(answer, &row, err);
-    json_decref(answer);
-    return rc;
+    const struct check_request how = {.base_path = base_path,
+                                      .date = today,
+                                      .max_seq_length = config->max_seq_length,
+                                      .mask_prompt = config->mask_prompt};
+    const int rc = job_check_rows(hub, dataset_id, &how, "learn", arena, err);
+    return rc == 0 ? job_check_rows(hub, config->val_dataset_id, &how, "learn", arena, err) : rc;
 }
 
 /* A job that can never fit is refused, one that does not fit beside the loaded models now says for
@@ -174,8 +126,7 @@ static int check_fits(struct hub *hub, struct job_draft *draft, struct arena *ar
     if (bytes > 0 && memory_is_short(hub->infer, bytes, text)) {
         draft->waiting_for = arena_strdup(arena, text);
     }
-    rc = check_rows(hub, draft->dataset_id, path, &config, arena, err);
-    return rc == 0 ? check_rows(hub, config.val_dataset_id, path, &config, arena, err) : rc;
+    return check_rows(hub, draft->dataset_id, path, &config, arena, err);
 }
 
 /* A Warning header (RFC 7234): the job itself has no field for it. */

@@ -4,10 +4,15 @@
 #include <string.h>
 
 #include "api/handlers.h"
+#include "api/job_rows.h"
 #include "api/memory.h"
 #include "api/rows_json.h"
 #include "api/supervise.h"
+#include "formats/manifest.h"
+#include "registry/bases.h"
 #include "registry/jobs.h"
+#include "registry/models.h"
+#include "train/evaluate.h"
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -160,6 +165,32 @@ static const struct http_field evaluate_fields[] = {
 };
 const struct api_body version_evaluate_body = {evaluate_fields, COUNT_OF(evaluate_fields), false};
 
+/* The rows of an evaluation as the version's own template and limits make them. */
+static int check_rows(struct hub *hub, const struct task_draft *draft,
+                      const struct version_row *version, struct arena *arena, struct err *err)
+{
+    struct err missing = {0};
+    struct model_row model;
+    struct base_row base;
+    struct manifest manifest = {0};
+    char path[FS_PATH_BYTES_MAX];
+    int rc = 0;
+    if (version->artifact_path != NULL &&
+        registry_get_model(hub->registry, draft->model_id, arena, &model, &missing) == 0 &&
+        registry_base_path(hub->registry, model.base_model, arena, &base, path, &missing) == 0 &&
+        manifest_read(&manifest, version->artifact_path, &missing) == 0 &&
+        train_evaluate_limits(draft->config, &manifest.config, &missing) == 0) {
+        const struct check_request how = {.base_path = path,
+                                          .template = manifest.chat_template,
+                                          .date = manifest.date,
+                                          .max_seq_length = manifest.config.max_seq_length,
+                                          .mask_prompt = manifest.config.mask_prompt};
+        rc = job_check_rows(hub, draft->dataset_id, &how, "measure", arena, err);
+    }
+    manifest_release(&manifest);
+    return rc;
+}
+
 /* What is not there is for registry_create_task to say. */
 static int check_fits(struct hub *hub, const struct task_draft *draft, struct arena *arena,
                       struct err *err)
@@ -175,7 +206,9 @@ static int check_fits(struct hub *hub, const struct task_draft *draft, struct ar
                                 .dataset_id = draft->dataset_id,
                                 .config = draft->config};
     const struct memory_asker asker = {hub->program, hub->settings.threads};
-    return memory_check(hub->registry, &asker, &row, hub->settings.memory_limit_gb, err);
+    const int rc = memory_check(hub->registry, &asker, &row, hub->settings.memory_limit_gb, err);
+    return rc == 0 && draft->kind == JOB_EVALUATE ? check_rows(hub, draft, &version, arena, err)
+                                                  : rc;
 }
 
 static int queue_task(struct hub *hub, struct http_request *request, struct http_response *response,

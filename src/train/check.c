@@ -55,7 +55,7 @@ static int open_maker(struct check *c, struct err *err)
     }
     const struct model_config *config = model_files_config(c->files);
     with.tokenizer = c->tokenizer;
-    with.template = model_files_chat_template(c->files);
+    with.template = r->template != NULL ? r->template : model_files_chat_template(c->files);
     with.vocab_size = (int)config->vocab;
     for (unsigned i = 0; i < config->n_eos && i < ENGINE_EOS_MAX; i++) {
         with.eos[with.n_eos++] = (int)config->eos_ids[i];

@@ -48,6 +48,7 @@ struct check_request {
     const char *name;      /* what messages call the file; NULL = its own */
     const char *columns;   /* JSON as formats/dataset.h maps them, or NULL */
     const char *base_path; /* weights as files; only what describes text is read */
+    const char *template;  /* chat template to render with, or NULL: the base's own */
     const char *date;      /* for templates that ask, or NULL */
     int64_t max_seq_length;
     bool mask_prompt;

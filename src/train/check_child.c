@@ -29,6 +29,7 @@ static int check(const json_t *tree, struct json_out *out, struct err *err)
         (rc = json_get_string(tree, "name", NULL, &request.name, err)) != 0 ||
         (rc = json_get_string(tree, "columns", NULL, &request.columns, err)) != 0 ||
         (rc = json_get_string(tree, "base", "", &request.base_path, err)) != 0 ||
+        (rc = json_get_string(tree, "template", NULL, &request.template, err)) != 0 ||
         (rc = json_get_string(tree, "date", NULL, &request.date, err)) != 0 ||
         (rc = json_get_int(tree, "max_seq_length", 0, &request.max_seq_length, err)) != 0 ||
         (rc = json_get_bool(tree, "mask_prompt", true, &request.mask_prompt, err)) != 0 ||
@@ -170,6 +171,7 @@ int train_inspect_check(const char *program, const struct check_request *request
     json_out_kv_string(&json, "name", request->name);
     json_out_kv_string(&json, "columns", request->columns);
     json_out_kv_string(&json, "base", request->base_path);
+    json_out_kv_string(&json, "template", request->template);
     json_out_kv_string(&json, "date", request->date);
     json_out_kv_int(&json, "max_seq_length", request->max_seq_length);
     json_out_kv_bool(&json, "mask_prompt", request->mask_prompt);

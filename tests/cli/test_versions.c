@@ -158,9 +158,14 @@ static void versions_that_cut_rows_differently(void **state)
         "\"completion\":\"one\"}\n"
         "{\"prompt\":\"a\",\"completion\":\"two\"}\n"
         "{\"prompt\":\"b\",\"completion\":\"three\"}\n";
+    static const char called[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"z\"},{\"role\":\"assistant\","
+        "\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{}}}]}]}\n";
     struct run *r = *state;
     struct err err = {0};
-    char path[FS_PATH_BYTES_MAX];
+    char path[FS_PATH_BYTES_MAX], refused[FS_PATH_BYTES_MAX];
+    assert_ok(fs_join(refused, r->dir, "refused.jsonl", &err), &err);
+    assert_ok(fs_write_file(refused, called, sizeof called - 1, &err), &err);
     assert_ok(fs_join(path, r->dir, "cut.jsonl", &err), &err);
     assert_ok(fs_write_file(path, rows, sizeof rows - 1, &err), &err);
     expect(0, r, "dataset", "add", path, "--name", "cut");
@@ -197,6 +202,10 @@ static void versions_that_cut_rows_differently(void **state)
     assert_null(strstr(run_out(r), "do not compare"));
 
     /* another tokenizer has other tokens: nothing makes these the same */
+    expect(0, r, "dataset", "add", refused, "--name", "refused");
+    expect(1, r, "eval", "talker", "--dataset", "refused");
+    assert_says(run_err(r), ".jsonl:1: messages[1]: template line ");
+    assert_null(strstr(run_err(r), "queued")); /* before it waited for its turn */
     base_of_characters(r, path);
     expect(0, r, "eval", path, "--dataset", "cut", "--against", "talker");
     assert_says(run_out(r), "loss and perplexity do not compare");
