@@ -79,7 +79,8 @@ def train(path, rows_path, config, init, threads):
     optimizer = torch.optim.AdamW(parameters, lr=config["learning_rate"],
                                   weight_decay=config["weight_decay"])
     steps = [json.loads(line) for line in open(rows_path)]
-    print(json.dumps({"torch": torch.__version__.split("+")[0]}), flush=True)
+    print(json.dumps({"torch": torch.__version__.split("+")[0],
+                      "isa": torch.backends.cpu.get_cpu_capability()}), flush=True)
     for rows, _ in zip(steps, sys.stdin):
         begin = time.perf_counter()
         optimizer.zero_grad()

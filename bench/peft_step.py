@@ -62,7 +62,8 @@ def main():
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     step(model, optimizer)
-    print(json.dumps({"torch": torch.__version__.split("+")[0]}), flush=True)
+    print(json.dumps({"torch": torch.__version__.split("+")[0],
+                      "isa": torch.backends.cpu.get_cpu_capability()}), flush=True)
     for _ in sys.stdin:
         begin = time.perf_counter()
         step(model, optimizer)

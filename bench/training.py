@@ -2,6 +2,7 @@
 import contextlib
 import json
 import math
+import os
 import shutil
 import statistics
 import tempfile
@@ -30,12 +31,22 @@ def trainer(context, path, **options):
                   + [f"{key}={value}" for key, value in options.items()])
 
 
+def peft(context, script, *arguments):
+    """PyTorch, held to the instruction set that ours is held to."""
+    only = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    env = {**os.environ, **(only if context.isa == "avx2" else {})}
+    peer = Driven([venv("peft"), script, *arguments], env=env)
+    if context.isa == "avx2" and peer.hello["isa"] != "AVX2":
+        raise Failed(f"PyTorch takes {peer.hello['isa']}, not AVX2")
+    return peer
+
+
 def lora_step(context):
     """Rank 16 on q, k, v, o, four rows of 512 tokens, every token a target."""
     figures = {"ours": [], "peer": []}
     with trainer(context, context.model) as ours, \
-            Driven([venv("peft"), "bench/peft_step.py", "--gguf", context.model, "--threads",
-                    context.threads]) as peer:
+            peft(context, "bench/peft_step.py", "--gguf", context.model, "--threads",
+                 context.threads) as peer:
 
         def ask(who, which):
             answer = who.ask("step")
@@ -116,8 +127,8 @@ def chat(context):
         steps = read_steps(folder)
         print_histogram(steps)
         with finetune(context, CONFIG, folder) as ours, \
-                Driven([venv("peft"), "bench/peft_finetune.py", context.model, folder + "/rows.jsonl",
-                        json.dumps(CONFIG), folder + "/init.safetensors", context.threads]) as peer:
+                peft(context, "bench/peft_finetune.py", context.model, folder + "/rows.jsonl",
+                     json.dumps(CONFIG), folder + "/init.safetensors", context.threads) as peer:
             mine, theirs, last = side_by_side(ours, peer, "PEFT", len(steps))
             told = ours.hello["foretold_mb"]
     tokens = [sum(len(each["tokens"]) for each in rows) for rows in steps]
