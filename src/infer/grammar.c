@@ -194,7 +194,7 @@ static int make_mask(struct grammar *g, struct err *err)
 int grammar_mask(struct grammar *g, const uint64_t **mask, struct err *err)
 {
     int rc = 0;
-    if (g->matcher.n_states > GRAMMAR_STATES_MAX / 2) {
+    if (matcher_is_full(&g->matcher)) {
         rc = matcher_forget(&g->matcher, &g->state, err);
         g->mask_bytes = 0;
     }

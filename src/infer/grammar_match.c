@@ -1,254 +1,274 @@
-/* A node's parent is made before it, so parents have lower numbers: that is what lets
- * matcher_forget carry nodes over in one pass. */
+/* A round makes one state, in two steps.
+ *
+ * First what was there before: behind the byte a rule may have ended, and the nodes of its frame go
+ * on; those of them that stand before rules begin these. Then the rules that were begun, a caller
+ * before what it begins with (rules_order): so each has all its returns when its frame is made, and
+ * is looked at once, however many ways lead to it. A rule that may match nothing is also passed
+ * over where it stands; its empty alternative is not followed any further. */
 #include "infer/grammar_match.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 
-enum { NODES_MAX = 1 << 21, MEMBERS_MAX = 1 << 23, SLOTS_FIRST = 1 << 10 };
+enum { RETURNS_MAX = 1 << 20, SEEN_SLOTS = 2 * SET_NODES_MAX };
 
 static int too_large(struct err *err)
 {
     return err_set(err, ERR_TOO_LARGE, "the schema leaves too many ways open at once");
 }
 
-static int grow(void **items, size_t *cap, size_t n, size_t size, size_t max, struct err *err)
+static const struct element *element_of(const struct matcher *m, uint64_t node)
 {
-    if (n <= *cap) {
-        return 0;
+    return &m->rules.elements[node_element(node)];
+}
+
+/* --- a round --- */
+
+static void begin_round(struct matcher *m)
+{
+    for (size_t i = 0; i < m->n_begun; i++) { /* of a round that failed */
+        m->heads[m->begun[i]] = 0;
     }
-    size_t more = *cap > 0 ? *cap : 256;
-    while (more < n) {
-        more *= 2;
-    }
-    if (more > max) {
+    m->round++;
+    m->n_work = 0;
+    m->n_found = 0;
+    m->n_seen = 0;
+    m->n_begun = 0;
+    m->n_returns = 0;
+}
+
+static int find(struct matcher *m, uint64_t node, struct err *err)
+{
+    if (m->n_found == SET_NODES_MAX) {
         return too_large(err);
     }
-    void *grown = mem_realloc(*items, more, size);
-    if (grown == NULL) {
-        return mem_err(err, more * size);
-    }
-    *items = grown;
-    *cap = more;
+    m->found[m->n_found++] = node;
     return 0;
 }
 
-static size_t mix(uint64_t x)
+/* Puts a node to work, once a round. */
+static int look_at(struct matcher *m, uint64_t node, struct err *err)
 {
-    x *= UINT64_C(0x9E3779B97F4A7C15);
-    return (size_t)(x ^ (x >> 29));
-}
-
-static size_t node_hash(uint32_t element, uint32_t parent)
-{
-    return mix(((uint64_t)element << 32) | parent);
-}
-
-static size_t state_hash(const uint32_t *nodes, size_t n)
-{
-    size_t hash = n;
-    for (size_t i = 0; i < n; i++) {
-        hash = mix(hash ^ nodes[i]);
-    }
-    return hash;
-}
-
-/* A table with twice the slots. */
-static int grow_table(uint32_t **table, size_t *slots, struct err *err)
-{
-    const size_t more = *slots > 0 ? 2 * *slots : SLOTS_FIRST;
-    uint32_t *grown = mem_calloc(more, sizeof *grown);
-    if (grown == NULL) {
-        return mem_err(err, more * sizeof *grown);
-    }
-    mem_free(*table);
-    *table = grown;
-    *slots = more;
-    return 0;
-}
-
-static void enter(uint32_t *table, size_t slots, size_t hash, uint32_t value)
-{
-    size_t at = hash & (slots - 1);
-    while (table[at] != 0) {
-        at = (at + 1) & (slots - 1);
-    }
-    table[at] = value;
-}
-
-static int intern_node(struct matcher *m, uint32_t element, uint32_t parent, uint32_t *out,
-                       struct err *err)
-{
-    if (2 * (m->n_nodes + 1) > m->node_slots) {
-        const int rc = grow_table(&m->node_table, &m->node_slots, err);
-        if (rc != 0) {
-            return rc;
-        }
-        for (size_t i = 1; i < m->n_nodes; i++) {
-            enter(m->node_table, m->node_slots, node_hash(m->nodes[i].element, m->nodes[i].parent),
-                  (uint32_t)i + 1);
-        }
-    }
-    size_t at = node_hash(element, parent) & (m->node_slots - 1);
-    for (; m->node_table[at] != 0; at = (at + 1) & (m->node_slots - 1)) {
-        const struct match_node *node = &m->nodes[m->node_table[at] - 1];
-        if (node->element == element && node->parent == parent) {
-            *out = m->node_table[at] - 1;
+    size_t at = grammar_mix(node) & (SEEN_SLOTS - 1);
+    for (; m->seen[at].round == m->round; at = (at + 1) & (SEEN_SLOTS - 1)) {
+        if (m->seen[at].node == node) {
             return 0;
         }
     }
-    const int rc =
-        grow((void **)&m->nodes, &m->cap_nodes, m->n_nodes + 1, sizeof *m->nodes, NODES_MAX, err);
-    if (rc != 0) {
-        return rc;
-    }
-    const struct match_node node = {element, parent, 0};
-    m->nodes[m->n_nodes] = node;
-    m->node_table[at] = (uint32_t)m->n_nodes + 1;
-    *out = (uint32_t)m->n_nodes++;
-    return 0;
-}
-
-static int by_number(const void *a, const void *b)
-{
-    const uint32_t x = *(const uint32_t *)a;
-    const uint32_t y = *(const uint32_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* The state of m->found. */
-static int intern_state(struct matcher *m, uint32_t *out, struct err *err)
-{
-    qsort(m->found, m->n_found, sizeof *m->found, by_number);
-    if (2 * (m->n_states + 1) > m->state_slots) {
-        const int rc = grow_table(&m->state_table, &m->state_slots, err);
-        if (rc != 0) {
-            return rc;
-        }
-        for (size_t i = 0; i < m->n_states; i++) {
-            enter(m->state_table, m->state_slots,
-                  state_hash(m->members + m->states[i].first, m->states[i].n), (uint32_t)i + 1);
-        }
-    }
-    size_t at = state_hash(m->found, m->n_found) & (m->state_slots - 1);
-    for (; m->state_table[at] != 0; at = (at + 1) & (m->state_slots - 1)) {
-        const struct match_state *state = &m->states[m->state_table[at] - 1];
-        if (state->n == m->n_found &&
-            memcmp(m->members + state->first, m->found, m->n_found * sizeof *m->found) == 0) {
-            *out = m->state_table[at] - 1;
-            return 0;
-        }
-    }
-    int rc = grow((void **)&m->states, &m->cap_states, m->n_states + 1, sizeof *m->states,
-                  GRAMMAR_STATES_MAX, err);
-    if (rc == 0) {
-        rc = grow((void **)&m->members, &m->cap_members, m->n_members + m->n_found + 1,
-                  sizeof *m->members, MEMBERS_MAX, err);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    const struct match_state state = {(uint32_t)m->n_members, (uint32_t)m->n_found, NULL, NULL};
-    memcpy(m->members + m->n_members, m->found, m->n_found * sizeof *m->found);
-    m->n_members += m->n_found;
-    m->states[m->n_states] = state;
-    m->state_table[at] = (uint32_t)m->n_states + 1;
-    *out = (uint32_t)m->n_states++;
-    return 0;
-}
-
-static int look_at(struct matcher *m, uint32_t node, struct err *err)
-{
-    if (m->nodes[node].seen == m->round) {
-        return 0;
-    }
-    if (m->n_work == SET_NODES_MAX) {
+    if (m->n_seen == SET_NODES_MAX) {
         return too_large(err);
     }
-    m->nodes[node].seen = m->round;
+    m->n_seen++;
+    m->seen[at] = (struct match_seen){node, m->round};
     m->work[m->n_work++] = node;
     return 0;
 }
 
-/* A rule stands there: look at the beginning of each alternative, to go on behind it. */
-static int enter_rule(struct matcher *m, uint32_t node, struct err *err)
+static bool is_before(const struct matcher *m, size_t a, size_t b)
 {
-    const uint32_t element = m->nodes[node].element;
-    uint32_t behind = m->nodes[node].parent;
-    int rc = 0;
-    if (m->rules.elements[element + 1].kind != ELEMENT_END) {
-        rc = intern_node(m, element + 1, behind, &behind, err);
+    return m->rules.ranks[m->begun[a]] < m->rules.ranks[m->begun[b]];
+}
+
+static void swap_begun(struct matcher *m, size_t a, size_t b)
+{
+    const uint32_t rule = m->begun[a];
+    m->begun[a] = m->begun[b];
+    m->begun[b] = rule;
+}
+
+static void push_begun(struct matcher *m, uint32_t rule)
+{
+    size_t at = m->n_begun++;
+    m->begun[at] = rule;
+    for (; at > 0 && is_before(m, at, (at - 1) / 2); at = (at - 1) / 2) {
+        swap_begun(m, at, (at - 1) / 2);
     }
-    for (uint32_t a = m->rules.heads[m->rules.elements[element].value]; a != 0 && rc == 0;
-         a = m->rules.alternatives[a - 1].next) {
-        uint32_t begin;
-        rc = intern_node(m, m->rules.alternatives[a - 1].first, behind, &begin, err);
-        rc = rc == 0 ? look_at(m, begin, err) : rc;
+}
+
+static uint32_t pop_begun(struct matcher *m)
+{
+    const uint32_t rule = m->begun[0];
+    m->begun[0] = m->begun[--m->n_begun];
+    for (size_t at = 0, child = 1; child < m->n_begun; child = 2 * at + 1) {
+        child += child + 1 < m->n_begun && is_before(m, child + 1, child);
+        if (is_before(m, at, child)) {
+            break;
+        }
+        swap_begun(m, at, child);
+        at = child;
+    }
+    return rule;
+}
+
+static int add_return(struct matcher *m, uint32_t rule, uint64_t node, struct err *err)
+{
+    const int rc = grammar_grow((void **)&m->returns, &m->cap_returns, m->n_returns + 1,
+                                sizeof *m->returns, RETURNS_MAX, err);
+    if (rc != 0) {
+        return rc;
+    }
+    if (m->heads[rule] == 0) {
+        push_begun(m, rule);
+    }
+    m->returns[m->n_returns] = (struct match_return){node, m->heads[rule]};
+    m->heads[rule] = (uint32_t)++m->n_returns;
+    return 0;
+}
+
+/* The rule that stands there begins, to go on behind it: where nothing is left, as its caller. */
+static int begin_rule(struct matcher *m, uint32_t element, uint32_t frame, struct err *err)
+{
+    const uint32_t rule = m->rules.elements[element].value;
+    if (m->rules.elements[element + 1].kind != ELEMENT_END) {
+        return add_return(m, rule, node_of(element + 1, frame), err);
+    }
+    const struct key_set set = m->frames.sets.sets[frame];
+    int rc = 0;
+    for (uint32_t i = 0; i < set.n && rc == 0; i++) {
+        rc = add_return(m, rule, m->frames.sets.keys[set.first + i], err);
     }
     return rc;
 }
 
-/* From the nodes in work to those that stand before a byte or at the end. */
-static int close_over(struct matcher *m, uint32_t *state, struct err *err)
+static int go_back(struct matcher *m, uint32_t frame, struct err *err)
+{
+    const struct key_set set = m->frames.sets.sets[frame];
+    int rc = 0;
+    for (uint32_t i = 0; i < set.n && rc == 0; i++) {
+        rc = look_at(m, m->frames.sets.keys[set.first + i], err);
+    }
+    return rc;
+}
+
+/* What was there before. */
+static int follow_work(struct matcher *m, struct err *err)
 {
     int rc = 0;
     while (m->n_work > 0 && rc == 0) {
-        const uint32_t node = m->work[--m->n_work];
-        const enum element_kind kind =
-            node == NODE_END ? ELEMENT_BYTE : m->rules.elements[m->nodes[node].element].kind;
-        if (kind == ELEMENT_END) {
-            rc = look_at(m, m->nodes[node].parent, err);
-        } else if (kind == ELEMENT_RULE) {
-            rc = enter_rule(m, node, err);
-        } else if (m->n_found == SET_NODES_MAX) {
-            rc = too_large(err);
+        const uint64_t node = m->work[--m->n_work];
+        const struct element *e = node == NODE_END ? NULL : element_of(m, node);
+        if (e != NULL && e->kind == ELEMENT_END) {
+            rc = go_back(m, node_frame(node), err);
+        } else if (e != NULL && e->kind == ELEMENT_RULE) {
+            rc = begin_rule(m, node_element(node), node_frame(node), err);
+            if (rc == 0 && m->rules.nullable[e->value]) {
+                rc = look_at(m, node_of(node_element(node) + 1, node_frame(node)), err);
+            }
         } else {
-            m->found[m->n_found++] = node;
+            rc = find(m, node, err);
         }
     }
+    return rc;
+}
+
+static int make_frame(struct matcher *m, uint32_t rule, uint32_t *frame, struct err *err)
+{
+    size_t n = 0;
+    int rc = 0;
+    for (uint32_t at = m->heads[rule]; at != 0 && rc == 0; at = m->returns[at - 1].next) {
+        rc = grammar_grow((void **)&m->frame, &m->cap_frame, n + 1, sizeof *m->frame, RETURNS_MAX,
+                          err);
+        if (rc == 0) {
+            m->frame[n++] = m->returns[at - 1].node;
+        }
+    }
+    m->heads[rule] = 0;
+    return rc == 0 ? frames_intern(&m->frames, m->frame, n, frame, err) : rc;
+}
+
+/* The beginning of an alternative. */
+static int begin_alternative(struct matcher *m, uint32_t first, uint32_t frame, struct err *err)
+{
+    int rc = 0;
+    for (uint32_t at = first; rc == 0; at++) {
+        const struct element *e = &m->rules.elements[at];
+        if (e->kind == ELEMENT_END) {
+            break;
+        }
+        if (e->kind != ELEMENT_RULE) {
+            return find(m, node_of(at, frame), err);
+        }
+        rc = begin_rule(m, at, frame, err);
+        if (!m->rules.nullable[e->value]) {
+            break;
+        }
+    }
+    return rc;
+}
+
+static int follow_begun(struct matcher *m, struct err *err)
+{
+    int rc = 0;
+    while (m->n_begun > 0 && rc == 0) {
+        const uint32_t rule = pop_begun(m);
+        uint32_t frame = 0;
+        rc = make_frame(m, rule, &frame, err);
+        for (uint32_t a = m->rules.heads[rule]; a != 0 && rc == 0;
+             a = m->rules.alternatives[a - 1].next) {
+            rc = begin_alternative(m, m->rules.alternatives[a - 1].first, frame, err);
+        }
+    }
+    return rc;
+}
+
+/* The state of m->found, which is merged. */
+static int intern_state(struct matcher *m, uint32_t *state, struct err *err)
+{
+    int rc = grammar_grow((void **)&m->states, &m->cap_states, m->n_states + 1, sizeof *m->states,
+                          GRAMMAR_STATES_MAX, err);
+    rc = rc == 0 ? key_sets_intern(&m->sets, m->found, m->n_found, GRAMMAR_STATES_MAX, state, err)
+                 : rc;
+    if (rc == 0 && *state == m->n_states) {
+        m->states[m->n_states++] = (struct match_state){NULL, NULL};
+    }
+    return rc;
+}
+
+/* From the nodes in work to the state of those that stand before a byte or at the end. */
+static int end_round(struct matcher *m, uint32_t *state, struct err *err)
+{
+    int rc = follow_work(m, err);
+    rc = rc == 0 ? follow_begun(m, err) : rc;
+    rc = rc == 0 ? frames_merge(&m->frames, m->found, &m->n_found, err) : rc;
     return rc == 0 ? intern_state(m, state, err) : rc;
 }
 
-static void begin_round(struct matcher *m)
-{
-    m->round++;
-    m->n_work = 0;
-    m->n_found = 0;
-}
+/* --- the automaton --- */
 
-/* The empty state is number STATE_DEAD, the end of the text node NODE_END. */
-static int make_first(struct matcher *m, struct err *err)
+static int make_tables(struct matcher *m, struct err *err)
 {
-    uint32_t dead;
-    int rc = grow((void **)&m->nodes, &m->cap_nodes, 1, sizeof *m->nodes, NODES_MAX, err);
-    if (rc != 0) {
-        return rc;
-    }
-    memset(&m->nodes[NODE_END], 0, sizeof m->nodes[NODE_END]);
-    m->n_nodes = 1;
-    begin_round(m);
-    return intern_state(m, &dead, err);
+    m->work = mem_calloc(SET_NODES_MAX, sizeof *m->work);
+    m->found = mem_calloc(SET_NODES_MAX, sizeof *m->found);
+    m->seen = mem_calloc(SEEN_SLOTS, sizeof *m->seen);
+    m->begun = mem_calloc(m->rules.n_rules + 1, sizeof *m->begun);
+    m->heads = mem_calloc(m->rules.n_rules + 1, sizeof *m->heads);
+    return m->work != NULL && m->found != NULL && m->seen != NULL && m->begun != NULL &&
+                   m->heads != NULL
+               ? 0
+               : mem_err(err, SET_NODES_MAX);
 }
 
 int matcher_init(struct matcher *m, struct rules *rules, uint32_t root, uint32_t *state,
                  struct err *err)
 {
+    uint32_t dead;
     memset(m, 0, sizeof *m);
     m->rules = *rules;
     memset(rules, 0, sizeof *rules);
-    m->work = mem_calloc(SET_NODES_MAX, sizeof *m->work);
-    m->found = mem_calloc(SET_NODES_MAX, sizeof *m->found);
-    int rc = m->work != NULL && m->found != NULL ? make_first(m, err) : mem_err(err, SET_NODES_MAX);
-    begin_round(m);
-    for (uint32_t a = rc == 0 ? m->rules.heads[root] : 0; a != 0 && rc == 0;
-         a = m->rules.alternatives[a - 1].next) {
-        uint32_t begin;
-        rc = intern_node(m, m->rules.alternatives[a - 1].first, NODE_END, &begin, err);
-        rc = rc == 0 ? look_at(m, begin, err) : rc;
+    int rc = make_tables(m, err);
+    if (rc == 0) {
+        begin_round(m);
+        rc = intern_state(m, &dead, err); /* the empty one is STATE_DEAD */
     }
-    return rc == 0 ? close_over(m, state, err) : rc;
+    if (rc == 0) {
+        begin_round(m);
+        rc = add_return(m, root, NODE_END, err);
+    }
+    if (rc == 0 && m->rules.nullable[root]) {
+        rc = look_at(m, NODE_END, err);
+    }
+    return rc == 0 ? end_round(m, state, err) : rc;
 }
 
 static void free_states(struct matcher *m)
@@ -258,29 +278,31 @@ static void free_states(struct matcher *m)
         mem_free(m->states[i].mask);
     }
     m->n_states = 0;
-    m->n_members = 0;
 }
 
 void matcher_release(struct matcher *m)
 {
     free_states(m);
     rules_release(&m->rules);
-    mem_free(m->nodes);
+    frames_release(&m->frames);
+    key_sets_release(&m->sets);
     mem_free(m->states);
-    mem_free(m->members);
-    mem_free(m->node_table);
-    mem_free(m->state_table);
     mem_free(m->work);
     mem_free(m->found);
+    mem_free(m->seen);
+    mem_free(m->begun);
+    mem_free(m->heads);
+    mem_free(m->returns);
+    mem_free(m->frame);
     memset(m, 0, sizeof *m);
 }
 
-static bool takes(const struct matcher *m, uint32_t node, uint8_t byte)
+static bool takes(const struct matcher *m, uint64_t node, uint8_t byte)
 {
-    const struct element *e = &m->rules.elements[m->nodes[node].element];
     if (node == NODE_END) {
         return false;
     }
+    const struct element *e = element_of(m, node);
     return e->kind == ELEMENT_BYTE
                ? e->value == byte
                : (m->rules.classes[e->value].bits[byte / 64] >> (byte % 64) & 1) != 0;
@@ -289,17 +311,16 @@ static bool takes(const struct matcher *m, uint32_t node, uint8_t byte)
 static int make_step(struct matcher *m, uint32_t state, uint8_t byte, uint32_t *next,
                      struct err *err)
 {
+    const struct key_set set = m->sets.sets[state];
     int rc = 0;
     begin_round(m);
-    for (uint32_t i = 0; i < m->states[state].n && rc == 0; i++) {
-        const uint32_t node = m->members[m->states[state].first + i];
-        uint32_t after;
+    for (uint32_t i = 0; i < set.n && rc == 0; i++) {
+        const uint64_t node = m->sets.keys[set.first + i];
         if (takes(m, node, byte)) {
-            rc = intern_node(m, m->nodes[node].element + 1, m->nodes[node].parent, &after, err);
-            rc = rc == 0 ? look_at(m, after, err) : rc;
+            rc = look_at(m, node_of(node_element(node) + 1, node_frame(node)), err);
         }
     }
-    return rc == 0 ? close_over(m, next, err) : rc;
+    return rc == 0 ? end_round(m, next, err) : rc;
 }
 
 int matcher_step(struct matcher *m, uint32_t state, uint8_t byte, uint32_t *next, struct err *err)
@@ -323,14 +344,14 @@ int matcher_step(struct matcher *m, uint32_t state, uint8_t byte, uint32_t *next
 }
 
 /* Whether the node takes all bytes of the set or none. */
-static bool takes_alike(const struct matcher *m, uint32_t node, const struct byte_class *set)
+static bool takes_alike(const struct matcher *m, uint64_t node, const struct byte_class *set)
 {
-    const struct element *e = &m->rules.elements[m->nodes[node].element];
     bool all = true;
     bool none = true;
     if (node == NODE_END) {
         return true;
     }
+    const struct element *e = element_of(m, node);
     if (e->kind == ELEMENT_BYTE) {
         return (set->bits[e->value / 64] >> (e->value % 64) & 1) == 0;
     }
@@ -345,8 +366,9 @@ static bool takes_alike(const struct matcher *m, uint32_t node, const struct byt
 int matcher_step_any(struct matcher *m, uint32_t state, const struct byte_class *set, uint8_t one,
                      uint32_t *next, struct err *err)
 {
-    for (uint32_t i = 0; i < m->states[state].n; i++) {
-        if (!takes_alike(m, m->members[m->states[state].first + i], set)) {
+    const struct key_set nodes = m->sets.sets[state];
+    for (uint32_t i = 0; i < nodes.n; i++) {
+        if (!takes_alike(m, m->sets.keys[nodes.first + i], set)) {
             *next = STATE_DEAD;
             return 0;
         }
@@ -356,65 +378,31 @@ int matcher_step_any(struct matcher *m, uint32_t state, const struct byte_class 
 
 bool matcher_may_end(const struct matcher *m, uint32_t state)
 {
-    return m->states[state].n > 0 && m->members[m->states[state].first] == NODE_END;
+    return m->sets.sets[state].n > 0 && m->sets.keys[m->sets.sets[state].first] == NODE_END;
 }
 
 bool matcher_must_end(const struct matcher *m, uint32_t state)
 {
-    return m->states[state].n == 1 && matcher_may_end(m, state);
+    return m->sets.sets[state].n == 1 && matcher_may_end(m, state);
 }
 
-/* Interns old nodes that `keep` marks into the emptied tables; keep becomes their new numbers. */
-static int carry_over(struct matcher *m, const struct match_node *old, size_t n_old, uint32_t *keep,
-                      struct err *err)
+bool matcher_is_full(const struct matcher *m)
 {
-    int rc = make_first(m, err);
-    for (size_t i = n_old; i-- > 1;) {
-        if (keep[i] != 0) {
-            keep[old[i].parent] = 1;
-        }
-    }
-    keep[NODE_END] = NODE_END;
-    for (size_t i = 1; i < n_old && rc == 0; i++) {
-        if (keep[i] != 0) {
-            rc = intern_node(m, old[i].element, keep[old[i].parent], &keep[i], err);
-        }
-    }
-    return rc;
+    return m->n_states > GRAMMAR_STATES_MAX / 2 || frames_are_many(&m->frames);
 }
 
 int matcher_forget(struct matcher *m, uint32_t *state, struct err *err)
 {
-    struct match_node *old = m->nodes;
-    const size_t n_old = m->n_nodes;
-    const uint32_t n = m->states[*state].n;
-    uint32_t *keep = mem_calloc(n_old, sizeof *keep);
-    uint32_t *members = mem_calloc((size_t)n + 1, sizeof *members);
-    if (keep == NULL || members == NULL) {
-        mem_free(keep);
-        mem_free(members);
-        return mem_err(err, n_old * sizeof *keep);
-    }
-    memcpy(members, m->members + m->states[*state].first, n * sizeof *members);
-    for (uint32_t i = 0; i < n; i++) {
-        keep[members[i]] = 1;
-    }
+    const struct key_set set = m->sets.sets[*state];
+    uint32_t dead;
+    begin_round(m);
     free_states(m);
-    m->nodes = NULL;
-    m->n_nodes = 0;
-    m->cap_nodes = 0;
-    memset(m->node_table, 0, m->node_slots * sizeof *m->node_table);
-    memset(m->state_table, 0, m->state_slots * sizeof *m->state_table);
-    int rc = carry_over(m, old, n_old, keep, err);
-    if (rc == 0) {
-        begin_round(m);
-        for (uint32_t i = 0; i < n; i++) {
-            m->found[m->n_found++] = keep[members[i]];
-        }
-        rc = intern_state(m, state, err);
+    if (set.n > 0) {
+        memcpy(m->found, m->sets.keys + set.first, set.n * sizeof *m->found);
     }
-    mem_free(old);
-    mem_free(keep);
-    mem_free(members);
-    return rc;
+    key_sets_clear(&m->sets);
+    int rc = frames_keep(&m->frames, m->found, set.n, err);
+    rc = rc == 0 ? intern_state(m, &dead, err) : rc;
+    m->n_found = set.n;
+    return rc == 0 ? intern_state(m, state, err) : rc;
 }

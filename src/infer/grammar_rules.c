@@ -9,6 +9,8 @@ void rules_release(struct rules *r)
     mem_free(r->elements);
     mem_free(r->alternatives);
     mem_free(r->heads);
+    mem_free(r->nullable);
+    mem_free(r->ranks);
     memset(r, 0, sizeof *r);
 }
 
@@ -226,30 +228,30 @@ static void find_nullable(const struct rules *r, uint8_t *nullable)
     }
 }
 
-enum mark { MARK_NEW, MARK_DONE };
+enum { NO_RANK = UINT32_MAX };
 
-/* Takes rules away that begin with finished ones only; what is left in the end goes in a circle. */
-static bool all_end(const struct rules *r, const uint8_t *nullable, uint8_t *marks)
+/* Takes rules away that begin with finished ones only, the last ranks first; what is left in the
+ * end goes in a circle. */
+static bool rank(const struct rules *r)
 {
-    size_t left = r->n_rules;
+    uint32_t left = (uint32_t)r->n_rules;
     bool more = true;
     while (left > 0 && more) {
         more = false;
         for (size_t rule = 0; rule < r->n_rules; rule++) {
-            bool done = marks[rule] != MARK_DONE;
+            bool done = r->ranks[rule] == NO_RANK;
             for (uint32_t a = r->heads[rule]; a != 0 && done; a = r->alternatives[a - 1].next) {
                 const struct element *e = &r->elements[r->alternatives[a - 1].first];
                 while (e->kind == ELEMENT_RULE && done) {
-                    done = marks[e->value] == MARK_DONE;
-                    if (!nullable[e->value]) {
+                    done = r->ranks[e->value] != NO_RANK;
+                    if (!r->nullable[e->value]) {
                         break;
                     }
                     e++;
                 }
             }
             if (done) {
-                marks[rule] = MARK_DONE;
-                left--;
+                r->ranks[rule] = --left;
                 more = true;
             }
         }
@@ -257,18 +259,18 @@ static bool all_end(const struct rules *r, const uint8_t *nullable, uint8_t *mar
     return left == 0;
 }
 
-int rules_check_left(const struct rules *r, struct err *err)
+int rules_order(struct rules *r, struct err *err)
 {
-    uint8_t *nullable = mem_calloc(r->n_rules + 1, 1);
-    uint8_t *marks = mem_calloc(r->n_rules + 1, 1);
-    int rc = nullable != NULL && marks != NULL ? 0 : mem_err(err, r->n_rules);
-    if (rc == 0) {
-        find_nullable(r, nullable);
-        if (!all_end(r, nullable, marks)) {
-            rc = err_set(err, ERR_INVALID, "the schema refers to itself with nothing in between");
-        }
+    r->nullable = mem_calloc(r->n_rules + 1, 1);
+    r->ranks = mem_calloc(r->n_rules + 1, sizeof *r->ranks);
+    if (r->nullable == NULL || r->ranks == NULL) {
+        return mem_err(err, r->n_rules);
     }
-    mem_free(nullable);
-    mem_free(marks);
-    return rc;
+    for (size_t rule = 0; rule < r->n_rules; rule++) {
+        r->ranks[rule] = NO_RANK;
+    }
+    find_nullable(r, r->nullable);
+    return rank(r)
+               ? 0
+               : err_set(err, ERR_INVALID, "the schema refers to itself with nothing in between");
 }

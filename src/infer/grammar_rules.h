@@ -38,6 +38,8 @@ struct rules {
     size_t n_elements, cap_elements, n_alternatives, cap_alternatives, n_rules, cap_rules;
     struct byte_class classes[CLASSES_MAX];
     size_t n_classes;
+    uint8_t *nullable; /* by rule, when they are in order: whether it matches nothing at all, */
+    uint32_t *ranks;   /* and a number that is lower than those of rules that it may begin with */
     struct err err;
 };
 
@@ -59,7 +61,8 @@ uint32_t rules_repeat(struct rules *rules, uint32_t of, int low, int high);
 /* Takes away alternatives that can never be finished, so that every beginning has an end.
  * ERR_INVALID when nothing of `root` is left. */
 int rules_prune(struct rules *rules, uint32_t root, struct err *err) MUST_CHECK;
-/* Fails when a rule can come back to itself without a byte in between. */
-int rules_check_left(const struct rules *rules, struct err *err) MUST_CHECK;
+/* Puts rules in an order in which each stands before those that it may begin with. ERR_INVALID when
+ * one can come back to itself without a byte in between. Pruning does not disturb it. */
+int rules_order(struct rules *rules, struct err *err) MUST_CHECK;
 
 #endif

@@ -538,7 +538,7 @@ int grammar_compile(struct rules *rules, const json_t *source, const struct tool
         rc = rules_check(rules, err);
     }
     if (rc == 0) {
-        rc = rules_check_left(rules, err);
+        rc = rules_order(rules, err);
     }
     return rc == 0 ? rules_prune(rules, *root, err) : rc;
 }

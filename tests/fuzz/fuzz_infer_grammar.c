@@ -48,7 +48,7 @@ static void walk(struct matcher *m, uint32_t state, const uint8_t *choices, size
             json_decref(tree);
             return;
         }
-        if (m->n_states > GRAMMAR_STATES_MAX / 2 && matcher_forget(m, &state, &err) != 0) {
+        if (matcher_is_full(m) && matcher_forget(m, &state, &err) != 0) {
             return;
         }
         const int byte = pick(m, state, choice, &state);

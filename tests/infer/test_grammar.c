@@ -431,6 +431,46 @@ static void a_tag_is_the_token_that_models_write(void **state)
     json_decref(source);
 }
 
+/* Each bracket is of one of three lists, and which one is told only by what stands innermost, or
+ * behind it: ways double with every depth. */
+static void ways_that_double_are_told_together(void **state)
+{
+    enum { DEPTH = 1500 };
+    static const char schema[] =
+        "{\"$ref\":\"#/$defs/"
+        "a\",\"$defs\":{\"a\":{\"anyOf\":[{\"type\":\"array\",\"items\":{\"$ref\":"
+        "\"#/$defs/a\"}},{\"type\":\"array\",\"items\":{\"$ref\":\"#/$defs/"
+        "b\"}},{\"type\":\"array\","
+        "\"prefixItems\":[{\"$ref\":\"#/$defs/a\"},{\"const\":1}],\"items\":false,\"minItems\":2},"
+        "{\"type\":\"string\"}]},\"b\":{\"anyOf\":[{\"type\":\"array\",\"items\":{\"$ref\":\"#/"
+        "$defs/a\"}},"
+        "{\"type\":\"boolean\"}]}}}";
+    static const struct {
+        const char *inside;
+        int missing; /* brackets at the end */
+        bool good;
+    } rows[] = {{"\"x\"", 0, true},  {"[true]", 0, true}, {"[\"x\",1]", 0, true},
+                {"1", 0, false},     {"true,", 0, false}, {"[\"x\",2]", 0, false},
+                {"\"x\"", 1, false}, {"\"x\"", -1, false}};
+    static char text[2 * DEPTH + 64];
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const size_t inside = strlen(rows[i].inside);
+        const size_t behind = (size_t)(DEPTH - rows[i].missing);
+        struct err err = {0};
+        struct grammar *g = make(schema, &err);
+        assert_non_null(g);
+        memset(text, '[', DEPTH);
+        memcpy(text + DEPTH, rows[i].inside, inside);
+        memset(text + DEPTH + inside, ']', behind);
+        text[DEPTH + inside + behind] = '\0';
+        if (takes(g, text) != rows[i].good) {
+            fail_msg("row %zu", i);
+        }
+        grammar_free(g);
+    }
+}
+
 static void a_large_schema_is_taken_a_deep_one_is_no_json(void **state)
 {
     struct err err = {0};
@@ -575,6 +615,7 @@ int main(void)
         cmocka_unit_test(schemas_that_cannot_be_kept_are_refused),
         cmocka_unit_test(one_call_or_more_where_they_may_be_parallel),
         cmocka_unit_test(a_tag_is_the_token_that_models_write),
+        cmocka_unit_test(ways_that_double_are_told_together),
         cmocka_unit_test(a_large_schema_is_taken_a_deep_one_is_no_json),
         cmocka_unit_test(a_long_text_does_not_grow_without_end),
         cmocka_unit_test(whatever_a_model_says_satisfies_the_schema),
