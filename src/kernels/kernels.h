@@ -21,6 +21,7 @@ enum {
 };
 
 /* --- packed weights ------------------------------------------------------------------------- */
+/* clang-format off */
 /* A matrix (n_rows, n_cols) cut into panels of sixteen rows; the last panel is padded with zeros.
  * A quantised panel is all blocks' quants, then all scales, padded to 64 bytes.
  *
@@ -31,13 +32,17 @@ enum {
  *     5   as 4, then 16 rows × 4 bytes: bit g is the fifth bit of group g           320 bytes
  *     6   as 4, then twice 16 rows × 4 bytes: bits 2g, 2g+1 of the first are the upper bits of
  *         group g, of the second those of group 4+g                                 384 bytes
- * Scales, and what a value is, for unsigned quants q (PACK_Q8 keeps its signed bytes as q = 128 +
- * b): Q4_0, Q5_0, Q8   per block fp16 d[16]                        d·(q − 8, 16, 128) Q4_1, Q5_1
- * per block fp16 d[16], m[16]                 d·q + m Q4_K, Q5_K       per 8 blocks fp16 d[16],
- * n[16], then per block bytes sc[16], mn[16] (d·sc)·q + n·mn Q6_K             per 8 blocks fp16
- * d[16], then per block signed bytes sc[16] of its first half and of its second (d·sc)·(q − 32) A4,
- * A8           per group of 1, 2 or 4 blocks s[16], b[16] in one of three float types s·q + b A
- * float panel is n_cols × 16 rows of the element type. */
+ * Scales, and what a value is, for unsigned quants q (PACK_Q8 keeps its signed bytes as q = 128 + b):
+ *     Q4_0, Q5_0, Q8   per block fp16 d[16]                               d·(q − 8, 16, 128)
+ *     Q4_1, Q5_1       per block fp16 d[16], m[16]                        d·q + m
+ *     Q4_K, Q5_K       per 8 blocks fp16 d[16], n[16], then per block
+ *                      bytes sc[16], mn[16]                               (d·sc)·q + n·mn
+ *     Q6_K             per 8 blocks fp16 d[16], then per block signed
+ *                      bytes sc[16] of its first half and of its second   (d·sc)·(q − 32)
+ *     A4, A8           per group of 1, 2 or 4 blocks s[16], b[16] in
+ *                      one of three float types                           s·q + b
+ * A float panel is n_cols × 16 rows of the element type. */
+/* clang-format on */
 enum pack_kind {
     PACK_Q4_0,
     PACK_Q4_1,
