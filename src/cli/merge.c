@@ -18,7 +18,7 @@
 
 static const struct option_info options[] = {
     {"as", "BASE_ID", "what the merged base is called"},
-    {"type", "TYPE", "bf16 (half the space), f16 or f32 (bf16)"},
+    {"type", "TYPE", "f16, or bf16 (as large, an eighth as fine), or f32 (f16)"},
 };
 
 static enum train_stop on_poll(void *ctx)
@@ -141,7 +141,7 @@ static int run(const struct args *args, struct err *err)
     const char *id = args_get(args, "as");
     struct found_model model = {0};
     struct merge_result result;
-    struct merge_spec spec = {.type = MERGE_BF16};
+    struct merge_spec spec = {.type = MERGE_F16};
     char folder[FS_PATH_BYTES_MAX] = "";
     json_t *base = NULL;
     if (id == NULL) {
@@ -174,7 +174,7 @@ static int run(const struct args *args, struct err *err)
 const struct command command_merge = {
     .name = "merge",
     .summary = "Fold a version's adapter into its base, as a base of its own",
-    .usage = "VERSION --as BASE_ID [--type bf16|f16|f32]",
+    .usage = "VERSION --as BASE_ID [--type f16|bf16|f32]",
     .examples = "  mlx-hub merge facts@1.0.0 --as facts-merged\n"
                 "to a folder for transformers or mlx-lm instead:\n"
                 "  mlx-hub export BASE --format safetensors --out ./folder --merge facts@1.0.0\n",

@@ -68,7 +68,8 @@ struct merge_result {
 };
 
 /* Differences of log-probabilities that pass: fp32 differs by rounding of sums alone, bf16 by
- * rounding of every weight to eight bits. Quantised weights are told of, not judged. */
+ * rounding of every weight to eight bits; fp16 has eleven and is held to the same. Quantised
+ * weights are told of, not judged. */
 #define MERGE_F32_LARGEST 2e-3
 #define MERGE_BF16_MEAN   0.1
 

@@ -121,6 +121,20 @@ static bool said(enum tensor_type type, const float *values, size_t n, const uin
     return true;
 }
 
+/* What fp16 cannot say would be written as infinity. */
+static int check_range(const struct stream *s, const struct tensor_view *view, size_t n,
+                       struct err *err)
+{
+    for (size_t i = 0; i < n && s->out->type == TENSOR_F16; i++) {
+        if (fabsf(s->row[i]) >= 65520.0f) {
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s holds %g, which f16 cannot: take --type bf16 or f32", view->name,
+                           (double)s->row[i]);
+        }
+    }
+    return 0;
+}
+
 static int stream_row(struct stream *s, const struct merge_rows *rows, uint64_t r, struct err *err)
 {
     const struct merge_out *out = s->out;
@@ -154,7 +168,10 @@ static int stream_row(struct stream *s, const struct merge_rows *rows, uint64_t 
     if (rc == 0 && out->way == MERGE_AFFINE) {
         merge_quantize_row(s->row, cols, out->group, out->bits, out->scale_type,
                            s->merge->spec->format == MERGE_SAFETENSORS, at, scales, biases);
-    } else if (rc == 0) {
+        return rc;
+    }
+    rc = rc == 0 ? check_range(s, view, cols, err) : rc;
+    if (rc == 0) {
         merge_encode(out->type, s->row, cols, at);
         s->rounded = s->rounded || !said(out->type, s->row, cols, at);
     }

@@ -172,6 +172,46 @@ static void test_a_gguf_base_without_an_adapter(void **state)
     }
 }
 
+/* fp16 ends at 65504: what lies beyond is told, not written as infinity. */
+static void test_what_f16_cannot_hold(void **state)
+{
+    static const char *const names[] = {"config.json", "tokenizer.json", "tokenizer_config.json",
+                                        "model.safetensors"};
+    char dir[FS_PATH_BYTES_MAX], base[FS_PATH_BYTES_MAX], dest[FS_PATH_BYTES_MAX];
+    char path[FS_PATH_BYTES_MAX], from[FS_PATH_BYTES_MAX];
+    const float large = 7e4f;
+    struct merge_result result;
+    struct err err = {0};
+    (void)state;
+    test_dir_make(dir);
+    assert_ok(fs_join(base, dir, "base", &err), &err);
+    assert_ok(fs_join(dest, dir, "out", &err), &err);
+    assert_ok(fs_mkdirs(base, &err), &err);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        assert_ok(fs_join(path, base, names[i], &err), &err);
+        assert_ok(fs_join(from, FIXTURE_BASE, names[i], &err), &err);
+        assert_ok(fs_copy_file(from, path, &err), &err);
+    }
+    FILE *file = fopen(path, "r+b"); /* the last value of the weights */
+    assert_non_null(file);
+    assert_int_equal(fseek(file, -(long)sizeof large, SEEK_END), 0);
+    assert_int_equal(fwrite(&large, sizeof large, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+    struct merge_spec spec = {.base_id = "large",
+                              .base_path = base,
+                              .dest = dest,
+                              .type = MERGE_F16,
+                              .threads = 1,
+                              .isa = "best"};
+    assert_int_equal(train_merge(&spec, NULL, &result, &err), -ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "holds 70000, which f16 cannot"));
+    assert_false(fs_exists(dest));
+    err_clear(&err);
+    spec.type = MERGE_F32;
+    assert_ok(train_merge(&spec, NULL, &result, &err), &err);
+    test_dir_remove(dir);
+}
+
 /* Every family: written so that it answers as before. */
 static void test_families(void **state)
 {
@@ -335,6 +375,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_by_hand),
         cmocka_unit_test(test_answers_like_base_and_adapter),
         cmocka_unit_test(test_a_gguf_base_without_an_adapter),
+        cmocka_unit_test(test_what_f16_cannot_hold),
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_bytes_that_others_load),
         cmocka_unit_test(test_refusals_leave_nothing),
