@@ -4,11 +4,12 @@
  *   chat        the template's text, tokenized in pieces cut where an assistant's turn begins and
  *               ends, so that the tokens in front of an answer are those that a prompt would have.
  *               Targets are every assistant turn with its end token. Where a turn begins is found
- *               by rendering the messages before it with a generation prompt (one that the row
- * begins with: behind what such a prompt adds); where it ends, by rendering the messages up to it.
- * Where a template writes earlier turns differently later on, so that those texts are no beginnings
- * of the whole, only the last turn is a target. completion  the prompt as it would be sent, then
- * the completion and the end token as targets text        the text and the end token, all targets
+ *               by rendering the messages before it with a generation prompt, for one without any
+ *               by what such a prompt adds; where it ends, by rendering the messages up to it.
+ *               Where a template writes earlier turns differently later on, so that those texts are
+ *               no beginnings of the whole, only the last turn is a target.
+ *   completion  the prompt as it would be sent, then the completion and the end token as targets
+ *   text        the text and the end token, all targets
  * Without mask_prompt every token is a target. The first token never is. A row ends with its last
  * target: what stands behind it has no influence on the loss.
  *
