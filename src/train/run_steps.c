@@ -70,7 +70,7 @@ static void fill_micro(struct run *run, const struct row_list *list, uint32_t fi
 }
 
 /* Says of which step a value that is not finite is. */
-static int explain(int rc, int64_t step, struct err *err)
+static int explain(const struct run *run, int rc, int64_t step, struct err *err)
 {
     struct err what = {0};
     if (rc != -ERR_INVALID || err == NULL || strncmp(err->message, "NaN/Inf", 7) != 0) {
@@ -79,9 +79,11 @@ static int explain(int rc, int64_t step, struct err *err)
     what = *err;
     err_clear(err);
     return err_set(err, ERR_INVALID,
-                   "NaN/Inf loss detected at step %lld (%s): lower learning_rate or max_grad_norm, "
-                   "or lengthen warmup_steps",
-                   (long long)step, what.message);
+                   "NaN/Inf loss detected at step %lld (%s): lower learning_rate%s, or lengthen "
+                   "warmup_steps",
+                   (long long)step, what.message,
+                   run->config->max_grad_norm > 0 ? " or max_grad_norm"
+                                                  : ", set max_grad_norm to clip gradients");
 }
 
 /* --- evaluation ------------------------------------------------------------------------------- */
@@ -100,7 +102,7 @@ static int evaluate(struct run *run, double *mean, struct err *err)
         fill_micro(run, list, at, n, at);
         rc = engine_eval_loss(run->trainer, run->micro, (int)n, &loss, err);
         if (rc != 0) {
-            return explain(rc, run->state.step, err);
+            return explain(run, rc, run->state.step, err);
         }
         at += n;
     }
@@ -299,7 +301,7 @@ static int one_step(struct run *run, struct err *err)
         rc = optimize(run, step, err);
     }
     if (rc != 0) {
-        return explain(rc, step, err);
+        return explain(run, rc, step, err);
     }
     run->tokens += tokens;
     run->saved = run->validated = false;

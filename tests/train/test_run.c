@@ -517,6 +517,11 @@ static void diverges(struct run_fixture *f)
 {
     f->config.learning_rate = 1e30;
 }
+static void diverges_unclipped(struct run_fixture *f)
+{
+    f->config.learning_rate = 1e30;
+    f->config.max_grad_norm = 0;
+}
 static void no_room(struct run_fixture *f)
 {
     f->spec.memory_bytes_max = 1000;
@@ -557,6 +562,9 @@ static void test_failures(void **state)
         {"a changed base", changed_base, ERR_CORRUPT, "changed since it was imported"},
         {"no base", no_base, ERR_NOT_FOUND, "/nowhere/model.gguf"},
         {"a run that diverges", diverges, ERR_INVALID, "NaN/Inf loss detected at step "},
+        {"one that clips", diverges, ERR_INVALID, "lower learning_rate or max_grad_norm, or"},
+        {"one that does not clip", diverges_unclipped, ERR_INVALID,
+         "lower learning_rate, set max_grad_norm to clip gradients, or"},
         {"no room", no_room, ERR_UNAVAILABLE, "0 MB are allowed"},
         {"a first adapter of another rank", wrong_rank, ERR_INVALID, "rank 4"},
         {"another precision", wrong_precision, ERR_UNSUPPORTED, "8bit"},
