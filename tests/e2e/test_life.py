@@ -134,7 +134,7 @@ def test_a_job_is_trained_and_its_version_answers(own, model_file):
     version = own.ask("GET", f"/models/{body['model_id']}/versions", 200)[0]
     assert version["id"] == job["model_version_id"]
     assert version["status"] == "ready"
-    assert not (own.folder / "storage" / "checkpoints" / job["id"]).exists()
+    wait_for(lambda: not (own.folder / "storage" / "checkpoints" / job["id"]).exists())  # soon after
     subprocess.run(
         ["sha256sum", "-c", "checksum.sha256"],
         cwd=version["artifact_path"],
