@@ -394,7 +394,7 @@ static const struct action actions[] = {
     {"show", "JOB", "everything about one", "", 1, 1, run_show},
     {"follow", "JOB", "watch it until it ends (it runs here when no server does)", "", 1, 1,
      run_follow},
-    {"cancel", "JOB", "stop it", "", 1, 1, run_cancel},
+    {"cancel", "JOB", "stop it; a run leaves a checkpoint for resume", "", 1, 1, run_cancel},
     {"resume", "JOB", "queue it again, from its last checkpoint", "", 1, 1, run_resume},
     {"logs", "JOB", "its log", "", 1, 1, run_logs},
     {"metrics", "JOB [--name SERIES]", "a curve; all series with --json", "name", 1, 1,
