@@ -311,7 +311,9 @@ static int by_key(const void *left, const void *right)
 static void write_lengths(struct check *c, struct json_out *out)
 {
     const size_t n = c->n;
-    qsort(c->lengths, n, sizeof *c->lengths, by_length);
+    if (n > 0) { /* of no row there is no list */
+        qsort(c->lengths, n, sizeof *c->lengths, by_length);
+    }
     json_out_key(out, "tokens");
     json_out_object(out);
     json_out_kv_int(out, "total", (int64_t)c->tokens);
@@ -348,7 +350,9 @@ static void write_histogram(const struct check *c, struct json_out *out)
 static void write_duplicates(struct check *c, struct json_out *out)
 {
     size_t first = 0;
-    qsort(c->keys, c->n, sizeof *c->keys, by_key);
+    if (c->n > 0) {
+        qsort(c->keys, c->n, sizeof *c->keys, by_key);
+    }
     json_out_key(out, "duplicate_of");
     json_out_array(out);
     for (size_t i = 1; i < c->n; i++) {
