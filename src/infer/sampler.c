@@ -129,11 +129,13 @@ static int32_t draw(const float *p, const int32_t *order, int kept, float u)
  * logit alone, so this may come after them. */
 static void apply_mask(const uint64_t *mask, int n, float *logits)
 {
-    for (int i = 0; mask != NULL && i < n; i++) {
-        if (mask[i / 64] == UINT64_MAX) {
-            i += 63;
-        } else if ((mask[i / 64] >> (i % 64) & 1) == 0) {
-            logits[i] = NEVER;
+    for (int i = 0; mask != NULL && i < n; i += 64) {
+        for (uint64_t out = ~mask[i / 64]; out != 0; out &= out - 1) {
+            const int at = i + __builtin_ctzll(out);
+            if (at >= n) {
+                break;
+            }
+            logits[at] = NEVER;
         }
     }
 }

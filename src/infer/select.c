@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-enum { BLOCK = 64, TOP_LANES = 16, DIGIT_BITS = 11, DIGITS = 3 };
+enum { BLOCK = 64, FEW = 16, TOP_LANES = 16, DIGIT_BITS = 11, DIGITS = 3 };
 
 int select_init(struct select *s, int n, struct err *err)
 {
@@ -48,17 +48,27 @@ static float top_of_block(const float *x)
     return top[0];
 }
 
-/* The highest of those of x[0, n), n ≤ 64, whose bit is set; −∞ of none. */
+/* The highest of those of x[0, n), n ≤ 64, whose bit is set; −∞ of none. Bits are walked where few
+ * are set, else where they are not: masks are of one kind or the other nearly everywhere. */
 static float top_of(const float *x, int n, uint64_t bits)
 {
-    float top = -INFINITY;
-    if (n == BLOCK && bits == UINT64_MAX) {
+    float values[BLOCK], top = -INFINITY;
+    bits &= n < BLOCK ? (UINT64_C(1) << n) - 1 : UINT64_MAX;
+    if (bits == UINT64_MAX) {
         return top_of_block(x);
     }
-    for (int i = 0; i < n && bits >> i != 0; i++) {
-        top = (bits >> i & 1) != 0 && x[i] > top ? x[i] : top;
+    if (__builtin_popcountll(bits) < FEW) {
+        for (; bits != 0; bits &= bits - 1) {
+            const float value = x[__builtin_ctzll(bits)];
+            top = value > top ? value : top;
+        }
+        return top;
     }
-    return top;
+    memcpy(values, x, (size_t)n * sizeof *values);
+    for (uint64_t out = ~bits; out != 0; out &= out - 1) {
+        values[__builtin_ctzll(out)] = -INFINITY;
+    }
+    return top_of_block(values);
 }
 
 static int block_length(int n, int block)
