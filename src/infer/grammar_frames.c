@@ -8,55 +8,9 @@
 
 /* Frames that differ deeper than UNION_DEPTH_MAX below are left apart: ways that parted so long ago
  * and never met are few. */
-enum { FRAMES_MAX = 1 << 20, UNIONS_MAX = 1 << 20, UNION_DEPTH_MAX = 64, SLOTS_FIRST = 1 << 8 };
+enum { FRAMES_MAX = 1 << 20, UNIONS_MAX = 1 << 20, UNION_DEPTH_MAX = 64 };
 
 static const uint32_t none = UINT32_MAX;
-
-/* --- unions that were made --- */
-
-static size_t find_slot(const struct frames *f, uint32_t one, uint32_t other)
-{
-    size_t at = grammar_mix((uint64_t)one << 32 | other) & (f->n_slots - 1);
-    for (; f->table[at] != 0; at = (at + 1) & (f->n_slots - 1)) {
-        const struct frame_union *u = &f->unions[f->table[at] - 1];
-        if (u->one == one && u->other == other) {
-            break;
-        }
-    }
-    return at;
-}
-
-static int make_room(struct frames *f, struct err *err)
-{
-    if (2 * (f->n_unions + 1) <= f->n_slots) {
-        return 0;
-    }
-    const size_t more = f->n_slots > 0 ? 2 * f->n_slots : SLOTS_FIRST;
-    uint32_t *grown = mem_calloc(more, sizeof *grown);
-    if (grown == NULL) {
-        return mem_err(err, more * sizeof *grown);
-    }
-    mem_free(f->table);
-    f->table = grown;
-    f->n_slots = more;
-    for (size_t i = 0; i < f->n_unions; i++) {
-        f->table[find_slot(f, f->unions[i].one, f->unions[i].other)] = (uint32_t)i + 1;
-    }
-    return 0;
-}
-
-static int remember(struct frames *f, const struct frame_union *made, struct err *err)
-{
-    int rc = make_room(f, err);
-    rc = rc == 0 ? grammar_grow((void **)&f->unions, &f->cap_unions, f->n_unions + 1,
-                                sizeof *f->unions, UNIONS_MAX, err)
-                 : rc;
-    if (rc == 0) {
-        f->unions[f->n_unions++] = *made;
-        f->table[find_slot(f, made->one, made->other)] = (uint32_t)f->n_unions;
-    }
-    return rc;
-}
 
 /* --- making them --- */
 
@@ -86,28 +40,31 @@ static int put_set(struct frames *f, uint32_t frame, struct err *err)
 static int unite(struct frames *f, uint32_t a, uint32_t b, int depth, uint32_t *out,
                  struct err *err)
 {
-    struct frame_union made = {a < b ? a : b, a < b ? b : a, none};
-    const size_t first = f->n_work;
+    const uint64_t pair = a < b ? (uint64_t)a << 32 | b : (uint64_t)b << 32 | a;
+    const size_t first = f->n_work, n_pairs = f->pairs.n_sets;
+    uint32_t at = 0, both = none;
     if (a == b || depth == 0) {
         *out = a == b ? a : none;
         return 0;
     }
-    int rc = make_room(f, err);
-    const size_t at = rc == 0 ? find_slot(f, made.one, made.other) : 0;
-    if (rc == 0 && f->table[at] != 0) {
-        *out = f->unions[f->table[at] - 1].both;
-        return 0;
+    int rc = grammar_grow((void **)&f->unions, &f->cap_unions, n_pairs + 1, sizeof *f->unions,
+                          UNIONS_MAX, err);
+    rc = rc == 0 ? key_sets_intern(&f->pairs, &pair, 1, UNIONS_MAX, &at, err) : rc;
+    if (rc != 0 || at < n_pairs) {
+        *out = rc == 0 ? f->unions[at] : none;
+        return rc;
     }
-    rc = rc == 0 ? put_set(f, a, err) : rc;
+    f->unions[at] = none; /* should what follows fail */
+    rc = put_set(f, a, err);
     rc = rc == 0 ? put_set(f, b, err) : rc;
     rc = rc == 0 ? merge_work(f, first, depth - 1, err) : rc;
-    if (rc == 0) {
-        rc = key_sets_intern(&f->sets, f->work + first, f->n_work - first, FRAMES_MAX, &made.both,
-                             err);
-    }
+    rc = rc == 0
+             ? key_sets_intern(&f->sets, f->work + first, f->n_work - first, FRAMES_MAX, &both, err)
+             : rc;
     f->n_work = first;
-    *out = made.both;
-    return rc == 0 ? remember(f, &made, err) : rc;
+    f->unions[at] = both;
+    *out = both;
+    return rc;
 }
 
 /* The nodes of work from `first` on; nested calls put theirs behind. */
@@ -163,7 +120,7 @@ int frames_intern(struct frames *f, uint64_t *nodes, size_t n, uint32_t *frame, 
 bool frames_are_many(const struct frames *f)
 {
     return f->sets.n_sets > FRAMES_MAX / 2 || f->sets.n_keys > SETS_KEYS_MAX / 2 ||
-           f->n_unions > UNIONS_MAX / 2;
+           f->pairs.n_sets > UNIONS_MAX / 2;
 }
 
 /* names[i] of a frame that is needed becomes other than `none`. */
@@ -220,10 +177,7 @@ int frames_keep(struct frames *f, uint64_t *nodes, size_t n, struct err *err)
     memset(names, 0xff, (old.n_sets + 1) * sizeof *names); /* none */
     mark(&old, nodes, n, names);
     memset(&f->sets, 0, sizeof f->sets);
-    if (f->n_slots > 0) {
-        memset(f->table, 0, f->n_slots * sizeof *f->table);
-    }
-    f->n_unions = 0;
+    key_sets_clear(&f->pairs);
     const int rc = carry_over(f, &old, names, err);
     if (rc == 0) {
         rename_all(nodes, n, names);
@@ -236,8 +190,8 @@ int frames_keep(struct frames *f, uint64_t *nodes, size_t n, struct err *err)
 void frames_release(struct frames *f)
 {
     key_sets_release(&f->sets);
+    key_sets_release(&f->pairs);
     mem_free(f->unions);
-    mem_free(f->table);
     mem_free(f->work);
     memset(f, 0, sizeof *f);
 }

@@ -29,15 +29,11 @@ static inline uint32_t node_frame(uint64_t node)
     return (uint32_t)node;
 }
 
-struct frame_union {
-    uint32_t one, other, both;
-};
-
 struct frames {
     struct key_sets sets;
-    struct frame_union *unions; /* that were made */
-    uint32_t *table;            /* hash table of union + 1 */
-    size_t n_unions, cap_unions, n_slots;
+    struct key_sets pairs; /* of frames that were put together: each a set of one number */
+    uint32_t *unions;      /* what became of each pair */
+    size_t cap_unions;
     uint64_t *work; /* sets under construction, one behind the other */
     size_t n_work, cap_work;
 };
