@@ -5,10 +5,8 @@
  * The draw walks the kept prefix: the first token at which the running sum exceeds u × mass. */
 #include "infer/sampler.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "base/rng.h"
 
 enum { PREFIX_FIRST = 256 };
@@ -17,8 +15,7 @@ static const float NEVER = -1e30f;
 int sampler_init(struct sampler *s, const struct engine_model *model, struct err *err)
 {
     s->model = model;
-    s->vocab_size = engine_model_info(model)->vocab_size;
-    return select_init(&s->select, s->vocab_size, err);
+    return select_init(&s->select, engine_model_info(model)->vocab_size, err);
 }
 
 void sampler_release(struct sampler *s)
@@ -161,7 +158,7 @@ int sampler_pick(struct sampler *s, const struct infer_sampling *sampling, uint6
                  uint32_t choice, const int32_t *history, int n_history, float *logits,
                  const uint64_t *mask, int32_t *token, struct err *err)
 {
-    const int n = s->vocab_size;
+    const int n = s->select.n;
     add_bias(sampling, n, logits);
     penalise(sampling, history, n_history, n, logits);
     if (sampling->temperature == 0.0f) {

@@ -15,8 +15,7 @@
 
 struct sampler {
     const struct engine_model *model;
-    int vocab_size;
-    struct select select; /* of vocab_size values */
+    struct select select; /* of a value per token of the vocabulary */
 };
 
 int sampler_init(struct sampler *sampler, const struct engine_model *model,
