@@ -335,14 +335,14 @@ static void a_slow_client_holds_the_writer_back(void **state)
     client_close(&client);
 }
 
+/* arg: a size_t of how many bytes. */
 static void *write_much(void *arg)
 {
     struct err err = {0};
     static char block[50000];
     intptr_t rc = 0;
 
-    (void)arg;
-    for (size_t n = 0; rc == 0 && n < BIG_BYTES; n += sizeof(block)) {
+    for (size_t n = 0; rc == 0 && n < *(size_t *)arg; n += sizeof(block)) {
         memset(block, 'a' + (int)(n / sizeof(block) % 26), sizeof(block));
         rc = http_stream_write(shared.stream, block, sizeof(block), WAIT_MS, &err);
     }
@@ -354,12 +354,13 @@ static void a_blocked_writer_goes_on_with_its_client(void **state)
 {
     struct client client;
     struct answer answer;
+    size_t bytes = BIG_BYTES;
     pthread_t writer;
     void *rc;
 
     begin(&client, *state, "/stream");
     gate_wait(&shared.opened);
-    assert_int_equal(pthread_create(&writer, NULL, write_much, NULL), 0);
+    assert_int_equal(pthread_create(&writer, NULL, write_much, &bytes), 0);
     client_read(&client, &answer, false);
     pthread_join(writer, &rc);
     assert_null(rc);
@@ -375,12 +376,13 @@ static void a_blocked_writer_goes_on_with_its_client(void **state)
 static void a_blocked_writer_learns_that_its_client_left(void **state)
 {
     struct client client;
+    size_t bytes = (size_t)BIG_BYTES << 8; /* more than any system holds on its way */
     pthread_t writer;
     void *rc;
 
     begin(&client, *state, "/stream");
     gate_wait(&shared.opened);
-    assert_int_equal(pthread_create(&writer, NULL, write_much, NULL), 0);
+    assert_int_equal(pthread_create(&writer, NULL, write_much, &bytes), 0);
     while (client.len == 0)
         assert_true(client_more(&client));
     client_close(&client);
