@@ -33,7 +33,7 @@ coverage: ## line coverage per room; fails at 80% or less
 	@scripts/bootstrap build test check
 	@scripts/coverage
 
-san: ## unit tests under address + undefined and under thread sanitizer
+san: ## unit tests under address + undefined; those with threads or processes under thread sanitizer
 	@scripts/bootstrap build test
 	@scripts/san
 
