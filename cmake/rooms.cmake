@@ -76,6 +76,12 @@ function(program exe name)
   target_link_libraries(${exe} PRIVATE room_${name} ${ARGN})
 endfunction()
 
+# The tests that take longest, plain or instrumented. They begin first: none is left alone at the end.
+set(MLX_HUB_LONG_TESTS
+  cli/test_versions engine/test_train_large text/test_tokenizer_large train/test_run
+  train/test_run_faults train/test_reproduce engine/test_families engine/test_llama_cpp
+  engine/test_tokenizer_sentencepiece text/test_template)
+
 # room_tests(ROOM…): tests/ROOM/test_*.c, one binary and one ctest each, run in the source folder with a
 # private temporary folder; a test that hangs dies at its time limit.
 function(room_tests)
@@ -100,6 +106,9 @@ function(room_tests)
                WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
       set_tests_properties(${name}/${stem} PROPERTIES TIMEOUT ${MLX_HUB_TEST_SECONDS}
         ENVIRONMENT "MLX_HUB_BINARY=${CMAKE_BINARY_DIR}/mlx-hub")
+      if("${name}/${stem}" IN_LIST MLX_HUB_LONG_TESTS)
+        set_tests_properties(${name}/${stem} PROPERTIES COST 1)
+      endif()
     endforeach()
   endforeach()
 endfunction()
