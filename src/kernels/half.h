@@ -4,10 +4,16 @@
 
 #include <stdint.h>
 #include <string.h>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 /* Exact: every fp16 value is an fp32 value. */
 static inline float half_to_float(uint16_t h)
 {
+#if defined(__F16C__)
+    return _cvtsh_ss(h);
+#else
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16;
     const uint32_t exponent = (h >> 10) & 0x1f;
     const uint32_t mantissa = h & 0x3ff;
@@ -24,6 +30,7 @@ static inline float half_to_float(uint16_t h)
     float f;
     memcpy(&f, &bits, sizeof f);
     return f;
+#endif
 }
 
 /* Nearest even, as IEEE 754 defines it; overflow gives an infinity, callers clamp first. */
