@@ -20,8 +20,8 @@
 enum {
     TRAIN_LANES = 16,     /* leading dimensions are multiples of this */
     TRAIN_PANEL = 32,     /* outputs of one product call: columns of an unpacked weight panel */
-    TRAIN_CHUNK = 256,    /* chain steps for which a panel is unpacked at once; whole blocks of any
-                             weight type */
+    TRAIN_CHUNK = 576,    /* chain steps for which a panel is unpacked at once, at most */
+    TRAIN_STRIP = 128,    /* of these, how many are turned at once: rows stay in the first cache */
     TRAIN_TILE_MAX = 12,  /* tokens of a packed tile, at most */
     TRAIN_QUERY_TILE = 16 /* queries that attention takes at once, one a lane */
 };
@@ -129,7 +129,7 @@ struct train_kernels {
     /* --- products --- */
     /* packed[tile][k][i] = x[tile·tile_tokens + i][k]; a last partial tile has the same strides. */
     void (*pack)(float *packed, const float *x, size_t ldx, size_t n_tokens, size_t n_k);
-    /* panel[k][i] = rows[i][k] for i < n_rows (rows TRAIN_CHUNK apart), zero for the other lanes */
+    /* panel[k][i] = rows[i][k] for i < n_rows (rows TRAIN_STRIP apart), zero for the other lanes */
     void (*transpose)(float *panel, const float *rows, size_t n_rows, size_t n_k);
     /* out[i·ld + j] = value col + j, j < n, of the weight row that begins at rows[i], i < n_rows:
      * d·(q − offset) or d·q + m. col is a multiple of 32, and n too but for plain floats. */

@@ -74,7 +74,7 @@ struct train_factor {
 
 struct train_lane {
     const uint8_t *rows_at[TRAIN_CHUNK];
-    float *rows;      /* (TRAIN_PANEL, TRAIN_CHUNK) unpacked */
+    float *rows;      /* (TRAIN_PANEL, TRAIN_STRIP) unpacked */
     float *panel;     /* (TRAIN_CHUNK, TRAIN_PANEL) */
     float *part;      /* (tokens, TRAIN_PANEL) */
     float *attention; /* scratch of the attention kernels */

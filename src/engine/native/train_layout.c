@@ -166,7 +166,7 @@ static void place_save(struct place *place, const struct train_dims *dims, struc
 
 static void place_lane(struct place *place, const struct train_dims *dims, struct train_lane *lane)
 {
-    lane->rows = take_floats(place, (size_t)TRAIN_PANEL * TRAIN_CHUNK);
+    lane->rows = take_floats(place, (size_t)TRAIN_PANEL * TRAIN_STRIP);
     lane->panel = take_floats(place, (size_t)TRAIN_PANEL * TRAIN_CHUNK);
     lane->part = take_floats(place, dims->tokens * TRAIN_PANEL);
     lane->attention = take_floats(place, TRAIN_ATTENTION_SCRATCH(dims->tokens, dims->head_pad));

@@ -19,6 +19,7 @@ enum {
     GRABS_PER_LANE = 16,   /* small units are taken several at a time */
     UNITS_PER_LANE = 4,    /* wanted at least, before tokens are split */
     SPLIT_TOKENS_MIN = 48, /* but no finer than this */
+    TRAIN_BLOCK = 32,      /* columns that can be unpacked alone */
     PANELS_MAX = 4,        /* of one unit: what they write stays in the second cache, too */
     OUTER_ROWS = 96,       /* of a factor's gradient in one unit */
     OUTER_COLS = 64
@@ -130,9 +131,7 @@ static void unpack(const struct engine_trainer *tr, struct train_lane *lane,
         return;
     } else {
         kind = weight_kind(matrix->frozen->view.type);
-        for (size_t i = 0; i < n_rows; i++) {
-            lane->rows_at[i] = weight_row(matrix->frozen, row + i);
-        }
+        weight_rows(matrix->frozen, row, n_rows, lane->rows_at);
     }
     tr->kernels->unpack[kind](out, ld, lane->rows_at, col, n_rows, n_cols);
 }
@@ -143,8 +142,11 @@ static void fill_panel(const struct engine_trainer *tr, struct train_lane *lane,
                        size_t k, size_t n_k)
 {
     if (!backward) {
-        unpack(tr, lane, matrix, out, n_out, k, n_k, lane->rows, TRAIN_CHUNK);
-        tr->kernels->transpose(lane->panel, lane->rows, n_out, n_k);
+        for (size_t at = 0; at < n_k; at += TRAIN_STRIP) {
+            const size_t n = n_k - at < TRAIN_STRIP ? n_k - at : TRAIN_STRIP;
+            unpack(tr, lane, matrix, out, n_out, k + at, n, lane->rows, TRAIN_STRIP);
+            tr->kernels->transpose(lane->panel + at * TRAIN_PANEL, lane->rows, n_out, n);
+        }
         return;
     }
     if (n_out < TRAIN_PANEL) {
@@ -194,15 +196,24 @@ static void join_part(const struct engine_trainer *tr, const struct train_lane *
     }
 }
 
-/* One panel past all tokens: chain steps from k on. */
+/* Chain steps of a panel, whole blocks of any weight type: as few panels as there can be, of one
+ * size, since each stores what the next one takes up. */
+static size_t panel_steps(size_t n_chain)
+{
+    const size_t n_panels = (n_chain + TRAIN_CHUNK - 1) / TRAIN_CHUNK;
+    const size_t even = (n_chain + n_panels - 1) / n_panels;
+    return (even + TRAIN_BLOCK - 1) / TRAIN_BLOCK * TRAIN_BLOCK;
+}
+
+/* One panel past all tokens: up to n_k chain steps from k on. */
 static void run_panel(const struct engine_trainer *tr, struct train_lane *lane,
                       const struct train_sum *sum, int index, const struct block *at, size_t out,
-                      size_t k, bool collect)
+                      size_t k, size_t n_k, bool collect)
 {
     const struct train_term *term = &sum->terms[index];
     const struct train_matrix *matrix = &term->matrix;
     const size_t n_chain = sum->backward ? matrix->n_rows : matrix->n_cols;
-    const size_t n_k = n_chain - k < TRAIN_CHUNK ? n_chain - k : TRAIN_CHUNK;
+    n_k = n_chain - k < n_k ? n_chain - k : n_k;
     const size_t n_out = panel_outputs(at, out);
     const size_t tile = tr->kernels->tile_tokens;
     const enum train_mode first = index > 0 && !collect ? TRAIN_JOIN : TRAIN_STORE;
@@ -229,18 +240,19 @@ static void run_term(const struct engine_trainer *tr, struct train_lane *lane,
 {
     const struct train_term *term = &sum->terms[index];
     const size_t n_chain = sum->backward ? term->matrix.n_rows : term->matrix.n_cols;
-    if (index > 0 && (n_chain > TRAIN_CHUNK || term->kept != NULL)) {
+    const size_t steps = panel_steps(n_chain);
+    if (index > 0 && (n_chain > steps || term->kept != NULL)) {
         for (size_t out = at->out; out < at->end; out += TRAIN_PANEL) {
-            for (size_t k = 0; k < n_chain; k += TRAIN_CHUNK) {
-                run_panel(tr, lane, sum, index, at, out, k, true);
+            for (size_t k = 0; k < n_chain; k += steps) {
+                run_panel(tr, lane, sum, index, at, out, k, steps, true);
             }
             join_part(tr, lane, sum, term, out, at);
         }
         return;
     }
-    for (size_t k = 0; k < n_chain; k += TRAIN_CHUNK) {
+    for (size_t k = 0; k < n_chain; k += steps) {
         for (size_t out = at->out; out < at->end; out += TRAIN_PANEL) {
-            run_panel(tr, lane, sum, index, at, out, k, false);
+            run_panel(tr, lane, sum, index, at, out, k, steps, false);
         }
     }
 }

@@ -61,20 +61,41 @@ int weight_init(struct weight *weight, const struct tensor_view *view, size_t pe
     return 0;
 }
 
+/* Where row `in_head` of an interleaved head stands in the file. */
+static size_t interleaved(size_t in_head, size_t head_dim)
+{
+    const size_t half = head_dim / 2;
+    return in_head < half ? 2 * in_head : 2 * (in_head - half) + 1;
+}
+
 static size_t file_row(const struct weight *weight, size_t row)
 {
     const size_t head_dim = weight->permuted_head;
     if (head_dim == 0) {
         return row;
     }
-    const size_t half = head_dim / 2;
     const size_t in_head = row % head_dim;
-    return row - in_head + 2 * (in_head % half) + in_head / half;
+    return row - in_head + interleaved(in_head, head_dim);
 }
 
-const uint8_t *weight_row(const struct weight *weight, size_t row)
+void weight_rows(const struct weight *weight, size_t row, size_t n, const uint8_t **rows)
 {
-    return weight->view.data + file_row(weight, row) * weight->row_bytes;
+    const uint8_t *data = weight->view.data;
+    const size_t head_dim = weight->permuted_head, bytes = weight->row_bytes;
+    if (head_dim == 0) {
+        for (size_t i = 0; i < n; i++) {
+            rows[i] = data + (row + i) * bytes;
+        }
+        return;
+    }
+    size_t in_head = row % head_dim, head = row - in_head;
+    for (size_t i = 0; i < n; i++, in_head++) {
+        if (in_head == head_dim) {
+            in_head = 0;
+            head += head_dim;
+        }
+        rows[i] = data + (head + interleaved(in_head, head_dim)) * bytes;
+    }
 }
 
 void weight_dequant_row(const struct weight *weight, size_t row, float *out)
@@ -102,17 +123,13 @@ static void pack_one(const struct weight *w, size_t panel, uint8_t *out)
     struct pack_affine_rows rows = {0};
     const struct tensor_view *view = &w->view;
     const bool affine = pack_is_affine(w->pack.kind);
-    for (size_t i = 0; i < KERNEL_LANES; i++) {
-        const size_t row = panel * KERNEL_LANES + i;
-        if (row >= w->n_rows) {
-            break;
-        }
-        rows.quants[i] = weight_row(w, row);
-        if (affine) {
-            const size_t at = file_row(w, row) * weight_scale_row_bytes(w);
-            rows.scales[i] = view->scales + at;
-            rows.biases[i] = view->biases + at;
-        }
+    const size_t first = panel * KERNEL_LANES, left = w->n_rows - first;
+    const size_t n = left < KERNEL_LANES ? left : KERNEL_LANES;
+    weight_rows(w, first, n, rows.quants);
+    for (size_t i = 0; affine && i < n; i++) {
+        const size_t at = file_row(w, first + i) * weight_scale_row_bytes(w);
+        rows.scales[i] = view->scales + at;
+        rows.biases[i] = view->biases + at;
     }
     if (affine) {
         pack_affine_panel(&w->pack, &rows, out);

@@ -2,7 +2,7 @@
  *
  * Rows are always spoken of in Hugging Face order. GGUF's llama files keep the q and k rows of each
  * head interleaved for their rope (file row 2·i + j holds row i + j·head_dim/2 of the head);
- * weight_row puts that right, so nothing above knows of it.
+ * weight_rows puts that right, so nothing above knows of it.
  * Read-only after open; any thread may read.
  */
 #ifndef ENGINE_NATIVE_WEIGHTS_H
@@ -29,8 +29,8 @@ struct weight {
  * no kernel serves, by name. */
 int weight_init(struct weight *weight, const struct tensor_view *view, size_t permuted_head,
                 struct err *err) MUST_CHECK;
-/* The bytes of row `row` (Hugging Face order) in the file's own format. */
-const uint8_t *weight_row(const struct weight *weight, size_t row);
+/* rows[i] = the bytes of row `row` + i (Hugging Face order) in the file's own format, i < n. */
+void weight_rows(const struct weight *weight, size_t row, size_t n, const uint8_t **rows);
 /* Bytes of one row's scales, and of its biases, in the file. Affine types only. */
 size_t weight_scale_row_bytes(const struct weight *weight);
 /* Row `row` de-quantised, n_cols floats: rule "Quantised products", last sentence. */

@@ -20,15 +20,17 @@
 
 #include "kernels/isa/train_chain.h"
 #include "kernels/isa/train_parts.h"
+#include "kernels/isa/train_turn.h"
 
 /* to[d][i] = rows[i][d]; lanes past n_rows are zero. */
 static void turn_queries(float *to, const float *rows, size_t ld, size_t n_rows, size_t head_dim)
 {
-    for (size_t d = 0; d < head_dim; d++) {
-        for (size_t i = 0; i < TRAIN_QUERY_TILE; i++) {
-            to[d * TRAIN_QUERY_TILE + i] = i < n_rows ? rows[i * ld + d] : 0.0f;
-        }
+    if (n_rows == TRAIN_QUERY_TILE) {
+        turn(to, TRAIN_QUERY_TILE, rows, ld, TRAIN_QUERY_TILE, head_dim);
+        return;
     }
+    memset(to, 0, head_dim * TRAIN_QUERY_TILE * sizeof *to);
+    turn(to, TRAIN_QUERY_TILE, rows, ld, n_rows, head_dim);
 }
 
 /* scores[j][i] = Σ_d turned[d][i] · keys[j][d] */

@@ -1,53 +1,7 @@
 /* Packing, transposing and the two products of training. See train_chain.h for the inner loop. */
 #include "kernels/isa/train_chain.h"
 #include "kernels/isa/train_parts.h"
-
-/* Four lanes as a plain vector type: moves only, no arithmetic, so any compiler target will do. */
-typedef float four __attribute__((vector_size(16)));
-
-LANE_INLINE four four_load(const float *p)
-{
-    four a;
-    memcpy(&a, p, sizeof a);
-    return a;
-}
-
-LANE_INLINE void four_store(float *p, four a)
-{
-    memcpy(p, &a, sizeof a);
-}
-
-/* Turns a 4 × 4 block: to[k][i] = from[i][k]. */
-LANE_INLINE void turn_4x4(float *to, size_t ld_to, const float *from, size_t ld_from)
-{
-    const four a = four_load(from), b = four_load(from + ld_from);
-    const four c = four_load(from + 2 * ld_from), d = four_load(from + 3 * ld_from);
-    const four ab_lo = __builtin_shufflevector(a, b, 0, 4, 1, 5);
-    const four ab_hi = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-    const four cd_lo = __builtin_shufflevector(c, d, 0, 4, 1, 5);
-    const four cd_hi = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    four_store(to, __builtin_shufflevector(ab_lo, cd_lo, 0, 1, 4, 5));
-    four_store(to + ld_to, __builtin_shufflevector(ab_lo, cd_lo, 2, 3, 6, 7));
-    four_store(to + 2 * ld_to, __builtin_shufflevector(ab_hi, cd_hi, 0, 1, 4, 5));
-    four_store(to + 3 * ld_to, __builtin_shufflevector(ab_hi, cd_hi, 2, 3, 6, 7));
-}
-
-/* to[k][i] = from[i][k] for i < n_i, k < n_k. */
-LANE_INLINE void turn(float *to, size_t ld_to, const float *from, size_t ld_from, size_t n_i,
-                      size_t n_k)
-{
-    const size_t whole_i = n_i & ~(size_t)3, whole_k = n_k & ~(size_t)3;
-    for (size_t k = 0; k < whole_k; k += 4) {
-        for (size_t i = 0; i < whole_i; i += 4) {
-            turn_4x4(to + k * ld_to + i, ld_to, from + i * ld_from + k, ld_from);
-        }
-    }
-    for (size_t k = 0; k < n_k; k++) {
-        for (size_t i = k < whole_k ? whole_i : 0; i < n_i; i++) {
-            to[k * ld_to + i] = from[i * ld_from + k];
-        }
-    }
-}
+#include "kernels/isa/train_turn.h"
 
 void KERNEL(train_pack)(float *packed, const float *x, size_t ldx, size_t n_tokens, size_t n_k)
 {
@@ -64,11 +18,11 @@ void KERNEL(train_pack)(float *packed, const float *x, size_t ldx, size_t n_toke
 void KERNEL(train_transpose)(float *panel, const float *rows, size_t n_rows, size_t n_k)
 {
     if (n_rows == TRAIN_PANEL) {
-        turn(panel, TRAIN_PANEL, rows, TRAIN_CHUNK, TRAIN_PANEL, n_k);
+        turn(panel, TRAIN_PANEL, rows, TRAIN_STRIP, TRAIN_PANEL, n_k);
         return;
     }
     memset(panel, 0, n_k * TRAIN_PANEL * sizeof *panel);
-    turn(panel, TRAIN_PANEL, rows, TRAIN_CHUNK, n_rows, n_k);
+    turn(panel, TRAIN_PANEL, rows, TRAIN_STRIP, n_rows, n_k);
 }
 
 void KERNEL(train_product)(const struct train_product *product)
