@@ -82,7 +82,7 @@ static void drop_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
     const size_t ld = job->group->ldx;
     uint16_t *kept = job->kept + unit * ld / 16;
     if (job->draw) {
-        draw_row(tr, job, unit, kept);
+        draw_row(tr, job, train_token(tr, unit), kept);
     }
     tr->kernels->mask(job->masked + unit * ld, job->group->x + unit * ld, kept,
                       1.0f / (1.0f - tr->plan.dropout), ld);
@@ -103,7 +103,7 @@ static const float *adapter_input(struct engine_trainer *tr, const struct train_
         .masked = tr->masked + (size_t)i * tr->dims.tokens * group->ldx,
         .draw = draw,
     };
-    train_each(tr, tr->batch.n_tokens, drop_unit, &job);
+    train_each(tr, tr->n_at, drop_unit, &job);
     return job.masked;
 }
 
@@ -122,7 +122,7 @@ static void find_h(struct engine_trainer *tr, struct train_group *group)
         work.sums[work.n_sums++] = (struct train_sum){
             .c = group->save->h[target],
             .ldc = tr->dims.ld_rank,
-            .n_tokens = tr->batch.n_tokens,
+            .n_tokens = tr->n_at,
             .n_terms = 1,
             .terms = {{.matrix = train_factor_matrix(factor_of(tr, group->layer, target)->a,
                                                      tr->dims.rank, group->n_in),
@@ -145,7 +145,7 @@ void train_group_forward(struct engine_trainer *tr, struct train_group *group)
         *sum = (struct train_sum){
             .c = proj->y,
             .ldc = proj->ldy,
-            .n_tokens = tr->batch.n_tokens,
+            .n_tokens = tr->n_at,
             .n_terms = 1,
             .terms = {{.matrix = train_frozen(weight), .x = group->x_packed}},
         };
@@ -185,7 +185,7 @@ static void find_h_grad(struct engine_trainer *tr, struct train_group *group)
         work.sums[work.n_sums++] = (struct train_sum){
             .c = tr->h_grad[proj->target],
             .ldc = tr->dims.ld_rank,
-            .n_tokens = tr->batch.n_tokens,
+            .n_tokens = tr->n_at,
             .backward = true,
             .n_terms = 1,
             .terms = {{.matrix = train_factor_matrix(factor_of(tr, group->layer, proj->target)->b,
@@ -196,7 +196,7 @@ static void find_h_grad(struct engine_trainer *tr, struct train_group *group)
     if (work.n_sums > 0) {
         train_work_run(tr, &work);
     }
-    const size_t n = tr->batch.n_tokens * tr->dims.ld_rank;
+    const size_t n = tr->n_at * tr->dims.ld_rank;
     for (int i = 0; i < group->n_projs; i++) {
         if (has_adapter(tr, group->layer, group->projs[i].target)) {
             const enum engine_target target = group->projs[i].target;
@@ -222,7 +222,7 @@ static void grow_factors(struct engine_trainer *tr, const struct train_group *gr
         .ldw = tr->dims.ld_rank,
         .rows = n_out,
         .cols = tr->dims.rank,
-        .n_tokens = tr->batch.n_tokens,
+        .n_tokens = tr->n_at,
     };
     work->outers[work->n_outers++] = (struct train_outer){
         .c = factor->a_grad,
@@ -233,7 +233,7 @@ static void grow_factors(struct engine_trainer *tr, const struct train_group *gr
         .ldw = group->ldx,
         .rows = tr->dims.rank,
         .cols = group->n_in,
-        .n_tokens = tr->batch.n_tokens,
+        .n_tokens = tr->n_at,
     };
 }
 
@@ -242,8 +242,7 @@ void train_group_backward(struct engine_trainer *tr, struct train_group *group, 
     struct train_work work = {0};
     find_h_grad(tr, group);
     struct train_sum *sum = &work.sums[0];
-    *sum = (struct train_sum){
-        .c = dx, .ldc = group->ldx, .n_tokens = tr->batch.n_tokens, .backward = true};
+    *sum = (struct train_sum){.c = dx, .ldc = group->ldx, .n_tokens = tr->n_at, .backward = true};
     work.n_sums = dx != NULL;
     for (int i = 0; i < group->n_projs; i++) {
         const struct train_proj *proj = &group->projs[i];

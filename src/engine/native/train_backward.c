@@ -223,6 +223,13 @@ static void o_back(struct engine_trainer *tr, size_t layer, struct train_save *s
 static void qkv_back(struct engine_trainer *tr, size_t layer, struct train_save *save)
 {
     const struct train_dims *dims = &tr->dims;
+    if (tr->at != NULL) { /* from here on the others' keys and values count */
+        train_widen(tr, tr->attn_grad, dims->ld_q);
+        train_widen(tr, save->attn, dims->ld_q);
+        train_widen(tr, tr->dx, dims->ld_d);
+        tr->at = NULL;
+        tr->n_at = tr->batch.n_tokens;
+    }
     train_packed_clear(tr);
     float *const packed[3] = {train_packed_take(tr, dims->q), train_packed_take(tr, dims->kv),
                               train_packed_take(tr, dims->kv)};

@@ -1,4 +1,6 @@
 /* Rows of a micro-step, checked and laid out one after another; nothing outside is trusted. */
+#include <string.h>
+
 #include "engine/native/train_int.h"
 
 static int check_row(const struct engine_trainer *tr, const struct engine_row *row, int index,
@@ -35,16 +37,26 @@ static void add_tiles(struct train_tile *tiles, size_t *n, size_t start, size_t 
     }
 }
 
+/* Nothing is asked of the last target and what follows it, and no token before looks at them. */
+static size_t needed(const struct engine_row *row)
+{
+    int n = row->n_tokens - 1;
+    while (n > 0 && row->targets[n] == 0) {
+        n--;
+    }
+    return (size_t)n;
+}
+
 static void add_row(struct train_batch *batch, const struct engine_row *row)
 {
-    const size_t start = batch->n_tokens, length = (size_t)row->n_tokens;
+    const size_t start = batch->n_tokens, length = needed(row);
     for (size_t i = 0; i < length; i++) {
         batch->token[start + i] = row->tokens[i];
         batch->position[start + i] = (uint32_t)i;
         batch->row[start + i] = row->row_in_step;
-        if (row->targets[i] != 0) {
-            batch->target_at[batch->n_targets] = (uint32_t)(start + i - 1);
-            batch->target[batch->n_targets++] = row->tokens[i];
+        if (row->targets[i + 1] != 0) {
+            batch->target_at[batch->n_targets] = (uint32_t)(start + i);
+            batch->target[batch->n_targets++] = row->tokens[i + 1];
         }
     }
     add_tiles(batch->tiles, &batch->n_tiles, start, length, TRAIN_QUERY_TILE);
@@ -72,4 +84,29 @@ int train_batch_set(struct engine_trainer *tr, const struct engine_row *rows, in
         add_row(batch, &rows[i]);
     }
     return 0;
+}
+
+void train_narrow(const struct engine_trainer *tr, float *x, size_t ld)
+{
+    const struct train_batch *batch = &tr->batch;
+    for (size_t i = 0; i < batch->n_targets; i++) {
+        if (batch->target_at[i] != i) { /* never before i */
+            memcpy(x + i * ld, x + batch->target_at[i] * ld, ld * sizeof(float));
+        }
+    }
+}
+
+void train_widen(const struct engine_trainer *tr, float *x, size_t ld)
+{
+    const struct train_batch *batch = &tr->batch;
+    size_t end = batch->n_tokens;
+    for (size_t i = batch->n_targets; i-- > 0;) {
+        const size_t token = batch->target_at[i];
+        if (token != i) {
+            memcpy(x + token * ld, x + i * ld, ld * sizeof(float));
+        }
+        memset(x + (token + 1) * ld, 0, (end - token - 1) * ld * sizeof(float));
+        end = token;
+    }
+    memset(x, 0, end * ld * sizeof(float));
 }

@@ -3,6 +3,7 @@
  *   x ─ norm ─ q,k,v ─ norms of q,k ─ rope ─ attention ─ o ─ norm ─ + x ─▶ mid
  *   mid ─ norm ─ gate,up ─ act·up ─ down ─ norm ─ + mid ─▶
  *
+ * The last layer goes on behind attention with the positions alone that predict a target.
  * A layer reads save->x and writes the next layer's. Layers below the lowest adapter, and all of
  * them in an evaluation, share the first save: nothing of them is needed again.
  */
@@ -17,6 +18,7 @@
 struct join_job {
     float *x;
     const float *base, *add, *post; /* add NULL: x stays */
+    bool spread;                    /* base has rows of all tokens, whatever is in work */
     bool norm;                      /* whether normed is wanted */
     const float *weight;            /* NULL: normed is x */
     float *packed;
@@ -39,7 +41,8 @@ static void join_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
                 tr->kernels->norm(normed, add, job->post, ld, dims->d, eps);
                 add = normed;
             }
-            memcpy(x, job->base + t * ld, ld * sizeof(float));
+            const size_t row = job->spread ? train_token(tr, t) : t;
+            memcpy(x, job->base + row * ld, ld * sizeof(float));
             tr->kernels->join(x, tr->model->residual_scale, add, ld);
         }
         if (job->norm && job->weight != NULL) {
@@ -124,6 +127,11 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
     };
     train_group_forward(tr, &qkv);
     train_attention_forward(tr, layer, save);
+    if (layer + 1 == dims->layers) {
+        train_narrow(tr, save->attn, dims->ld_q);
+        tr->at = tr->batch.target_at;
+        tr->n_at = tr->batch.n_targets;
+    }
 
     train_packed_clear(tr);
     struct train_group o = {
@@ -150,6 +158,7 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
                             .base = save->x,
                             .add = dims->post_norm ? save->attn_out : tr->y,
                             .post = train_norm_weight(tr, layer, TRAIN_NORM_ATTN_POST),
+                            .spread = true,
                             .norm = true,
                             .weight = train_norm_weight(tr, layer, TRAIN_NORM_FFN),
                             .packed = packed};
@@ -192,7 +201,9 @@ static struct train_save *save_of(const struct engine_trainer *tr, size_t layer,
 
 void train_forward(struct engine_trainer *tr, bool keep)
 {
-    train_each(tr, tr->batch.n_tokens, embed, save_of(tr, 0, keep)->x);
+    tr->at = NULL;
+    tr->n_at = tr->batch.n_tokens;
+    train_each(tr, tr->n_at, embed, save_of(tr, 0, keep)->x);
     for (size_t layer = 0; layer < tr->dims.layers; layer++) {
         struct train_save *save = save_of(tr, layer, keep);
         attention_block(tr, layer, save);

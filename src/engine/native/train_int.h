@@ -122,7 +122,12 @@ struct engine_trainer {
     struct train_lane *lanes;
     struct train_batch batch;
 
-    float *x_last;                   /* (tokens, ld_d) residual after the last layer */
+    /* The positions in work: all tokens or, from the last layer's attention on, only those that
+     * predict a target (at says which), since nothing is asked of the others there. */
+    size_t n_at;
+    const uint32_t *at; /* NULL: all */
+
+    float *x_last;                   /* (n_at, ld_d) residual after the last layer */
     float *normed, *y;               /* (tokens, ld_d) */
     float *q_flat, *k_flat, *v_flat; /* (tokens, ld_q), (tokens, ld_kv) twice */
     float *act, *act_grad;           /* (tokens, ld_f) */
@@ -154,6 +159,10 @@ size_t train_layout(struct engine_trainer *trainer, int lanes, int n_tensors, ui
 /* --- train_batch.c --- */
 int train_batch_set(struct engine_trainer *trainer, const struct engine_row *rows, int n_rows,
                     struct err *err) MUST_CHECK;
+/* Rows of x, ld floats each: those of tokens that predict come to the front, and back to their
+ * places with zeros for all others. */
+void train_narrow(const struct engine_trainer *trainer, float *x, size_t ld);
+void train_widen(const struct engine_trainer *trainer, float *x, size_t ld);
 
 /* --- train_linear.c --- */
 typedef void (*train_unit)(struct engine_trainer *trainer, void *ctx, size_t unit,
@@ -244,7 +253,8 @@ void train_attention_backward(struct engine_trainer *trainer, size_t layer,
                               const struct train_save *save, float *const packed[3]);
 
 /* --- train_forward.c, train_backward.c, train_loss.c --- */
-/* Residual of all tokens after the last layer into x_last. keep: every layer's save is its own. */
+/* Residual after the last layer, of positions that predict, into x_last. keep: every layer's save
+ * is its own. */
 void train_forward(struct engine_trainer *trainer, bool keep);
 /* From dx (of x_last) down to the lowest adapter. */
 void train_backward(struct engine_trainer *trainer);
@@ -274,17 +284,23 @@ void train_act(struct engine_trainer *trainer, const struct train_save *save, fl
 /* x packed. */
 float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);
 
-/* Tokens are walked in tiles where results are packed: tile `unit`'s first token and how many. */
+/* From position in work to token. */
+static inline size_t train_token(const struct engine_trainer *trainer, size_t position)
+{
+    return trainer->at == NULL ? position : trainer->at[position];
+}
+
+/* Positions are walked in tiles where results are packed: tile `unit`'s first and how many. */
 static inline size_t train_tiles(const struct engine_trainer *trainer)
 {
     const size_t tile = trainer->kernels->tile_tokens;
-    return (trainer->batch.n_tokens + tile - 1) / tile;
+    return (trainer->n_at + tile - 1) / tile;
 }
 static inline size_t train_tile_at(const struct engine_trainer *trainer, size_t unit, size_t *begin)
 {
     const size_t tile = trainer->kernels->tile_tokens;
     *begin = unit * tile;
-    const size_t left = trainer->batch.n_tokens - *begin;
+    const size_t left = trainer->n_at - *begin;
     return left < tile ? left : tile;
 }
 

@@ -26,8 +26,7 @@ static void gather(struct engine_trainer *tr, void *ctx, size_t unit, struct tra
     const size_t tile = tr->kernels->tile_tokens, begin = unit * tile, ld = dims->ld_d;
     const size_t n = slice->n - begin < tile ? slice->n - begin : tile;
     for (size_t i = begin; i < begin + n; i++) {
-        memcpy(tr->slice_x + i * ld, tr->x_last + tr->batch.target_at[slice->begin + i] * ld,
-               ld * sizeof(float));
+        memcpy(tr->slice_x + i * ld, tr->x_last + (slice->begin + i) * ld, ld * sizeof(float));
         tr->kernels->norm(tr->slice_normed + i * ld, tr->slice_x + i * ld, train_final_norm(tr), ld,
                           dims->d, tr->model->rms_eps);
     }
@@ -103,9 +102,9 @@ static void scatter(struct engine_trainer *tr, void *ctx, size_t i, struct train
     const struct slice *slice = ctx;
     const struct train_dims *dims = &tr->dims;
     const size_t ld = dims->ld_d;
-    tr->kernels->norm_back(tr->dx + tr->batch.target_at[slice->begin + i] * ld,
-                           tr->slice_grad + i * ld, tr->slice_x + i * ld, train_final_norm(tr), ld,
-                           dims->d, tr->model->rms_eps);
+    tr->kernels->norm_back(tr->dx + (slice->begin + i) * ld, tr->slice_grad + i * ld,
+                           tr->slice_x + i * ld, train_final_norm(tr), ld, dims->d,
+                           tr->model->rms_eps);
 }
 
 /* logits = normed · Wᵀ, or slice_grad = dlogits · W */
@@ -129,7 +128,7 @@ void train_loss(struct engine_trainer *tr, float inverse_targets)
     const size_t tile = tr->kernels->tile_tokens, n = tr->batch.n_targets;
     const bool learn = inverse_targets > 0.0f;
     if (learn) {
-        memset(tr->dx, 0, tr->batch.n_tokens * tr->dims.ld_d * sizeof(float));
+        memset(tr->dx, 0, n * tr->dims.ld_d * sizeof(float));
     }
     /* slices of even size, since a short last one would unpack the whole vocabulary for few rows */
     const size_t n_slices = (n + tr->dims.slice - 1) / tr->dims.slice;
