@@ -187,6 +187,18 @@ static void place_batch(struct place *place, const struct train_dims *dims,
     batch->losses = take_floats(place, n);
 }
 
+/* Logits are done with before the backward of attention begins: both have the same room. */
+static void place_largest(struct place *place, struct engine_trainer *tr)
+{
+    const struct train_dims *dims = &tr->dims;
+    struct place loss = *place, attention = *place;
+    tr->logits = take_floats(&loss, dims->slice * dims->ld_vocab);
+    tr->logits_packed = take_floats(&loss, (dims->slice + TRAIN_TILE_MAX) * dims->ld_vocab);
+    tr->probs = take_floats(&attention, dims->kv_block * dims->group * dims->probs);
+    tr->probs_grad = take_floats(&attention, dims->kv_block * dims->group * dims->probs);
+    place->at = larger(loss.at, attention.at);
+}
+
 static void place_shared(struct place *place, struct engine_trainer *tr)
 {
     const struct train_dims *dims = &tr->dims;
@@ -206,15 +218,12 @@ static void place_shared(struct place *place, struct engine_trainer *tr)
     tr->k_grad = take_floats(place, dims->kv_heads * n * dims->head_pad);
     tr->v_grad = take_floats(place, dims->kv_heads * n * dims->head_pad);
     tr->dots = take_floats(place, dims->heads * n);
-    tr->probs = take_floats(place, dims->kv_block * dims->group * dims->probs);
-    tr->probs_grad = take_floats(place, dims->kv_block * dims->group * dims->probs);
     tr->masked = take_floats(place, dims->masked);
     tr->packed = take_floats(place, dims->packed);
     for (int t = 0; t < ENGINE_TARGET_COUNT; t++) {
         tr->h_grad[t] = (dims->targets >> t) & 1 ? take_floats(place, n * dims->ld_rank) : NULL;
     }
-    tr->logits = take_floats(place, dims->slice * dims->ld_vocab);
-    tr->logits_packed = take_floats(place, (dims->slice + TRAIN_TILE_MAX) * dims->ld_vocab);
+    place_largest(place, tr);
     tr->slice_x = take_floats(place, dims->slice * dims->ld_d);
     tr->slice_normed = take_floats(place, dims->slice * dims->ld_d);
     tr->slice_grad = take_floats(place, dims->slice * dims->ld_d);
