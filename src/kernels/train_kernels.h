@@ -154,13 +154,15 @@ struct train_kernels {
                  size_t head_dim, float sign);
     /* act = silu(gate) · up */
     void (*swiglu)(float *act, const float *gate, const float *up, size_t n);
-    /* gate and up become their gradients. s = 1 / (1 + e^−g): up' = d·silu(g),
+    /* Gradients of gate and up, which may take their place. s = 1 / (1 + e^−g): up' = d·silu(g),
      * gate' = (d·up)·(s·fma(g, 1 − s, 1)) */
-    void (*swiglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+    void (*swiglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                        const float *act_grad, size_t n);
     /* The same with gelu by its tanh approximation for silu. With t = tanh(c·(g + 0.044715·g³)):
      * gate' = (d·up)·fma(½·g·(1 − t²), c·(1 + 3·0.044715·g²), ½·(1 + t)), c = √(2/π) */
     void (*geglu)(float *act, const float *gate, const float *up, size_t n);
-    void (*geglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+    void (*geglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                       const float *act_grad, size_t n);
     /* x = cap·tanh(x/cap), any n */
     void (*soft_cap)(float *x, float cap, size_t n);
     /* grad times the cap's slope, 1 − (capped/cap)², any n */

@@ -159,13 +159,13 @@ static inline void cases_rows(struct cases *s)
         CASES_BOTH("rope", rope(w, s->a, s->b, s->c, n - 6, -1.0f),
                    rope(g, s->a, s->b, s->c, n - 6, -1.0f));
         CASES_BOTH("swiglu", swiglu(w, s->a, s->b, n), swiglu(g, s->a, s->b, n));
-        CASES_BOTH("swiglu_back", swiglu_back(w, m, s->a, n), swiglu_back(g, h, s->a, n));
+        CASES_BOTH("swiglu_back", swiglu_back(w, m, w, m, s->a, n),
+                   swiglu_back(g, h, g, h, s->a, n));
         CASES_BOTH("join", join(w, 0.7f, s->a, n), join(g, 0.7f, s->a, n));
         CASES_BOTH("scale", scale(w, 0.7f, n), scale(g, 0.7f, n));
         CASES_BOTH("settle", settle(w, s->a, n - 5), settle(g, s->a, n - 5));
         CASES_BOTH("geglu", geglu(w, s->a, s->b, n), geglu(g, s->a, s->b, n));
-        CASES_BOTH("geglu_back", geglu_back(w, s->more[0], s->a, n),
-                   geglu_back(g, s->more[1], s->a, n));
+        CASES_BOTH("geglu_back", geglu_back(w, m, w, m, s->a, n), geglu_back(g, h, g, h, s->a, n));
         CASES_BOTH("soft_cap", soft_cap(w, 0.7f, n - 3), soft_cap(g, 0.7f, n - 3));
         CASES_BOTH("soft_cap_back", soft_cap_back(w, s->a, 1.7f, n - 3),
                    soft_cap_back(g, s->a, 1.7f, n - 3));

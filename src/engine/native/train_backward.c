@@ -27,23 +27,36 @@ static bool goes_on(const struct engine_trainer *tr, size_t layer, unsigned belo
 
 struct act_back_job {
     const struct train_save *save;
+    bool rows; /* whether the gradients are wanted in rows, too: in gate and up */
     float *gate_packed, *up_packed;
 };
 
+/* A strip of columns at a time, as in the forward. */
 static void act_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
                           struct train_lane *lane)
 {
-    (void)lane;
     const struct act_back_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
+    const size_t ld = job->rows ? dims->ld_f : TRAIN_STRIP;
     size_t begin;
-    const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
-    float *gate = job->save->gate + at, *up = job->save->up + at;
+    const size_t n = train_tile_at(tr, unit, &begin);
     const bool gelu = tr->model->activation == ACTIVATION_GELU_TANH;
-    (gelu ? tr->kernels->geglu_back : tr->kernels->swiglu_back)(gate, up, tr->act_grad + at,
-                                                                n * dims->ld_f);
-    tr->kernels->pack(job->gate_packed + begin * dims->ffn, gate, dims->ld_f, n, dims->ffn);
-    tr->kernels->pack(job->up_packed + begin * dims->ffn, up, dims->ld_f, n, dims->ffn);
+    for (size_t col = 0; col < dims->ld_f; col += TRAIN_STRIP) {
+        const struct train_strip strip = train_strip_at(dims->ffn, dims->ld_f, col);
+        const size_t at = begin * dims->ld_f + col;
+        float *gate = job->save->gate + at, *up = job->save->up + at;
+        float *gate_grad = job->rows ? gate : lane->rows;
+        float *up_grad = job->rows ? up : lane->rows + TRAIN_TILE_MAX * TRAIN_STRIP;
+        for (size_t t = 0; t < n; t++) {
+            const size_t row = t * dims->ld_f;
+            (gelu ? tr->kernels->geglu_back
+                  : tr->kernels->swiglu_back)(gate_grad + t * ld, up_grad + t * ld, gate + row,
+                                              up + row, tr->act_grad + at + row, strip.padded);
+        }
+        const size_t packed = begin * dims->ffn + col * tr->kernels->tile_tokens;
+        tr->kernels->pack(job->gate_packed + packed, gate_grad, ld, n, strip.n);
+        tr->kernels->pack(job->up_packed + packed, up_grad, ld, n, strip.n);
+    }
 }
 
 struct norm_back_job {
@@ -150,7 +163,7 @@ static void down_back(struct engine_trainer *tr, size_t layer, struct train_save
     const struct train_dims *dims = &tr->dims;
     const struct branch branch = branch_of(tr, layer, TRAIN_NORM_FFN_POST, save->ffn_out, packed);
     if (dims->targets & (1u << ENGINE_DOWN_PROJ)) {
-        train_act(tr, save, NULL); /* the input of down's adapter */
+        train_act(tr, save, true, NULL); /* the input of down's adapter */
     }
     struct train_group down = {
         .layer = layer,
@@ -172,11 +185,13 @@ static void wide_back(struct engine_trainer *tr, size_t layer, struct train_save
 {
     const struct train_dims *dims = &tr->dims;
     train_packed_clear(tr);
+    const bool adapted = (dims->targets & (1u << ENGINE_GATE_PROJ | 1u << ENGINE_UP_PROJ)) != 0;
     struct act_back_job job = {.save = save,
+                               .rows = adapted,
                                .gate_packed = train_packed_take(tr, dims->ffn),
                                .up_packed = train_packed_take(tr, dims->ffn)};
     train_each(tr, train_tiles(tr), act_back_unit, &job);
-    if (dims->targets & (1u << ENGINE_GATE_PROJ | 1u << ENGINE_UP_PROJ)) {
+    if (adapted) {
         train_norm(tr, save->mid, layer, TRAIN_NORM_FFN, NULL);
     }
     struct train_group wide = {

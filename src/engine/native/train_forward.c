@@ -68,27 +68,38 @@ void train_norm(struct engine_trainer *tr, const float *x, size_t layer, enum tr
 
 struct act_job {
     const struct train_save *save;
+    bool rows; /* whether act is wanted in rows, too */
     float *packed;
 };
 
+/* A strip of columns at a time, which stays in the first cache until it is packed. */
 static void act_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
 {
-    (void)lane;
     const struct act_job *job = ctx;
     const struct train_dims *dims = &tr->dims;
+    const size_t ld = job->rows ? dims->ld_f : TRAIN_STRIP;
     size_t begin;
-    const size_t n = train_tile_at(tr, unit, &begin), at = begin * dims->ld_f;
+    const size_t n = train_tile_at(tr, unit, &begin);
     const bool gelu = tr->model->activation == ACTIVATION_GELU_TANH;
-    (gelu ? tr->kernels->geglu : tr->kernels->swiglu)(tr->act + at, job->save->gate + at,
-                                                      job->save->up + at, n * dims->ld_f);
-    if (job->packed != NULL) {
-        tr->kernels->pack(job->packed + begin * dims->ffn, tr->act + at, dims->ld_f, n, dims->ffn);
+    for (size_t col = 0; col < dims->ld_f; col += TRAIN_STRIP) {
+        const struct train_strip strip = train_strip_at(dims->ffn, dims->ld_f, col);
+        const size_t at = begin * dims->ld_f + col;
+        float *act = job->rows ? tr->act + at : lane->rows;
+        for (size_t t = 0; t < n; t++) {
+            (gelu ? tr->kernels->geglu
+                  : tr->kernels->swiglu)(act + t * ld, job->save->gate + at + t * dims->ld_f,
+                                         job->save->up + at + t * dims->ld_f, strip.padded);
+        }
+        if (job->packed != NULL) {
+            tr->kernels->pack(job->packed + begin * dims->ffn + col * tr->kernels->tile_tokens, act,
+                              ld, n, strip.n);
+        }
     }
 }
 
-void train_act(struct engine_trainer *tr, const struct train_save *save, float *packed)
+void train_act(struct engine_trainer *tr, const struct train_save *save, bool rows, float *packed)
 {
-    struct act_job job = {.save = save, .packed = packed};
+    struct act_job job = {.save = save, .rows = rows, .packed = packed};
     train_each(tr, train_tiles(tr), act_unit, &job);
 }
 
@@ -178,7 +189,8 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
 
     train_packed_clear(tr);
     packed = train_packed_take(tr, dims->ffn);
-    train_act(tr, save, packed);
+    const bool dropped = tr->dropping && (dims->targets & 1u << ENGINE_DOWN_PROJ) != 0;
+    train_act(tr, save, dropped, packed);
     struct train_group down = {
         .layer = layer,
         .save = save,

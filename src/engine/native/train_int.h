@@ -279,8 +279,9 @@ static inline const float *train_final_norm(const struct engine_trainer *trainer
 {
     return trainer->norms + trainer->dims.layers * TRAIN_NORMS * trainer->dims.ld_d;
 }
-/* act = activation(gate)·up, packed too unless packed is NULL. */
-void train_act(struct engine_trainer *trainer, const struct train_save *save, float *packed);
+/* activation(gate)·up: in rows into act if wanted, and packed unless packed is NULL. */
+void train_act(struct engine_trainer *trainer, const struct train_save *save, bool rows,
+               float *packed);
 /* x packed. */
 float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);
 
@@ -288,6 +289,16 @@ float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, si
 static inline size_t train_token(const struct engine_trainer *trainer, size_t position)
 {
     return trainer->at == NULL ? position : trainer->at[position];
+}
+
+/* Columns col … of rows that are n wide and padded to ld: those of one strip. */
+struct train_strip {
+    size_t n, padded;
+};
+static inline struct train_strip train_strip_at(size_t n, size_t ld, size_t col)
+{
+    return (struct train_strip){.n = n - col < TRAIN_STRIP ? n - col : TRAIN_STRIP,
+                                .padded = ld - col < TRAIN_STRIP ? ld - col : TRAIN_STRIP};
 }
 
 /* Positions are walked in tiles where results are packed: tile `unit`'s first and how many. */

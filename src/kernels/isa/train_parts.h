@@ -36,9 +36,11 @@ void KERNEL(train_norm_back)(float *dx, const float *dy, const float *x, const f
 void KERNEL(train_rope)(float *y, const float *x, const float *cosines, const float *sines,
                         size_t head_dim, float sign);
 void KERNEL(train_swiglu)(float *act, const float *gate, const float *up, size_t n);
-void KERNEL(train_swiglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+void KERNEL(train_swiglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                               const float *act_grad, size_t n);
 void KERNEL(train_geglu)(float *act, const float *gate, const float *up, size_t n);
-void KERNEL(train_geglu_back)(float *gate, float *up, const float *act_grad, size_t n);
+void KERNEL(train_geglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                              const float *act_grad, size_t n);
 void KERNEL(train_soft_cap)(float *x, float cap, size_t n);
 void KERNEL(train_soft_cap_back)(float *grad, const float *capped, float cap, size_t n);
 void KERNEL(train_join)(float *y, float scale, const float *x, size_t n);

@@ -78,7 +78,8 @@ void KERNEL(train_swiglu)(float *act, const float *gate, const float *up, size_t
     }
 }
 
-void KERNEL(train_swiglu_back)(float *gate, float *up, const float *act_grad, size_t n)
+void KERNEL(train_swiglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                               const float *act_grad, size_t n)
 {
     const v16 one = v16_set1(1.0f);
     for (size_t i = 0; i < n; i += LANES) {
@@ -86,8 +87,8 @@ void KERNEL(train_swiglu_back)(float *gate, float *up, const float *act_grad, si
         const v16 below = v16_add(one, v16_exp(v16_sub(v16_zero(), g)));
         const v16 s = v16_div(one, below);
         const v16 slope = v16_mul(s, v16_fma(g, v16_sub(one, s), one));
-        v16_store(up + i, v16_mul(d, v16_div(g, below)));
-        v16_store(gate + i, v16_mul(v16_mul(d, u), slope));
+        v16_store(up_grad + i, v16_mul(d, v16_div(g, below)));
+        v16_store(gate_grad + i, v16_mul(v16_mul(d, u), slope));
     }
 }
 
@@ -98,7 +99,8 @@ void KERNEL(train_geglu)(float *act, const float *gate, const float *up, size_t 
     }
 }
 
-void KERNEL(train_geglu_back)(float *gate, float *up, const float *act_grad, size_t n)
+void KERNEL(train_geglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
+                              const float *act_grad, size_t n)
 {
     const v16 one = v16_set1(1.0f), half = v16_set1(0.5f), c = v16_set1(0.7978845608f);
     for (size_t i = 0; i < n; i += LANES) {
@@ -108,8 +110,8 @@ void KERNEL(train_geglu_back)(float *gate, float *up, const float *act_grad, siz
         const v16 bend = v16_mul(v16_mul(half, g), v16_sub(one, v16_mul(t, t)));
         const v16 inner = v16_mul(c, v16_fma(v16_set1(3.0f * 0.044715f), v16_mul(g, g), one));
         const v16 slope = v16_fma(bend, inner, open);
-        v16_store(up + i, v16_mul(d, v16_gelu(g)));
-        v16_store(gate + i, v16_mul(v16_mul(d, u), slope));
+        v16_store(up_grad + i, v16_mul(d, v16_gelu(g)));
+        v16_store(gate_grad + i, v16_mul(v16_mul(d, u), slope));
     }
 }
 
