@@ -154,8 +154,8 @@ struct train_kernels {
                  size_t head_dim, float sign);
     /* act = silu(gate) · up */
     void (*swiglu)(float *act, const float *gate, const float *up, size_t n);
-    /* Gradients of gate and up, which may take their place. s = 1 / (1 + e^−g): up' = d·silu(g),
-     * gate' = (d·up)·(s·fma(g, 1 − s, 1)) */
+    /* Gradients of gate and up, which may take their place, or act_grad's. s = 1 / (1 + e^−g): up'
+     * = d·silu(g), gate' = (d·up)·(s·fma(g, 1 − s, 1)) */
     void (*swiglu_back)(float *gate_grad, float *up_grad, const float *gate, const float *up,
                         const float *act_grad, size_t n);
     /* The same with gelu by its tanh approximation for silu. With t = tanh(c·(g + 0.044715·g³)):

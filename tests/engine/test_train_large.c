@@ -1,4 +1,4 @@
-/* What the tiny fixtures are too small for: chains longer than one unpacked panel (256), rows
+/* What the tiny fixtures are too small for: chains longer than one unpacked panel (576), rows
  * longer than one block of keys (528), several slices of logits, 16-bit weights, and adapters on
  * single projections. A random model is written to a folder of its own. */
 #include <math.h>
@@ -10,12 +10,12 @@
 #include "kernels/train_kernels.h"
 #include "test.h"
 
-enum { D = 320, HEADS = 5, KV_HEADS = 1, HEAD_DIM = 32, FFN = 272, VOCAB = 290, LAYERS = 2 };
+enum { D = 320, HEADS = 5, KV_HEADS = 1, HEAD_DIM = 32, FFN = 608, VOCAB = 290, LAYERS = 2 };
 enum { LONG_ROW = 601, SHORT_ROW = 130, TOKENS = LONG_ROW + SHORT_ROW, VIEWS_MAX = 32 };
 
 static const char config[] =
     "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\",\"hidden_act\":\"silu\","
-    "\"hidden_size\":320,\"intermediate_size\":272,\"num_hidden_layers\":2,"
+    "\"hidden_size\":320,\"intermediate_size\":608,\"num_hidden_layers\":2,"
     "\"num_attention_heads\":5,\"num_key_value_heads\":1,\"head_dim\":32,\"vocab_size\":290,"
     "\"max_position_embeddings\":1024,\"rms_norm_eps\":1e-5,\"rope_theta\":10000.0,"
     "\"tie_word_embeddings\":false,\"eos_token_id\":2}";

@@ -19,6 +19,7 @@ struct fixture {
     struct engine_lora lora;
     struct engine_row rows[FIXTURE_ROWS];
     uint8_t targets[FIXTURE_ROWS][FIXTURE_TOKENS_MAX];
+    int32_t tokens[FIXTURE_ROWS][FIXTURE_TOKENS_MAX]; /* of rows that begin alike */
 };
 
 static inline const struct tensor_view *golden_tensor(const struct fixture *f, const char *name)
@@ -56,6 +57,27 @@ static inline void fixture_rows(struct fixture *f)
                                          .n_tokens = (int)n,
                                          .row_in_step = (uint32_t)r};
     }
+}
+
+/* Puts the same tokens before rows, as a system prompt does: 33, more than two tiles of attention,
+ * before the first and the last, 18 before the second. The first row is asked for one of them
+ * early, the last for one late. */
+static inline void fixture_begin_alike(struct fixture *f)
+{
+    static const int shared[FIXTURE_ROWS] = {33, 18, 0, 33};
+    for (int r = 0; r < FIXTURE_ROWS; r++) {
+        const int n = shared[r], own = f->rows[r].n_tokens;
+        assert_true(n + own <= FIXTURE_TOKENS_MAX);
+        memmove(f->targets[r] + n, f->targets[r], (size_t)own);
+        memset(f->targets[r], 0, (size_t)n);
+        memcpy(f->tokens[r] + n, f->rows[r].tokens, (size_t)own * sizeof(int32_t));
+        for (int i = 0; i < n; i++) {
+            f->tokens[r][i] = (7 * i + 3) % 50;
+        }
+        f->rows[r].tokens = f->tokens[r];
+        f->rows[r].n_tokens = n + own;
+    }
+    f->targets[0][10] = f->targets[3][25] = 1;
 }
 
 static inline int count_targets(const struct engine_row *rows, int n_rows)

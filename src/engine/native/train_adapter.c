@@ -30,21 +30,30 @@ struct pack_job {
     float *packed;
     const float *x;
     size_t ldx, n_k;
+    bool by_token;
 };
 
 static void pack_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
 {
     (void)lane;
     const struct pack_job *job = ctx;
-    size_t token;
-    const size_t n = train_tile_at(tr, unit, &token);
-    tr->kernels->pack(job->packed + token * job->n_k, job->x + token * job->ldx, job->ldx, n,
-                      job->n_k);
+    size_t begin;
+    const size_t n = train_tile_at(tr, unit, &begin);
+    float *packed = job->packed + begin * job->n_k;
+    for (size_t i = 0, run; i < n; i += run) { /* rows that follow one another at once */
+        const size_t first = job->by_token ? train_token(tr, begin + i) : begin + i;
+        run = job->by_token ? 1 : n;
+        while (i + run < n && train_token(tr, begin + i + run) == first + run) {
+            run++;
+        }
+        tr->kernels->pack(packed + i, job->x + first * job->ldx, job->ldx, run, job->n_k);
+    }
 }
 
-float *train_pack(struct engine_trainer *tr, const float *x, size_t ldx, size_t n_k)
+float *train_pack(struct engine_trainer *tr, const float *x, size_t ldx, size_t n_k, bool by_token)
 {
-    struct pack_job job = {.packed = train_packed_take(tr, n_k), .x = x, .ldx = ldx, .n_k = n_k};
+    struct pack_job job = {
+        .packed = train_packed_take(tr, n_k), .x = x, .ldx = ldx, .n_k = n_k, .by_token = by_token};
     train_each(tr, train_tiles(tr), pack_unit, &job);
     return job.packed;
 }
@@ -84,7 +93,8 @@ static void drop_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
     if (job->draw) {
         draw_row(tr, job, train_token(tr, unit), kept);
     }
-    tr->kernels->mask(job->masked + unit * ld, job->group->x + unit * ld, kept,
+    const size_t row = job->group->by_token ? train_token(tr, unit) : unit;
+    tr->kernels->mask(job->masked + unit * ld, job->group->x + row * ld, kept,
                       1.0f / (1.0f - tr->plan.dropout), ld);
 }
 
@@ -118,7 +128,7 @@ static void find_h(struct engine_trainer *tr, struct train_group *group)
         }
         const float *x = adapter_input(tr, group, i, true);
         const float *packed =
-            tr->dropping ? train_pack(tr, x, group->ldx, group->n_in) : group->x_packed;
+            tr->dropping ? train_pack(tr, x, group->ldx, group->n_in, false) : group->x_packed;
         work.sums[work.n_sums++] = (struct train_sum){
             .c = group->save->h[target],
             .ldc = tr->dims.ld_rank,
@@ -200,6 +210,9 @@ static void find_h_grad(struct engine_trainer *tr, struct train_group *group)
     for (int i = 0; i < group->n_projs; i++) {
         if (has_adapter(tr, group->layer, group->projs[i].target)) {
             const enum engine_target target = group->projs[i].target;
+            if (tr->at == NULL) {
+                train_unshare(tr, group->save->h[target], tr->dims.ld_rank);
+            }
             tr->kernels->scale(tr->h_grad[target], tr->adapter->lora.scale, n);
             tr->kernels->scale(group->save->h[target], tr->adapter->lora.scale, n);
         }

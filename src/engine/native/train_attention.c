@@ -73,20 +73,21 @@ static void place_heads(struct engine_trainer *tr, void *ctx, size_t token, stru
     const struct train_dims *dims = &tr->dims;
     const struct attend *attend = ctx;
     const struct train_save *save = attend->save;
-    float *q = tr->q_flat + token * dims->ld_q, *k = tr->k_flat + token * dims->ld_kv;
+    const size_t slot = tr->batch.slot[token], row = dims->qk_norm ? token : slot;
+    float *q = tr->q_flat + row * dims->ld_q, *k = tr->k_flat + row * dims->ld_kv;
     if (dims->qk_norm) {
-        norm_row(tr, q, save->q_raw + token * dims->ld_q, attend->layer->q_norm, dims->q);
-        norm_row(tr, k, save->k_raw + token * dims->ld_kv, attend->layer->k_norm, dims->kv);
+        norm_row(tr, q, save->q_raw + slot * dims->ld_q, attend->layer->q_norm, dims->q);
+        norm_row(tr, k, save->k_raw + slot * dims->ld_kv, attend->layer->k_norm, dims->kv);
     }
     for (size_t h = 0; h < dims->heads; h++) {
         turn(tr, attend->layer, token, save->q + head_at(dims, h, token), q + h * dims->head_dim,
              1.0f);
     }
     for (size_t h = 0; h < dims->kv_heads; h++) {
-        const size_t from = token * dims->ld_kv + h * dims->head_dim;
         turn(tr, attend->layer, token, save->k + head_at(dims, h, token), k + h * dims->head_dim,
              1.0f);
-        memcpy(save->v + head_at(dims, h, token), tr->v_flat + from,
+        memcpy(save->v + head_at(dims, h, token),
+               tr->v_flat + slot * dims->ld_kv + h * dims->head_dim,
                dims->head_dim * sizeof(float));
     }
 }
@@ -113,6 +114,19 @@ static struct train_attention tile_of(const struct engine_trainer *tr, const str
     };
 }
 
+/* The token that an earlier row has, too, and whose results are this one's; else the token. */
+static size_t twin_of(const struct engine_trainer *tr, size_t token)
+{
+    return tr->batch.slot_token[tr->batch.slot[token]];
+}
+
+/* Whether all queries of the tile have twins: what is shared is the beginning of a row. */
+static bool all_twins(const struct engine_trainer *tr, const struct train_tile *tile)
+{
+    const size_t last = (size_t)tile->start + tile->first + tile->n - 1;
+    return twin_of(tr, last) != last;
+}
+
 static void attend_tile(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
 {
     const struct train_dims *dims = &tr->dims;
@@ -123,6 +137,9 @@ static void attend_tile(struct engine_trainer *tr, void *ctx, size_t unit, struc
     const size_t token = tile->start + tile->first;
     const struct train_attention job = tile_of(tr, attend, tile, head, lane);
     const size_t stats = head * dims->tokens + token;
+    if (all_twins(tr, tile)) {
+        return;
+    }
     if (!tr->kernels->attention(&job, lane->tile, save->max + stats, save->sum + stats)) {
         atomic_store(&tr->bad, true);
     }
@@ -132,11 +149,36 @@ static void attend_tile(struct engine_trainer *tr, void *ctx, size_t unit, struc
     }
 }
 
+/* What attend_tile left out. */
+static void copy_twins(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+{
+    (void)lane;
+    const struct train_dims *dims = &tr->dims;
+    const struct attend *attend = ctx;
+    const struct train_save *save = attend->save;
+    const struct train_tile *tile = &tr->batch.tiles[unit];
+    if (!all_twins(tr, tile)) {
+        return;
+    }
+    for (size_t i = 0; i < tile->n; i++) {
+        const size_t token = tile->start + tile->first + i, twin = twin_of(tr, token);
+        memcpy(save->attn + token * dims->ld_q, save->attn + twin * dims->ld_q,
+               dims->ld_q * sizeof(float));
+        for (size_t h = 0; h < dims->heads; h++) {
+            save->max[h * dims->tokens + token] = save->max[h * dims->tokens + twin];
+            save->sum[h * dims->tokens + token] = save->sum[h * dims->tokens + twin];
+        }
+    }
+}
+
 void train_attention_forward(struct engine_trainer *tr, size_t layer, struct train_save *save)
 {
     struct attend attend = {.layer = &tr->model->layers[layer], .save = save};
     train_each(tr, tr->batch.n_tokens, place_heads, &attend);
     train_each(tr, tr->dims.heads * tr->batch.n_tiles, attend_tile, &attend);
+    if (tr->batch.n_slots < tr->batch.n_tokens) {
+        train_each(tr, tr->batch.n_tiles, copy_twins, &attend);
+    }
 }
 
 /* --- backward --- */
@@ -298,11 +340,12 @@ static void finish_token(struct engine_trainer *tr, const struct attend *back, s
     const struct train_dims *dims = &tr->dims;
     const struct layer *layer = back->layer;
     const size_t q_at = token * dims->ld_q, k_at = token * dims->ld_kv;
+    const size_t slot = tr->batch.slot[token];
     const bool normed = dims->qk_norm;
     finish_row(tr, layer, token, tr->q_grad, dims->heads, layer->q_norm,
-               normed ? back->save->q_raw + q_at : NULL, tr->q_flat + q_at);
+               normed ? back->save->q_raw + slot * dims->ld_q : NULL, tr->q_flat + q_at);
     finish_row(tr, layer, token, tr->k_grad, dims->kv_heads, layer->k_norm,
-               normed ? back->save->k_raw + k_at : NULL, tr->k_flat + k_at);
+               normed ? back->save->k_raw + slot * dims->ld_kv : NULL, tr->k_flat + k_at);
     for (size_t h = 0; h < dims->kv_heads; h++) {
         tr->kernels->settle(tr->v_flat + k_at + h * dims->head_dim,
                             tr->v_grad + head_at(dims, h, token), dims->head_dim);

@@ -27,7 +27,7 @@ static bool goes_on(const struct engine_trainer *tr, size_t layer, unsigned belo
 
 struct act_back_job {
     const struct train_save *save;
-    bool rows; /* whether the gradients are wanted in rows, too: in gate and up */
+    bool rows; /* whether the gradients are wanted in rows, too: in act and act_grad */
     float *gate_packed, *up_packed;
 };
 
@@ -44,14 +44,14 @@ static void act_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
     for (size_t col = 0; col < dims->ld_f; col += TRAIN_STRIP) {
         const struct train_strip strip = train_strip_at(dims->ffn, dims->ld_f, col);
         const size_t at = begin * dims->ld_f + col;
-        float *gate = job->save->gate + at, *up = job->save->up + at;
-        float *gate_grad = job->rows ? gate : lane->rows;
-        float *up_grad = job->rows ? up : lane->rows + TRAIN_TILE_MAX * TRAIN_STRIP;
+        float *gate_grad = job->rows ? tr->act + at : lane->rows;
+        float *up_grad =
+            job->rows ? tr->act_grad + at : lane->rows + (size_t)TRAIN_TILE_MAX * TRAIN_STRIP;
         for (size_t t = 0; t < n; t++) {
-            const size_t row = t * dims->ld_f;
-            (gelu ? tr->kernels->geglu_back
-                  : tr->kernels->swiglu_back)(gate_grad + t * ld, up_grad + t * ld, gate + row,
-                                              up + row, tr->act_grad + at + row, strip.padded);
+            const size_t from = train_saved(tr, begin + t) * dims->ld_f + col;
+            (gelu ? tr->kernels->geglu_back : tr->kernels->swiglu_back)(
+                gate_grad + t * ld, up_grad + t * ld, job->save->gate + from, job->save->up + from,
+                tr->act_grad + at + t * dims->ld_f, strip.padded);
         }
         const size_t packed = begin * dims->ffn + col * tr->kernels->tile_tokens;
         tr->kernels->pack(job->gate_packed + packed, gate_grad, ld, n, strip.n);
@@ -74,10 +74,11 @@ static void norm_back_unit(struct engine_trainer *tr, void *ctx, size_t unit,
     const size_t ld = tr->dims.ld_d, d = tr->dims.d;
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin);
-    for (size_t at = begin * ld; at < (begin + n) * ld; at += ld) {
+    for (size_t t = begin; t < begin + n; t++) {
+        const size_t at = t * ld;
         if (job->weight != NULL) {
-            tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + at, job->weight, ld, d,
-                                   tr->model->rms_eps);
+            tr->kernels->norm_back(tr->dx + at, tr->y + at, job->x + train_saved(tr, t) * ld,
+                                   job->weight, ld, d, tr->model->rms_eps);
         } else {
             tr->kernels->join(tr->dx + at, 1.0f, tr->y + at, ld);
         }
@@ -112,12 +113,13 @@ static void branch_unit(struct engine_trainer *tr, void *ctx, size_t unit, struc
     const size_t ld = tr->dims.ld_d, d = tr->dims.d;
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin);
-    for (size_t at = begin * ld; at < (begin + n) * ld; at += ld) {
+    for (size_t t = begin; t < begin + n; t++) {
+        const size_t at = t * ld;
         float *grad = tr->normed + at;
         if (job->weight != NULL) {
             memset(grad, 0, ld * sizeof(float));
-            tr->kernels->norm_back(grad, tr->dx + at, job->out + at, job->weight, ld, d,
-                                   tr->model->rms_eps);
+            tr->kernels->norm_back(grad, tr->dx + at, job->out + train_saved(tr, t) * ld,
+                                   job->weight, ld, d, tr->model->rms_eps);
         } else {
             memcpy(grad, tr->dx + at, ld * sizeof(float));
         }
@@ -201,11 +203,11 @@ static void wide_back(struct engine_trainer *tr, size_t layer, struct train_save
         .ldx = dims->ld_d,
         .n_in = dims->d,
         .projs = {{.target = ENGINE_GATE_PROJ,
-                   .y = save->gate,
+                   .y = tr->act,
                    .ldy = dims->ld_f,
                    .y_packed = job.gate_packed},
                   {.target = ENGINE_UP_PROJ,
-                   .y = save->up,
+                   .y = tr->act_grad,
                    .ldy = dims->ld_f,
                    .y_packed = job.up_packed}},
         .n_projs = 2,
@@ -219,6 +221,9 @@ static void o_back(struct engine_trainer *tr, size_t layer, struct train_save *s
 {
     const struct train_dims *dims = &tr->dims;
     const struct branch branch = branch_of(tr, layer, TRAIN_NORM_ATTN_POST, save->attn_out, packed);
+    if (tr->at != NULL) {
+        train_narrow(tr, save->attn, dims->ld_q);
+    }
     struct train_group o = {
         .layer = layer,
         .save = save,
@@ -268,7 +273,7 @@ static void qkv_back(struct engine_trainer *tr, size_t layer, struct train_save 
 void train_backward(struct engine_trainer *tr)
 {
     train_packed_clear(tr);
-    const float *packed = train_pack(tr, tr->dx, tr->dims.ld_d, tr->dims.d);
+    const float *packed = train_pack(tr, tr->dx, tr->dims.ld_d, tr->dims.d, false);
     for (size_t layer = tr->dims.layers; layer-- > tr->dims.first;) {
         struct train_save *save = &tr->saves[layer - tr->dims.first];
         down_back(tr, layer, save, packed);

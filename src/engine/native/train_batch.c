@@ -47,9 +47,47 @@ static size_t needed(const struct engine_row *row)
     return (size_t)n;
 }
 
-static void add_row(struct train_batch *batch, const struct engine_row *row)
+/* The most tokens, of n, with which row `start` begins as an earlier row does; *as is that row. */
+static size_t shared_prefix(const struct train_batch *batch, size_t start, size_t n, size_t *as)
 {
-    const size_t start = batch->n_tokens, length = needed(row);
+    size_t most = 0;
+    for (size_t r = 0; r < batch->n_rows && most < n; r++) {
+        const size_t other = batch->row_start[r];
+        const size_t end = r + 1 < batch->n_rows ? batch->row_start[r + 1] : start;
+        size_t k = 0;
+        while (k < n && other + k < end && batch->token[start + k] == batch->token[other + k]) {
+            k++;
+        }
+        if (k > most) {
+            most = k;
+            *as = other;
+        }
+    }
+    return most;
+}
+
+/* Slots of the row at `start`, of which the first n tokens may be shared. */
+static void add_slots(struct train_batch *batch, size_t start, size_t length, size_t n)
+{
+    size_t as = 0;
+    const size_t shared = shared_prefix(batch, start, n, &as);
+    for (size_t i = 0; i < shared; i++) {
+        batch->slot[start + i] = batch->slot[as + i];
+    }
+    for (size_t i = shared; i < length; i++) {
+        batch->slot[start + i] = (uint32_t)batch->n_slots;
+        batch->slot_token[batch->n_slots++] = (uint32_t)(start + i);
+    }
+}
+
+/* Tokens that predict have slots of their own, and so has every token under dropout, which draws
+ * by row. */
+static void add_row(struct train_batch *batch, const struct engine_row *row, bool dropping)
+{
+    const size_t start = batch->n_tokens, length = needed(row), targets_before = batch->n_targets;
+    if (length == 0) {
+        return;
+    }
     for (size_t i = 0; i < length; i++) {
         batch->token[start + i] = row->tokens[i];
         batch->position[start + i] = (uint32_t)i;
@@ -59,18 +97,19 @@ static void add_row(struct train_batch *batch, const struct engine_row *row)
             batch->target[batch->n_targets++] = row->tokens[i + 1];
         }
     }
+    add_slots(batch, start, length, dropping ? 0 : batch->target_at[targets_before] - start);
     add_tiles(batch->tiles, &batch->n_tiles, start, length, TRAIN_QUERY_TILE);
     add_tiles(batch->key_tiles, &batch->n_key_tiles, start, length, TRAIN_KEY_TILE);
     batch->n_tokens += length;
     batch->longest = length > batch->longest ? length : batch->longest;
-    batch->n_rows++;
+    batch->row_start[batch->n_rows++] = (uint32_t)start;
 }
 
 int train_batch_set(struct engine_trainer *tr, const struct engine_row *rows, int n_rows,
                     struct err *err)
 {
     struct train_batch *batch = &tr->batch;
-    batch->n_tokens = batch->n_rows = batch->n_targets = 0;
+    batch->n_tokens = batch->n_rows = batch->n_targets = batch->n_slots = 0;
     batch->n_tiles = batch->n_key_tiles = batch->longest = 0;
     for (int i = 0; i < n_rows; i++) {
         int rc = check_row(tr, &rows[i], i, err);
@@ -81,7 +120,7 @@ int train_batch_set(struct engine_trainer *tr, const struct engine_row *rows, in
             return err_set(err, ERR_INVALID, "a micro-step of more than %d tokens",
                            tr->plan.tokens_max);
         }
-        add_row(batch, &rows[i]);
+        add_row(batch, &rows[i], tr->dropping);
     }
     return 0;
 }
@@ -109,4 +148,14 @@ void train_widen(const struct engine_trainer *tr, float *x, size_t ld)
         end = token;
     }
     memset(x, 0, end * ld * sizeof(float));
+}
+
+void train_unshare(const struct engine_trainer *tr, float *x, size_t ld)
+{
+    const struct train_batch *batch = &tr->batch;
+    for (size_t token = batch->n_tokens; batch->n_slots < batch->n_tokens && token-- > 0;) {
+        if (batch->slot[token] != token) { /* never behind it */
+            memcpy(x + token * ld, x + batch->slot[token] * ld, ld * sizeof(float));
+        }
+    }
 }

@@ -18,7 +18,7 @@
 struct join_job {
     float *x;
     const float *base, *add, *post; /* add NULL: x stays */
-    bool spread;                    /* base has rows of all tokens, whatever is in work */
+    bool by_slot;                   /* base has rows of all slots, whatever is in work */
     bool norm;                      /* whether normed is wanted */
     const float *weight;            /* NULL: normed is x */
     float *packed;
@@ -34,14 +34,15 @@ static void join_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct 
     size_t begin;
     const size_t n = train_tile_at(tr, unit, &begin);
     for (size_t t = begin; t < begin + n; t++) {
-        float *x = job->x + t * ld, *normed = tr->normed + t * ld;
+        float *x = job->x + (job->add == NULL ? train_saved(tr, t) : t) * ld;
+        float *normed = tr->normed + t * ld;
         if (job->add != NULL) {
             const float *add = job->add + t * ld;
             if (job->post != NULL) {
                 tr->kernels->norm(normed, add, job->post, ld, dims->d, eps);
                 add = normed;
             }
-            const size_t row = job->spread ? train_token(tr, t) : t;
+            const size_t row = job->by_slot ? tr->batch.slot[train_token(tr, t)] : t;
             memcpy(x, job->base + row * ld, ld * sizeof(float));
             tr->kernels->join(x, tr->model->residual_scale, add, ld);
         }
@@ -83,12 +84,11 @@ static void act_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct t
     const bool gelu = tr->model->activation == ACTIVATION_GELU_TANH;
     for (size_t col = 0; col < dims->ld_f; col += TRAIN_STRIP) {
         const struct train_strip strip = train_strip_at(dims->ffn, dims->ld_f, col);
-        const size_t at = begin * dims->ld_f + col;
-        float *act = job->rows ? tr->act + at : lane->rows;
+        float *act = job->rows ? tr->act + begin * dims->ld_f + col : lane->rows;
         for (size_t t = 0; t < n; t++) {
-            (gelu ? tr->kernels->geglu
-                  : tr->kernels->swiglu)(act + t * ld, job->save->gate + at + t * dims->ld_f,
-                                         job->save->up + at + t * dims->ld_f, strip.padded);
+            const size_t from = train_saved(tr, begin + t) * dims->ld_f + col;
+            (gelu ? tr->kernels->geglu : tr->kernels->swiglu)(act + t * ld, job->save->gate + from,
+                                                              job->save->up + from, strip.padded);
         }
         if (job->packed != NULL) {
             tr->kernels->pack(job->packed + begin * dims->ffn + col * tr->kernels->tile_tokens, act,
@@ -104,11 +104,12 @@ void train_act(struct engine_trainer *tr, const struct train_save *save, bool ro
 }
 
 /* --- the whole --- */
-static void embed(struct engine_trainer *tr, void *ctx, size_t token, struct train_lane *lane)
+static void embed(struct engine_trainer *tr, void *ctx, size_t slot, struct train_lane *lane)
 {
     (void)lane;
-    float *x = (float *)ctx + token * tr->dims.ld_d;
-    weight_dequant_row(&tr->model->embedding, (size_t)tr->batch.token[token], x);
+    float *x = (float *)ctx + slot * tr->dims.ld_d;
+    const int32_t token = tr->batch.token[train_token(tr, slot)];
+    weight_dequant_row(&tr->model->embedding, (size_t)token, x);
     if (tr->model->embedding_scale != 1.0f) {
         tr->kernels->scale(x, tr->model->embedding_scale, tr->dims.ld_d);
     }
@@ -139,7 +140,6 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
     train_group_forward(tr, &qkv);
     train_attention_forward(tr, layer, save);
     if (layer + 1 == dims->layers) {
-        train_narrow(tr, save->attn, dims->ld_q);
         tr->at = tr->batch.target_at;
         tr->n_at = tr->batch.n_targets;
     }
@@ -149,9 +149,10 @@ static void attention_block(struct engine_trainer *tr, size_t layer, struct trai
         .layer = layer,
         .save = save,
         .x = save->attn,
+        .by_token = true,
         .ldx = dims->ld_q,
         .n_in = dims->q,
-        .x_packed = train_pack(tr, save->attn, dims->ld_q, dims->q),
+        .x_packed = train_pack(tr, save->attn, dims->ld_q, dims->q, true),
         .projs = {{.target = ENGINE_O_PROJ,
                    .y = dims->post_norm ? save->attn_out : tr->y,
                    .ldy = dims->ld_d}},
@@ -169,7 +170,7 @@ static void ffn_block(struct engine_trainer *tr, size_t layer, struct train_save
                             .base = save->x,
                             .add = dims->post_norm ? save->attn_out : tr->y,
                             .post = train_norm_weight(tr, layer, TRAIN_NORM_ATTN_POST),
-                            .spread = true,
+                            .by_slot = true,
                             .norm = true,
                             .weight = train_norm_weight(tr, layer, TRAIN_NORM_FFN),
                             .packed = packed};
@@ -213,8 +214,8 @@ static struct train_save *save_of(const struct engine_trainer *tr, size_t layer,
 
 void train_forward(struct engine_trainer *tr, bool keep)
 {
-    tr->at = NULL;
-    tr->n_at = tr->batch.n_tokens;
+    tr->at = tr->batch.slot_token;
+    tr->n_at = tr->batch.n_slots;
     train_each(tr, tr->n_at, embed, save_of(tr, 0, keep)->x);
     for (size_t layer = 0; layer < tr->dims.layers; layer++) {
         struct train_save *save = save_of(tr, layer, keep);

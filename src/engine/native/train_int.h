@@ -1,9 +1,11 @@
 /* The trainer's inside: buffers, and the parts that a step is made of.
  *
  * The micro-step's rows lie one after another in buffers of tokens_max tokens; attention alone
- * looks at where a row starts. Buffers are (tokens, leading dimension) with leading dimensions
- * rounded up to sixteen and zeros past the last column. Everything lives in one block that
- * train_layout cuts, so what is planned and what is allocated are one sum.
+ * looks at where a row starts. Rows that begin alike, as with one system prompt, give the same
+ * values there: the forward computes each such token once, in a slot that they share. The backward
+ * walks all tokens, since their gradients differ. Buffers are (tokens, leading dimension) with
+ * leading dimensions rounded up to sixteen and zeros past the last column. Everything lives in one
+ * block that train_layout cuts, so what is planned and what is allocated are one sum.
  *
  * Owner: the thread that owns the model. Parts run in parallel through train_each only, which hands
  * units to whichever lane is free; a unit writes outputs of its own, so who takes it changes no
@@ -53,18 +55,19 @@ struct train_dims {
     bool qk_norm, post_norm; /* whether their inputs are kept */
 };
 
-/* What the backward of one layer needs of the forward. */
+/* What the backward of one layer needs of the forward: (slots, …) where nothing else is said, and
+ * behind the last layer's attention (targets, …). Room is for all tokens. */
 struct train_save {
-    float *x;                            /* (tokens, ld_d) residual on the way in */
-    float *q_raw, *k_raw;                /* (tokens, ld_q), (tokens, ld_kv) before their norm */
+    float *x;                            /* (slots, ld_d) residual on the way in */
+    float *q_raw, *k_raw;                /* (slots, ld_q), (slots, ld_kv) before their norm */
     float *q, *k, *v;                    /* (heads, tokens, head_pad) after rope */
     float *attn;                         /* (tokens, ld_q) */
     float *max, *sum;                    /* (heads, tokens) of the softmax */
-    float *attn_out, *ffn_out;           /* (tokens, ld_d) before the norm on the way out */
-    float *mid;                          /* (tokens, ld_d) residual after attention */
-    float *gate, *up;                    /* (tokens, ld_f) */
-    float *h[ENGINE_TARGET_COUNT];       /* (tokens, ld_rank) A·x; NULL without an adapter */
-    uint16_t *kept[ENGINE_TARGET_COUNT]; /* (tokens, ld/16) dropout's bits */
+    float *attn_out, *ffn_out;           /* (slots, ld_d) before the norm on the way out */
+    float *mid;                          /* (slots, ld_d) residual after attention */
+    float *gate, *up;                    /* (slots, ld_f) */
+    float *h[ENGINE_TARGET_COUNT];       /* (slots, ld_rank) A·x; NULL without an adapter */
+    uint16_t *kept[ENGINE_TARGET_COUNT]; /* (slots, ld/16) dropout's bits */
 };
 
 struct train_factor {
@@ -96,6 +99,10 @@ struct train_batch {
     size_t longest; /* tokens of the longest row */
     int32_t *token;
     uint32_t *position, *row; /* of each token: within its row; row_in_step */
+    uint32_t *row_start;      /* of each row: its first token */
+    size_t n_slots;
+    uint32_t *slot;       /* of each token */
+    uint32_t *slot_token; /* of each slot: the first token that has it */
     struct train_tile *tiles, *key_tiles;
     uint32_t *target_at; /* the token that predicts */
     int32_t *target;     /* what is to be predicted */
@@ -122,10 +129,11 @@ struct engine_trainer {
     struct train_lane *lanes;
     struct train_batch batch;
 
-    /* The positions in work: all tokens or, from the last layer's attention on, only those that
-     * predict a target (at says which), since nothing is asked of the others there. */
+    /* The positions in work and their tokens: slots in the forward, all tokens in the backward
+     * (at NULL), and behind the last layer's attention, in both, only tokens that predict a target,
+     * since nothing is asked of the others there. */
     size_t n_at;
-    const uint32_t *at; /* NULL: all */
+    const uint32_t *at;
 
     float *x_last;                   /* (n_at, ld_d) residual after the last layer */
     float *normed, *y;               /* (tokens, ld_d) */
@@ -159,10 +167,12 @@ size_t train_layout(struct engine_trainer *trainer, int lanes, int n_tensors, ui
 /* --- train_batch.c --- */
 int train_batch_set(struct engine_trainer *trainer, const struct engine_row *rows, int n_rows,
                     struct err *err) MUST_CHECK;
-/* Rows of x, ld floats each: those of tokens that predict come to the front, and back to their
- * places with zeros for all others. */
+/* Rows of x by token, ld floats each: those of tokens that predict come to the front, and back to
+ * their places with zeros for all others. */
 void train_narrow(const struct engine_trainer *trainer, float *x, size_t ld);
 void train_widen(const struct engine_trainer *trainer, float *x, size_t ld);
+/* Rows by slot become rows by token. */
+void train_unshare(const struct engine_trainer *trainer, float *x, size_t ld);
 
 /* --- train_linear.c --- */
 typedef void (*train_unit)(struct engine_trainer *trainer, void *ctx, size_t unit,
@@ -232,7 +242,8 @@ struct train_proj {
 struct train_group {
     size_t layer;
     struct train_save *save;
-    const float *x; /* the input, (tokens, ldx) */
+    const float *x; /* the input, (positions, ldx) */
+    bool by_token;  /* or (tokens, ldx) */
     size_t ldx, n_in;
     const float *x_packed; /* forward */
     struct train_proj projs[3];
@@ -282,13 +293,21 @@ static inline const float *train_final_norm(const struct engine_trainer *trainer
 /* activation(gate)·up: in rows into act if wanted, and packed unless packed is NULL. */
 void train_act(struct engine_trainer *trainer, const struct train_save *save, bool rows,
                float *packed);
-/* x packed. */
-float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k);
+/* Rows of x packed; the positions' tokens say which when by_token is set, else they are in order.
+ */
+float *train_pack(struct engine_trainer *trainer, const float *x, size_t ldx, size_t n_k,
+                  bool by_token);
 
 /* From position in work to token. */
 static inline size_t train_token(const struct engine_trainer *trainer, size_t position)
 {
     return trainer->at == NULL ? position : trainer->at[position];
+}
+
+/* Where the forward left what belongs to a position in work: its row in the layer's save. */
+static inline size_t train_saved(const struct engine_trainer *trainer, size_t position)
+{
+    return trainer->at == NULL ? trainer->batch.slot[position] : position;
 }
 
 /* Columns col … of rows that are n wide and padded to ld: those of one strip. */

@@ -180,6 +180,9 @@ static void place_batch(struct place *place, const struct train_dims *dims,
     batch->token = take(place, n, sizeof *batch->token);
     batch->position = take(place, n, sizeof *batch->position);
     batch->row = take(place, n, sizeof *batch->row);
+    batch->row_start = take(place, n, sizeof *batch->row_start);
+    batch->slot = take(place, n, sizeof *batch->slot);
+    batch->slot_token = take(place, n, sizeof *batch->slot_token);
     batch->tiles = take(place, n, sizeof *batch->tiles);
     batch->key_tiles = take(place, n, sizeof *batch->key_tiles);
     batch->target_at = take(place, n, sizeof *batch->target_at);
