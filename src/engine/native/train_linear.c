@@ -1,13 +1,13 @@
 /* Products of training, as units that any lane may take.
  *
- * A unit is up to 128 outputs of one sum for a range of tokens. For each term it unpacks 256 chain
- * steps of 32 outputs at a time into a panel (256, 32) that stays in the first cache, and runs all
- * its tokens past it; their part of x stays in the second for the unit's other panels. Where one
- * run has few panels, units are smaller, and tokens are split as well, which unpacks again but
- * keeps every lane busy.
+ * A unit is 32 outputs of one sum for a range of tokens; a lane takes up to four at once, and fewer
+ * towards the end of a run. For each term and up to 576 chain steps it unpacks their weights into a
+ * panel (chain steps, 32) and runs all its tokens past it; their part of x stays in the second
+ * cache for the next panel. Where one run has few panels, tokens are split as well, which unpacks
+ * again but keeps every lane busy.
  *
- * A chain longer than 256 is stored and taken up again between panels: same bits. A joined term
- * that cannot be finished in one go collects in the lane's `part` first.
+ * A longer chain is stored and taken up again between panels: same bits. A joined term that cannot
+ * be finished in one go collects in the lane's `part` first.
  */
 #include <assert.h>
 #include <string.h>
@@ -17,47 +17,72 @@
 
 enum {
     GRABS_PER_LANE = 16,   /* small units are taken several at a time */
+    SHARES_PER_LANE = 2,   /* of what is left, one is taken */
     UNITS_PER_LANE = 4,    /* wanted at least, before tokens are split */
     SPLIT_TOKENS_MIN = 48, /* but no finer than this */
     TRAIN_BLOCK = 32,      /* columns that can be unpacked alone */
-    PANELS_MAX = 4,        /* of one unit: what they write stays in the second cache, too */
+    PANELS_MAX = 4,        /* at once: what they write stays in the second cache, too */
     OUTER_ROWS = 96,       /* of a factor's gradient in one unit */
     OUTER_COLS = 64
 };
 
 /* --- units over the pool --- */
+
+/* Units [begin, end). */
+typedef void (*train_range)(struct engine_trainer *tr, void *ctx, size_t begin, size_t end,
+                            struct train_lane *lane);
+
 struct each {
     struct engine_trainer *tr;
-    train_unit fn;
+    train_range fn;
     void *ctx;
-    size_t n, grain;
+    size_t n, most; /* units, and how many are taken at once */
     atomic_size_t next;
 };
 
+/* Takes a share of what is left, so that lanes end together however fast each of them is. */
 static void each_lane(void *ctx, int lane, int lanes)
 {
-    (void)lanes;
     struct each *each = ctx;
     for (;;) {
-        const size_t begin =
-            atomic_fetch_add_explicit(&each->next, each->grain, memory_order_relaxed);
+        const size_t at = atomic_load_explicit(&each->next, memory_order_relaxed);
+        const size_t share = at < each->n ? (each->n - at) / ((size_t)lanes * SHARES_PER_LANE) : 0;
+        const size_t taken = share < 1 ? 1 : share < each->most ? share : each->most;
+        const size_t begin = atomic_fetch_add_explicit(&each->next, taken, memory_order_relaxed);
         if (begin >= each->n) {
             return;
         }
         const size_t left = each->n - begin;
-        const size_t end = begin + (left < each->grain ? left : each->grain);
-        for (size_t unit = begin; unit < end; unit++) {
-            each->fn(each->tr, each->ctx, unit, &each->tr->lanes[lane]);
-        }
+        each->fn(each->tr, each->ctx, begin, begin + (left < taken ? left : taken),
+                 &each->tr->lanes[lane]);
+    }
+}
+
+static void each_range(struct engine_trainer *tr, size_t n, size_t most, train_range fn, void *ctx)
+{
+    struct each each = {.tr = tr, .fn = fn, .ctx = ctx, .n = n, .most = most};
+    atomic_init(&each.next, 0);
+    pool_run(tr->pool, each_lane, &each);
+}
+
+struct units {
+    train_unit fn;
+    void *ctx;
+};
+
+static void run_units(struct engine_trainer *tr, void *ctx, size_t begin, size_t end,
+                      struct train_lane *lane)
+{
+    const struct units *units = ctx;
+    for (size_t unit = begin; unit < end; unit++) {
+        units->fn(tr, units->ctx, unit, lane);
     }
 }
 
 void train_each(struct engine_trainer *tr, size_t n, train_unit fn, void *ctx)
 {
-    const size_t grain = n / ((size_t)pool_lanes(tr->pool) * GRABS_PER_LANE);
-    struct each each = {.tr = tr, .fn = fn, .ctx = ctx, .n = n, .grain = grain > 0 ? grain : 1};
-    atomic_init(&each.next, 0);
-    pool_run(tr->pool, each_lane, &each);
+    struct units units = {.fn = fn, .ctx = ctx};
+    each_range(tr, n, n / ((size_t)pool_lanes(tr->pool) * GRABS_PER_LANE) + 1, run_units, &units);
 }
 
 float *train_packed_take(struct engine_trainer *tr, size_t n_k)
@@ -257,27 +282,21 @@ static void run_term(const struct engine_trainer *tr, struct train_lane *lane,
     }
 }
 
-/* How a run is cut into units. */
-struct cut {
-    size_t outputs; /* of a unit of a sum: whole panels */
-    size_t tokens;
-};
-
-static size_t blocks_of(const struct train_sum *sum, size_t outputs_each)
+static size_t panels_of(const struct train_sum *sum)
 {
-    return (outputs_of(sum) + outputs_each - 1) / outputs_each;
+    return (outputs_of(sum) + TRAIN_PANEL - 1) / TRAIN_PANEL;
 }
 
-static void run_sum(struct engine_trainer *tr, const struct train_sum *sum, size_t unit,
-                    const struct cut *cut, struct train_lane *lane)
+/* Panels [panel, panel + n) for tokens [token, token + n_tokens) or as many as there are. */
+static void run_sum(struct engine_trainer *tr, const struct train_sum *sum, size_t panel, size_t n,
+                    size_t token, size_t n_tokens, struct train_lane *lane)
 {
-    const size_t n_blocks = blocks_of(sum, cut->outputs), n_out = outputs_of(sum);
-    const size_t out = unit % n_blocks * cut->outputs, token = unit / n_blocks * cut->tokens;
+    const size_t n_out = outputs_of(sum), end = (panel + n) * TRAIN_PANEL;
     const size_t left = sum->n_tokens - token;
-    const struct block at = {.out = out,
-                             .end = n_out - out < cut->outputs ? n_out : out + cut->outputs,
+    const struct block at = {.out = panel * TRAIN_PANEL,
+                             .end = n_out < end ? n_out : end,
                              .token = token,
-                             .n_tokens = left < cut->tokens ? left : cut->tokens};
+                             .n_tokens = left < n_tokens ? left : n_tokens};
     for (int i = 0; i < sum->n_terms; i++) {
         run_term(tr, lane, sum, i, &at);
     }
@@ -310,62 +329,65 @@ static void run_outer(const struct engine_trainer *tr, const struct train_outer 
 /* --- one run of many --- */
 struct work_units {
     struct train_work *work;
-    struct cut cut;
+    size_t tokens;                                 /* of a unit of a sum */
     size_t n[TRAIN_JOBS_MAX + 2 * TRAIN_JOBS_MAX]; /* units of each job */
 };
 
-static void run_unit(struct engine_trainer *tr, void *ctx, size_t unit, struct train_lane *lane)
+/* A sum's units are its panels, for each share of the tokens; those of one share that were taken
+ * together pass over the tokens together. */
+static void run_jobs(struct engine_trainer *tr, void *ctx, size_t begin, size_t end,
+                     struct train_lane *lane)
 {
     const struct work_units *units = ctx;
     const struct train_work *work = units->work;
     int job = 0;
-    while (unit >= units->n[job]) {
-        unit -= units->n[job++];
-    }
-    if (job < work->n_sums) {
-        run_sum(tr, &work->sums[job], unit, &units->cut, lane);
-    } else {
-        run_outer(tr, &work->outers[job - work->n_sums], unit);
+    for (size_t n = 0, left = end - begin; left > 0; left -= n, begin += n) {
+        while (begin >= units->n[job]) {
+            begin -= units->n[job++];
+        }
+        if (job < work->n_sums) {
+            const size_t n_panels = panels_of(&work->sums[job]), panel = begin % n_panels;
+            n = n_panels - panel < left ? n_panels - panel : left;
+            run_sum(tr, &work->sums[job], panel, n, begin / n_panels * units->tokens, units->tokens,
+                    lane);
+        } else {
+            n = 1;
+            run_outer(tr, &work->outers[job - work->n_sums], begin);
+        }
     }
 }
 
-/* Several panels of all tokens where there are many, so that a part of x that was fetched serves
- * them all; where there are few, one panel, of a share of the tokens in whole tiles. */
-static struct cut cut_work(const struct engine_trainer *tr, const struct train_work *work)
+/* All tokens where there are many panels; where there are few, a share of them in whole tiles. */
+static size_t tokens_of(const struct engine_trainer *tr, const struct train_work *work)
 {
     size_t n_tokens = 0, n_panels = 0;
     for (int i = 0; i < work->n_sums; i++) {
-        n_panels += blocks_of(&work->sums[i], TRAIN_PANEL);
+        n_panels += panels_of(&work->sums[i]);
         n_tokens = work->sums[i].n_tokens;
     }
     const size_t wanted = (size_t)pool_lanes(tr->pool) * UNITS_PER_LANE;
     const size_t shares = n_panels > 0 ? (wanted + n_panels - 1) / n_panels : 1;
-    const size_t panels = n_panels / wanted;
     size_t each = (n_tokens + shares - 1) / shares;
     if (each < SPLIT_TOKENS_MIN) {
         each = SPLIT_TOKENS_MIN;
     }
     const size_t tile = tr->kernels->tile_tokens;
-    return (struct cut){.outputs = TRAIN_PANEL * (panels < 1            ? 1
-                                                  : panels > PANELS_MAX ? PANELS_MAX
-                                                                        : panels),
-                        .tokens = (each + tile - 1) / tile * tile};
+    return (each + tile - 1) / tile * tile;
 }
 
 void train_work_run(struct engine_trainer *tr, struct train_work *work)
 {
-    struct work_units units = {.work = work, .cut = cut_work(tr, work)};
+    struct work_units units = {.work = work, .tokens = tokens_of(tr, work)};
     size_t total = 0;
     int job = 0;
     for (int i = 0; i < work->n_sums; i++, job++) {
         const struct train_sum *sum = &work->sums[i];
-        units.n[job] = blocks_of(sum, units.cut.outputs) *
-                       ((sum->n_tokens + units.cut.tokens - 1) / units.cut.tokens);
+        units.n[job] = panels_of(sum) * ((sum->n_tokens + units.tokens - 1) / units.tokens);
         total += units.n[job];
     }
     for (int i = 0; i < work->n_outers; i++, job++) {
         units.n[job] = outer_units(&work->outers[i]);
         total += units.n[job];
     }
-    train_each(tr, total, run_unit, &units);
+    each_range(tr, total, PANELS_MAX, run_jobs, &units);
 }
