@@ -80,7 +80,7 @@ endfunction()
 set(MLX_HUB_LONG_TESTS
   cli/test_versions engine/test_train_large text/test_tokenizer_large train/test_run
   train/test_run_faults train/test_reproduce engine/test_families engine/test_llama_cpp
-  engine/test_tokenizer_sentencepiece text/test_template)
+  engine/test_tokenizer_sentencepiece_large text/test_template)
 
 # room_tests(ROOM…): tests/ROOM/test_*.c, one binary and one ctest each, run in the source folder with a
 # private temporary folder; a test that hangs dies at its time limit.

@@ -1,9 +1,9 @@
-/* Real tokenizer.model files against SentencePiece itself on the large corpus (text/large.h), and
- * what the config files beside such a file change. */
+/* Small tokenizer.model files against SentencePiece itself, and what the config files beside such a
+ * file change. Real ones are in test_tokenizer_sentencepiece_large.c. */
 #include "engine/engine.h"
 #include "engine/tokenizer_files.h"
 #include "formats/gguf.h"
-#include "text/large.h"
+#include "text/golden.h"
 
 #define FOLDER "tests/fixtures/text/sentencepiece/"
 
@@ -16,23 +16,10 @@ static struct tokenizer *load(const char *path, const char *config, const char *
 
     assert_true((config == NULL) == (config_json == NULL));
     assert_true((added == NULL) == (added_json == NULL));
-    if (!fs_exists(path))
-        fail_msg("%s is missing: run scripts/fetch-tokenizers", path);
     assert_ok(tokenizer_from_sentencepiece(path, config_json, added_json, &tok, &err), &err);
     json_decref(config_json);
     json_decref(added_json);
     return tok;
-}
-
-static void test_corpus(void **state)
-{
-    char path[256];
-    struct tokenizer *tok;
-
-    snprintf(path, sizeof path, ".cache/tokenizers/%s.model", (const char *)*state);
-    tok = load(path, NULL, NULL);
-    large_hold(tok, *state, false);
-    tokenizer_free(tok);
 }
 
 /* Ids of text are want's, a JSON array. */
@@ -292,26 +279,11 @@ static void test_refused(void **state)
     assert_int_equal(mem_used(), used);
 }
 
-#define HOLD(name)                                                                                 \
-    {                                                                                              \
-        name, test_corpus, NULL, NULL, (char[])                                                    \
-        {                                                                                          \
-            name                                                                                   \
-        }                                                                                          \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_gguf),
-        cmocka_unit_test(test_phi3),
-        cmocka_unit_test(test_model),
-        cmocka_unit_test(test_config),
-        cmocka_unit_test(test_refused),
-        HOLD("mistral_v1"),
-        HOLD("mistral_v3"),
-        HOLD("mistral_v7"),
+        cmocka_unit_test(test_small), cmocka_unit_test(test_gguf),   cmocka_unit_test(test_phi3),
+        cmocka_unit_test(test_model), cmocka_unit_test(test_config), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,10 @@
  * What templates mean is in test_template_golden.c. */
 #include "test.h"
 
-#include <pthread.h>
-
 #include "base/json.h"
 #include "text/jinja_render.h"
 #include "text/template.h"
+#include "text/worked.h"
 
 static json_t *parse(const char *text)
 {
@@ -492,22 +491,7 @@ static void growing_text_costs_no_square(void **state)
     buf_release(&out);
 }
 
-/* --- failing allocations, threads ---------------------------------------------------------- */
-static const char worked[] =
-    "{% macro m(a, b='x') %}[{{ a ~ b }}]{{ caller() if caller else varargs|length }}{% endmacro %}"
-    "{% set ns = namespace(s='', l=[]) %}"
-    "{% for k, v in messages[0].items() if k != 'q' %}{% set ns.s = ns.s ~ k ~ v ~ 'y' * 200 %}"
-    "{% set ns.l = ns.l + [loop.index] %}{{ loop.length }}{{ loop.nextitem }}{% endfor %}"
-    "{% call m(ns.l) %}{{ ns.s|length }}{% endcall %}{{ m(1, 2, 3) }}"
-    "{{ messages|tojson(indent=2) }}{{ messages[0]|string|upper|replace('U', 'v') }}"
-    "{{ '%s %d'|format('a', 5) }}{{ '{:>5}'.format('é') }}{{ 'b,a'.split(',')|sort|join('-') }}"
-    "{{ [1, 2, 3]|map('string')|select('in', ['1', '2'])|list }}{{ {'a': 1, 'b': [1.5, none]} }}"
-    "{{ [{'g': 1}, {'g': 2}]|groupby('g') }}{{ range(9)|batch(2)|list }}{{ ['a', 'A']|unique|list "
-    "}}"
-    "{% filter indent(2) %}a\nb{% endfilter %}{% set z %}q{% endset %}{{ z }}"
-    "{% for n in [[1, []]] recursive %}{{ n[0] }}{{ loop(n[1]) }}{% endfor %}"
-    "{% with a = 1 %}{{ a }}{% endwith %}{{ strftime_now('%d %B') }}{{ dict(a=1)|dictsort }}"
-    "{% generation %}{{ 'x'[::-1] }}{{ [1, 2][::-1] }}{% endgeneration %}";
+/* --- failing allocations ------------------------------------------------------------------- */
 
 static void every_allocation_may_fail(void **state)
 {
@@ -542,54 +526,6 @@ static void every_allocation_may_fail(void **state)
         assert_int_equal(mem_used(), used);
     }
     json_decref(messages);
-}
-
-struct shared {
-    const struct template *t;
-    json_t *messages;
-    char *text;
-};
-
-static void *render_many(void *arg)
-{
-    struct shared *s = arg;
-    struct template_input input = {.messages = s->messages, .date = "2024-07-26"};
-    for (int i = 0; i < 20; i++) {
-        struct err err = {0};
-        struct buf out;
-        buf_init(&out, 1 << 20);
-        if (template_render(s->t, &input, &out, &err) == 0) {
-            mem_free(s->text);
-            s->text = buf_take(&out);
-        }
-        buf_release(&out);
-    }
-    return NULL;
-}
-
-static void threads_share_a_template(void **state)
-{
-    (void)state;
-    enum { THREADS = 4 };
-    struct template *t = NULL;
-    struct err err = {0};
-    struct shared shared[THREADS];
-    pthread_t threads[THREADS];
-    assert_ok(compile(worked, &t, &err), &err);
-    for (int i = 0; i < THREADS; i++) {
-        shared[i] = (struct shared){.t = t, .messages = parse("[{\"role\": \"user\"}]")};
-        assert_int_equal(pthread_create(&threads[i], NULL, render_many, &shared[i]), 0);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(pthread_join(threads[i], NULL), 0);
-        assert_non_null(shared[i].text);
-        assert_string_equal(shared[i].text, shared[0].text);
-    }
-    for (int i = 0; i < THREADS; i++) {
-        mem_free(shared[i].text);
-        json_decref(shared[i].messages);
-    }
-    template_free(t);
 }
 
 static void steps_may_be_limited_further(void **state)
@@ -628,7 +564,6 @@ int main(void)
         cmocka_unit_test(long_chains_are_fine),
         cmocka_unit_test(growing_text_costs_no_square),
         cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(threads_share_a_template),
         cmocka_unit_test(steps_may_be_limited_further),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
