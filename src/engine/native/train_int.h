@@ -23,7 +23,7 @@
 
 enum {
     TRAIN_TOKENS_MAX = 1 << 16,
-    TRAIN_LOGITS_BYTES = 52 << 20, /* logits in flight at once, and again as packed gradients */
+    TRAIN_LOGITS_BYTES = 43 << 20, /* logits in flight at once, and again as packed gradients */
     TRAIN_KEY_BLOCK = 528,         /* keys whose probabilities are kept at once in the backward */
     TRAIN_PROBS_BYTES = 16 << 20,  /* for those: heads are taken in groups that fit, at least one */
     TRAIN_TERMS_MAX = 6,
