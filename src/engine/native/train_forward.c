@@ -110,6 +110,7 @@ static void embed(struct engine_trainer *tr, void *ctx, size_t slot, struct trai
     float *x = (float *)ctx + slot * tr->dims.ld_d;
     const int32_t token = tr->batch.token[train_token(tr, slot)];
     weight_dequant_row(&tr->model->embedding, (size_t)token, x);
+    memset(x + tr->dims.d, 0, (tr->dims.ld_d - tr->dims.d) * sizeof(float));
     if (tr->model->embedding_scale != 1.0f) {
         tr->kernels->scale(x, tr->model->embedding_scale, tr->dims.ld_d);
     }
