@@ -25,12 +25,7 @@
 /* to[d][i] = rows[i][d]; lanes past n_rows are zero. */
 static void turn_queries(float *to, const float *rows, size_t ld, size_t n_rows, size_t head_dim)
 {
-    if (n_rows == TRAIN_QUERY_TILE) {
-        turn(to, TRAIN_QUERY_TILE, rows, ld, TRAIN_QUERY_TILE, head_dim);
-        return;
-    }
-    memset(to, 0, head_dim * TRAIN_QUERY_TILE * sizeof *to);
-    turn(to, TRAIN_QUERY_TILE, rows, ld, n_rows, head_dim);
+    turn_padded(to, TRAIN_QUERY_TILE, rows, ld, n_rows, head_dim);
 }
 
 /* scores[j][i] = Σ_d turned[d][i] · keys[j][d] */

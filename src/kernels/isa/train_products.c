@@ -17,12 +17,7 @@ void KERNEL(train_pack)(float *packed, const float *x, size_t ldx, size_t n_toke
 
 void KERNEL(train_transpose)(float *panel, const float *rows, size_t n_rows, size_t n_k)
 {
-    if (n_rows == TRAIN_PANEL) {
-        turn(panel, TRAIN_PANEL, rows, TRAIN_STRIP, TRAIN_PANEL, n_k);
-        return;
-    }
-    memset(panel, 0, n_k * TRAIN_PANEL * sizeof *panel);
-    turn(panel, TRAIN_PANEL, rows, TRAIN_STRIP, n_rows, n_k);
+    turn_padded(panel, TRAIN_PANEL, rows, TRAIN_STRIP, n_rows, n_k);
 }
 
 void KERNEL(train_product)(const struct train_product *product)

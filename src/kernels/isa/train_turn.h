@@ -80,4 +80,16 @@ LANE_INLINE void turn(float *to, size_t ld_to, const float *from, size_t ld_from
     }
 }
 
+/* The same, lanes past n_i zero: to is (n_k, lanes). */
+LANE_INLINE void turn_padded(float *to, const size_t lanes, const float *from, size_t ld_from,
+                             size_t n_i, size_t n_k)
+{
+    if (n_i == lanes) { /* a constant, for which the loops unroll */
+        turn(to, lanes, from, ld_from, lanes, n_k);
+        return;
+    }
+    memset(to, 0, n_k * lanes * sizeof *to);
+    turn(to, lanes, from, ld_from, n_i, n_k);
+}
+
 #endif
